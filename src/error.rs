@@ -1,0 +1,209 @@
+//! The one error type: what happened, under which condition name, where, and how to mend it.
+//!
+//! A message says what (kind of object and quoted name), in lower case and without a full stop. `kind` tells the caller
+//! what to do next; `condition` is Spark's name where Spark has one.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use datafusion::error::DataFusionError;
+
+/// `Result` with [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What the caller can do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The text, option or call is wrong: mend it and try again. Nothing was started.
+    Invalid,
+    /// Understood, but not possible in streaming or not in this version: write it in another way.
+    Unsupported,
+    /// The data or a user function failed while a batch ran: mend the data or the query and restart from the checkpoint.
+    Execution,
+    /// A source, sink or file could not be reached: restart when it can.
+    Io,
+    /// The checkpoint cannot be used as it is; the message says why and what can be done.
+    Checkpoint,
+    /// A defect of this program.
+    Internal,
+}
+
+/// A range of bytes in the text that was parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+/// An error of this library.
+///
+/// `Display` gives `[CONDITION] message`, followed by place and help if there are any, on lines of their own.
+#[derive(Debug, Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug, Clone)]
+struct Inner {
+    kind: ErrorKind,
+    condition: Cow<'static, str>,
+    message: String,
+    help: Option<String>,
+    span: Option<Span>,
+    place: Option<String>,
+}
+
+impl Error {
+    /// An error of `kind` under Spark's condition name (or ours, in the same style).
+    pub fn new(kind: ErrorKind, condition: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            condition: condition.into(),
+            message: message.into(),
+            help: None,
+            span: None,
+            place: None,
+        }))
+    }
+
+    /// A wrong text, option or call.
+    pub fn invalid(condition: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, condition, message)
+    }
+
+    /// Something that streaming, or this version, does not do.
+    pub fn unsupported(condition: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unsupported, condition, message)
+    }
+
+    /// A failure while a batch ran.
+    pub fn execution(condition: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Execution, condition, message)
+    }
+
+    /// A source, sink or file that could not be reached.
+    pub fn io(condition: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Io, condition, message)
+    }
+
+    /// A checkpoint that cannot be used.
+    pub fn checkpoint(condition: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Checkpoint, condition, message)
+    }
+
+    /// A defect of this program.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, "INTERNAL_ERROR", message)
+    }
+
+    /// Adds how to mend it.
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.0.help = Some(help.into());
+        self
+    }
+
+    /// Adds the place in the text, unless one is known already (the innermost place is the most exact).
+    pub fn with_span(mut self, span: impl Into<Option<Span>>) -> Self {
+        self.0.span = self.0.span.or(span.into());
+        self
+    }
+
+    /// Adds the place at run time: source, partition, offset, batch id; unless one is known already.
+    pub fn with_place(mut self, place: impl Into<String>) -> Self {
+        self.0.place.get_or_insert_with(|| place.into());
+        self
+    }
+
+    /// What the caller can do.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The condition name, e.g. `STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION`.
+    pub fn condition(&self) -> &str {
+        &self.0.condition
+    }
+
+    /// What happened.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// How to mend it.
+    pub fn help(&self) -> Option<&str> {
+        self.0.help.as_deref()
+    }
+
+    /// Where in the text.
+    pub fn span(&self) -> Option<Span> {
+        self.0.span
+    }
+
+    /// Where at run time.
+    pub fn place(&self) -> Option<&str> {
+        self.0.place.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] {}", self.0.condition, self.0.message)?;
+        if let Some(place) = &self.0.place {
+            write!(f, "\n --> {place}")?;
+        }
+        if let Some(help) = &self.0.help {
+            write!(f, "\nhelp: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// An [`Error`] that travelled through DataFusion comes back as it was; others become `Execution` or, for planning, `Invalid`.
+impl From<DataFusionError> for Error {
+    fn from(e: DataFusionError) -> Self {
+        fn find(e: &(dyn std::error::Error + 'static)) -> Option<Error> {
+            if let Some(e) = e.downcast_ref::<Error>() {
+                return Some(e.clone());
+            }
+            if let Some(DataFusionError::External(e)) = e.downcast_ref::<DataFusionError>()
+                && let Some(e) = e.downcast_ref::<Error>()
+            {
+                return Some(e.clone());
+            }
+            if let Some(DataFusionError::Shared(e)) = e.downcast_ref::<DataFusionError>() {
+                return find(e.as_ref());
+            }
+            if let Some(arrow::error::ArrowError::ExternalError(e)) = e.downcast_ref::<arrow::error::ArrowError>() {
+                return find(e.as_ref());
+            }
+            e.source().and_then(find)
+        }
+        if let Some(e) = find(&e) {
+            return e;
+        }
+        match e.find_root() {
+            DataFusionError::Plan(m) => Self::invalid("INVALID_QUERY", m.clone()),
+            DataFusionError::SchemaError(m, _) => Self::invalid("INVALID_QUERY", m.to_string()),
+            DataFusionError::SQL(m, _) => Self::invalid("PARSE_SYNTAX_ERROR", m.to_string()),
+            DataFusionError::NotImplemented(m) => Self::unsupported("UNSUPPORTED_FEATURE", m.clone()),
+            DataFusionError::ResourcesExhausted(m) => Self::execution("STATE_MEMORY_LIMIT", m.clone()),
+            DataFusionError::Internal(m) => Self::internal(m.clone()),
+            other => Self::execution("QUERY_EXECUTION", other.strip_backtrace()),
+        }
+    }
+}
+
+impl From<Error> for DataFusionError {
+    fn from(e: Error) -> Self {
+        DataFusionError::External(Box::new(e))
+    }
+}
+
+impl From<arrow::error::ArrowError> for Error {
+    fn from(e: arrow::error::ArrowError) -> Self {
+        DataFusionError::from(e).into()
+    }
+}

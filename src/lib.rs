@@ -1,0 +1,35 @@
+//! Spark's Structured Streaming semantics in SQL and Rust, on DataFusion.
+//!
+//! Tidemill reads unbounded tables (a socket, a directory of files, …), runs an incremental query over the new rows and
+//! the state at every trigger, and gives the result to a sink in append, update or complete mode, exactly once where the
+//! source can be read again and the sink knows the batch it has.
+//!
+//! Layers, from the outside in (each uses only those below it):
+//!
+//! ```text
+//! bin/tidemill → session → sql   → plan → operator → state
+//!                        ↘ query → checkpoint, source, sink → format
+//! ```
+
+mod checkpoint;
+mod error;
+mod format;
+mod function;
+mod operator;
+mod options;
+mod plan;
+mod query;
+mod session;
+mod sink;
+mod source;
+mod sql;
+mod state;
+pub mod testing;
+mod time;
+
+pub use error::{Error, ErrorKind, Result, Span};
+pub use options::{OptionReader, Options};
+pub use time::Clock;
+
+pub use arrow;
+pub use datafusion;

@@ -1,0 +1,99 @@
+//! Sinks: where results go, in two steps so that a transaction fits.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::execution::SendableRecordBatchStream;
+use uuid::Uuid;
+
+use crate::error::Result;
+
+/// When and which rows of the result a sink gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputMode {
+    /// New rows only, each once and for ever.
+    #[default]
+    Append,
+    /// The rows that changed.
+    Update,
+    /// The whole result at every trigger.
+    Complete,
+}
+
+impl fmt::Display for OutputMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Append => "append",
+            Self::Update => "update",
+            Self::Complete => "complete",
+        })
+    }
+}
+
+/// Who writes, and what.
+#[derive(Debug, Clone)]
+pub struct SinkContext {
+    /// Stable over restarts from one checkpoint.
+    pub query_id: Uuid,
+    /// The query's name, if it has one.
+    pub query_name: Option<String>,
+    /// What the rows of a batch mean.
+    pub output_mode: OutputMode,
+    /// Columns of the rows.
+    pub schema: SchemaRef,
+}
+
+/// The identity of a batch's output: the same batch run again has the same identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchIdentity {
+    /// Dense, from 0.
+    pub batch_id: u64,
+    /// Checksum of the batch's record in the checkpoint.
+    pub record_hash: u32,
+}
+
+/// What a sink knows of a query's earlier batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastCommitted {
+    /// The sink cannot tell: delivery is at least once.
+    Unknown,
+    /// The sink has nothing of this query.
+    Nothing,
+    /// The last batch of this query that is visible in the sink.
+    Batch(BatchIdentity),
+}
+
+/// Where results go. The contract:
+///
+/// 1. `open` comes first, then `last_committed`, then one `prepare` → `commit` (or `abort`) at a time, batch ids rising.
+/// 2. After `prepare` nothing of the batch is visible. `commit` is called once the batch is durable in the checkpoint,
+///    and makes all of it visible at once, together with its identity.
+/// 3. A batch whose identity the sink has already is not given to it again by the same checkpoint; a sink may still
+///    see a batch id twice if it answers `Unknown`.
+/// 4. Dropping the sink without `close` is a crash: nothing prepared becomes visible.
+#[async_trait]
+pub trait Sink: Send + Sync + fmt::Debug {
+    /// One line for the progress, e.g. `FileSink[/out/hourly]`.
+    fn description(&self) -> String;
+
+    /// Checks that rows of this schema and mode fit, and gets ready to write.
+    async fn open(&self, context: &SinkContext) -> Result<()>;
+
+    /// The last batch of this query that is visible.
+    async fn last_committed(&self) -> Result<LastCommitted>;
+
+    /// Takes the rows of a batch; nothing is visible yet. Reads the stream to its end. Returns the number of rows, or
+    /// `None` if the sink does not count.
+    async fn prepare(&self, batch_id: u64, rows: SendableRecordBatchStream) -> Result<Option<u64>>;
+
+    /// Makes the prepared batch visible.
+    async fn commit(&self, batch: BatchIdentity) -> Result<()>;
+
+    /// Forgets the prepared batch, if there is one.
+    async fn abort(&self) -> Result<()>;
+
+    /// Closes everything. Nothing is called afterwards.
+    async fn close(&self) -> Result<()>;
+}

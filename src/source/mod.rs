@@ -1,0 +1,119 @@
+//! Sources: where rows come from, as ranges between offsets.
+//!
+//! A source owns its connection and its position in the outside world. It does not own which range a batch reads: the
+//! query decides that, writes it to the checkpoint, and asks for exactly that range, again after a crash.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::prelude::SessionContext;
+use tokio::sync::Notify;
+
+use crate::error::Result;
+use crate::time::Clock;
+
+/// A position in a source, as the JSON that progress shows and the checkpoint stores. Only the source reads it.
+pub type Offset = serde_json::Value;
+
+/// How much [`Source::latest_offset`] may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadLimit {
+    /// Everything there is (`TRIGGER ONCE`).
+    All,
+    /// At most what the source's own options say (`maxFilesPerTrigger`, …); everything if they say nothing.
+    Configured,
+}
+
+/// What a source needs from the query that reads it.
+#[derive(Clone)]
+pub struct SourceContext {
+    /// A directory of this source's own inside the checkpoint, which the source may create.
+    pub dir: PathBuf,
+    /// The clock of the query.
+    pub clock: Clock,
+    /// The source notifies this when rows may have arrived, so that an idle query wakes at once.
+    pub wake: Arc<Notify>,
+    /// The DataFusion session, for object stores, memory and settings.
+    pub session: SessionContext,
+}
+
+impl fmt::Debug for SourceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceContext").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+/// The rows of a range.
+pub struct SourceBatch {
+    /// The rows, in source order when read one partition after the other. Each stream is read once.
+    pub partitions: Vec<SendableRecordBatchStream>,
+    /// About how many rows there are, if that is known cheaply: the query picks the serial or the parallel plan by it.
+    pub num_rows: Option<usize>,
+}
+
+impl fmt::Debug for SourceBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceBatch").field("partitions", &self.partitions.len()).field("num_rows", &self.num_rows).finish()
+    }
+}
+
+/// An unbounded table. The contract:
+///
+/// 1. Offsets only grow. `get_batch(start, end)` gives the rows after `start` up to and including `end`; calling it
+///    again gives the same rows in the same order, until `commit(end)` was called, also in a later process if
+///    [`Source::is_replayable`] says so.
+/// 2. `latest_offset` is cheap and never blocks for data.
+/// 3. Memory is bounded: a source that receives by itself stops receiving when its buffer is full, and goes on when
+///    `commit` frees it.
+/// 4. A record that cannot be read is counted ([`SourceMetrics::bad_records`]), never skipped in silence.
+#[async_trait]
+pub trait Source: Send + Sync + fmt::Debug {
+    /// Columns of the rows. Strings are `Utf8View`, times `Timestamp(Microsecond, "UTC")`; every column may be null.
+    fn schema(&self) -> SchemaRef;
+
+    /// One line for the progress, e.g. `TextSocketV2[host: localhost, port: 9999]`.
+    fn description(&self) -> String;
+
+    /// The position before the first row of a new query. Asked once in a query's life; the answer is in the checkpoint.
+    async fn initial_offset(&self) -> Result<Offset>;
+
+    /// The end of the next batch, or `None` if there is nothing after `start`.
+    async fn latest_offset(&self, start: &Offset, limit: ReadLimit) -> Result<Option<Offset>>;
+
+    /// The rows after `start` up to `end`, in about `partitions` streams.
+    async fn get_batch(&self, start: &Offset, end: &Offset, partitions: usize) -> Result<SourceBatch>;
+
+    /// Rows up to `end` will never be asked for again.
+    async fn commit(&self, end: &Offset) -> Result<()>;
+
+    /// Whether the rows of this range can still be read, possibly in another process than the one that saw them first.
+    fn is_replayable(&self, start: &Offset, end: &Offset) -> bool;
+
+    /// Fixes the end for `TRIGGER AVAILABLE NOW`: `latest_offset` never goes beyond what is there now.
+    async fn prepare_available_now(&self) -> Result<()>;
+
+    /// How often `latest_offset` must be asked when nothing notifies; `None` if the source always notifies.
+    fn poll_interval(&self) -> Option<Duration>;
+
+    /// Counters since the start of this process.
+    fn metrics(&self) -> SourceMetrics {
+        SourceMetrics::default()
+    }
+
+    /// Closes connections and ends tasks. Nothing is called afterwards.
+    async fn stop(&self) -> Result<()>;
+}
+
+/// What a source counts.
+#[derive(Debug, Clone, Default)]
+pub struct SourceMetrics {
+    /// Records that could not be read, by what `badRecords` did with them.
+    pub bad_records: u64,
+    /// Source-specific figures for the progress.
+    pub custom: std::collections::BTreeMap<String, String>,
+}
