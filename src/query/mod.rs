@@ -44,7 +44,7 @@ pub struct QuerySpec {
 }
 
 /// What the queries of a session share.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Environment {
     /// The DataFusion session.
     pub context: SessionContext,
