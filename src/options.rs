@@ -151,19 +151,16 @@ impl<'a> OptionReader<'a> {
     /// The error for a value of `key` that does not fit.
     pub fn invalid(&self, key: &str, value: &str, expected: &str) -> Error {
         let value = if is_secret(key) { "*****" } else { value };
-        Error::invalid(
-            "INVALID_OPTION",
-            format!("option '{key}' of {} is '{value}'; expected {expected}", self.owner),
-        )
-        .with_span(self.options.span(key))
+        Error::invalid("INVALID_OPTION", format!("option '{key}' of {} is '{value}'; expected {expected}", self.owner))
+            .with_span(self.options.span(key))
     }
 
     /// Refuses every option that was not asked for.
     pub fn finish(self) -> Result<()> {
         for e in &self.options.entries {
             if !self.known.iter().any(|k| k.eq_ignore_ascii_case(&e.key)) {
-                let mut err =
-                    Error::invalid("UNKNOWN_OPTION", format!("{} has no option '{}'", self.owner, e.key)).with_span(e.span);
+                let mut err = Error::invalid("UNKNOWN_OPTION", format!("{} has no option '{}'", self.owner, e.key))
+                    .with_span(e.span);
                 err = match did_you_mean(&e.key, self.known.iter().copied()) {
                     Some(near) => err.with_help(format!("did you mean '{near}'?")),
                     None if self.known.is_empty() => err.with_help("it takes no options"),
@@ -223,7 +220,13 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, ms) in [("10 seconds", 10_000), ("1 minute 30 seconds", 90_000), ("500ms", 500), ("250", 250), ("INTERVAL 2 HOURS", 7_200_000)] {
+        for (text, ms) in [
+            ("10 seconds", 10_000),
+            ("1 minute 30 seconds", 90_000),
+            ("500ms", 500),
+            ("250", 250),
+            ("INTERVAL 2 HOURS", 7_200_000),
+        ] {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
         }
         for text in ["", "ten seconds", "10 parsecs", "-5 seconds", "1 month"] {

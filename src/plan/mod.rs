@@ -1,1 +1,72 @@
-//! To come.
+//! From a logical plan over streams to one physical plan that is executed again at every trigger.
+//!
+//! ```text
+//! logical plan ─ legality (Spark's rules) ─ bind (streams → slots, now() → trigger time)
+//!              ─ analyzer ─ StreamRewrite (aggregate, distinct, limit → StatefulNode) ─ optimizer
+//!              ─ StatefulPlanner ─ whitelist check ─ StreamPlan
+//! ```
+
+mod bind;
+mod legality;
+mod micro_batch;
+mod node;
+mod physical;
+mod planner;
+mod rewrite;
+mod stream_table;
+mod trigger_time;
+
+pub use bind::{BoundSource, bind};
+pub use legality::check as check_legality;
+pub use micro_batch::Slot;
+pub use planner::{StreamPlan, plan_stream};
+pub use stream_table::StreamTable;
+pub use trigger_time::{TriggerTime, register as register_trigger_time};
+
+use datafusion::common::Result as DfResult;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::LogicalPlan;
+
+use crate::sink::OutputMode;
+
+/// The stream that a plan node reads, if it is the scan of one.
+pub fn scanned_stream(node: &LogicalPlan) -> Option<std::sync::Arc<StreamTable>> {
+    let LogicalPlan::TableScan(scan) = node else { return None };
+    let provider = source_as_provider(&scan.source).ok()?;
+    provider.downcast_ref::<StreamTable>().map(|t| std::sync::Arc::new(t.clone()))
+}
+
+/// Whether the plan reads a stream, subqueries in expressions left out.
+pub fn is_streaming(plan: &LogicalPlan) -> bool {
+    any(plan, |node| scanned_stream(node).is_some() || micro_batch::is_bound(node))
+}
+
+/// Whether the plan reads a stream anywhere, subqueries included.
+pub fn mentions_stream(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    let visit = plan.apply_with_subqueries(|node| {
+        found |= scanned_stream(node).is_some();
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    visit.is_ok() && found
+}
+
+/// The mode of a query that does not say one: complete if it aggregates a stream without a watermark, else append.
+pub fn default_output_mode(plan: &LogicalPlan) -> OutputMode {
+    let aggregates = any(plan, |n| match n {
+        LogicalPlan::Aggregate(a) => is_streaming(&a.input),
+        LogicalPlan::Distinct(datafusion::logical_expr::Distinct::All(input)) => is_streaming(input),
+        _ => false,
+    });
+    if aggregates { OutputMode::Complete } else { OutputMode::Append }
+}
+
+fn any(plan: &LogicalPlan, mut wanted: impl FnMut(&LogicalPlan) -> bool) -> bool {
+    let mut found = false;
+    let visit: DfResult<_> = plan.apply(|node| {
+        found |= wanted(node);
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    visit.is_ok() && found
+}

@@ -139,4 +139,3 @@ pub struct StreamingQueryStatus {
 fn not_finite(v: &f64) -> bool {
     !v.is_finite()
 }
-

@@ -58,7 +58,10 @@ pub struct SourceBatch {
 
 impl fmt::Debug for SourceBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SourceBatch").field("partitions", &self.partitions.len()).field("num_rows", &self.num_rows).finish()
+        f.debug_struct("SourceBatch")
+            .field("partitions", &self.partitions.len())
+            .field("num_rows", &self.num_rows)
+            .finish()
     }
 }
 
@@ -116,4 +119,17 @@ pub struct SourceMetrics {
     pub bad_records: u64,
     /// Source-specific figures for the progress.
     pub custom: std::collections::BTreeMap<String, String>,
+}
+
+/// A stream as `CREATE STREAM` made it: options checked, nothing read yet. Every query opens its own [`Source`] of it.
+#[async_trait]
+pub trait StreamProvider: std::any::Any + Send + Sync + fmt::Debug {
+    /// The format it was made with, e.g. `socket`.
+    fn format(&self) -> &'static str;
+
+    /// Columns of the rows.
+    fn schema(&self) -> SchemaRef;
+
+    /// Opens a source of this stream for one query.
+    async fn open(&self, context: SourceContext) -> Result<Arc<dyn Source>>;
 }

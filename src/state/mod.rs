@@ -2,6 +2,14 @@
 //!
 //! Owns: key index, state columns, their memory accounting. Does not own: files, time, batch ids.
 
+mod column;
+mod key_index;
+mod segment;
+mod store;
+
+pub use segment::compact;
+pub use store::{FrozenStore, KeyedStore, record_batch};
+
 use std::fmt;
 use std::sync::Arc;
 

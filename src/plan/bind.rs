@@ -1,0 +1,62 @@
+//! Binding a query to its run: every scan of a stream gets a slot, every time function the trigger's time.
+
+use std::sync::Arc;
+
+use datafusion::common::Result as DfResult;
+use datafusion::common::tree_node::TransformedResult;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{LogicalPlan, TableScan};
+
+use super::micro_batch::{Slot, SlotTable};
+use super::trigger_time::{self, TriggerTime};
+use super::{StreamTable, scanned_stream};
+use crate::error::Result;
+use crate::source::StreamProvider;
+
+/// A stream that a query reads, once however often the query names it.
+#[derive(Debug, Clone)]
+pub struct BoundSource {
+    /// The stream's name.
+    pub name: String,
+    /// What opens the source.
+    pub provider: Arc<dyn StreamProvider>,
+    /// One for each scan: every one gets all rows of a batch.
+    pub slots: Vec<Arc<Slot>>,
+}
+
+/// The plan over slots and trigger time, and its sources in the order in which the plan names them.
+pub fn bind(plan: LogicalPlan, time: &TriggerTime) -> Result<(LogicalPlan, Vec<BoundSource>)> {
+    let mut sources = vec![];
+    let plan = plan.transform_down(|node| match scanned_stream(&node) {
+        Some(stream) => bind_scan(node, &stream, &mut sources).map(Transformed::yes),
+        None => Ok(Transformed::no(node)),
+    });
+    let bind_time = |node: LogicalPlan| {
+        node.map_expressions(|e| {
+            e.transform_up(|e| {
+                Ok(match trigger_time::bind_call(&e, time) {
+                    Some(bound) => Transformed::yes(bound),
+                    None => Transformed::no(e),
+                })
+            })
+        })
+    };
+    let plan = plan.data()?.transform_up_with_subqueries(bind_time).data()?;
+    Ok((plan, sources))
+}
+
+fn bind_scan(node: LogicalPlan, stream: &StreamTable, sources: &mut Vec<BoundSource>) -> DfResult<LogicalPlan> {
+    let LogicalPlan::TableScan(scan) = node else { return Ok(node) };
+    let slot = Arc::new(Slot::default());
+    match sources.iter_mut().find(|s| s.name == stream.name()) {
+        Some(source) => source.slots.push(slot.clone()),
+        None => sources.push(BoundSource {
+            name: stream.name().to_string(),
+            provider: stream.provider().clone(),
+            slots: vec![slot.clone()],
+        }),
+    }
+    let table = SlotTable { name: stream.name().to_string(), schema: stream.provider().schema(), slot };
+    Ok(LogicalPlan::TableScan(TableScan { source: provider_as_source(Arc::new(table)), ..scan }))
+}

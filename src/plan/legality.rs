@@ -1,0 +1,260 @@
+//! Which queries a stream can have in which output mode: Spark's rules, checked before anything starts.
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{JoinType, NullEquality};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, FetchType, Join, Limit, LogicalPlan, SkipType, Sort};
+
+use super::{is_streaming, mentions_stream};
+use crate::error::{Error, Result};
+use crate::sink::OutputMode;
+
+/// Checks a query before it is bound.
+///
+/// # Errors
+/// The first rule that the query breaks, under Spark's condition name.
+pub fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
+    if !is_streaming(plan) {
+        return Err(Error::unsupported("WRITE_STREAM_NOT_ALLOWED", "the query reads no stream")
+            .with_help("a query over tables alone is a batch query: write it as a plain SELECT"));
+    }
+    check_node(plan, mode, Above::default())?;
+    check_mode(plan, mode)
+}
+
+/// What is between a node and the sink.
+#[derive(Debug, Clone, Copy, Default)]
+struct Above {
+    stateful: bool,
+}
+
+fn check_node(node: &LogicalPlan, mode: OutputMode, mut above: Above) -> Result<()> {
+    check_expressions(node)?;
+    if !is_streaming(node) {
+        return Ok(());
+    }
+    match node {
+        LogicalPlan::Aggregate(a) => check_aggregate(a, mode, above)?,
+        LogicalPlan::Distinct(Distinct::All(input)) => check_distinct(input, mode, above)?,
+        LogicalPlan::Distinct(Distinct::On(_)) => return Err(unsupported("DISTINCT ON in this form")),
+        LogicalPlan::Join(join) => check_join(join)?,
+        LogicalPlan::Sort(sort) => check_sort(sort, mode)?,
+        LogicalPlan::Limit(limit) => check_limit(limit, mode)?,
+        LogicalPlan::Union(union) => {
+            if union.inputs.iter().any(|i| !is_streaming(i)) {
+                return Err(unsupported("Union between streaming and batch DataFrames/Datasets"));
+            }
+        }
+        LogicalPlan::Window(window) => {
+            let function = window.window_expr.first().map(ToString::to_string).unwrap_or_default();
+            return Err(Error::unsupported(
+                "NON_TIME_WINDOW_NOT_SUPPORTED_IN_STREAMING",
+                format!("window function '{function}' is not supported on streams"),
+            )
+            .with_help("only time windows can be computed over an endless input"));
+        }
+        LogicalPlan::RecursiveQuery(_) => return Err(unsupported("a recursive query")),
+        LogicalPlan::Extension(extension) => check_extension(extension.node.name(), mode, above)?,
+        _ => {}
+    }
+    above.stateful |= is_stateful(node);
+    node.inputs().into_iter().try_for_each(|input| check_node(input, mode, above))
+}
+
+/// Rules about the whole plan.
+fn check_mode(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
+    if mode == OutputMode::Complete && !has_aggregate(plan) {
+        return Err(wrong_mode(mode, "no streaming aggregations")
+            .with_help("complete mode gives the whole result of an aggregate; use append mode"));
+    }
+    Ok(())
+}
+
+fn has_aggregate(plan: &LogicalPlan) -> bool {
+    let aggregates = matches!(plan, LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(Distinct::All(_)));
+    is_streaming(plan) && (aggregates || plan.inputs().into_iter().any(has_aggregate))
+}
+
+fn is_stateful(node: &LogicalPlan) -> bool {
+    match node {
+        LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => true,
+        LogicalPlan::Extension(e) => e.node.name() == "Dedup",
+        _ => false,
+    }
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::unsupported(
+        "UNSUPPORTED_STREAMING_OPERATION",
+        format!("{what} is not supported on streaming DataFrames/Datasets"),
+    )
+}
+
+fn wrong_mode(mode: OutputMode, operation: &str) -> Error {
+    Error::unsupported(
+        "STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION",
+        format!(
+            "invalid streaming output mode: {mode}. This output mode is not supported for {operation} on streaming DataFrames/DataSets"
+        ),
+    )
+}
+
+fn check_expressions(node: &LogicalPlan) -> Result<()> {
+    for expression in node.expressions() {
+        let mut refused = None;
+        expression.apply(|e| {
+            refused = refused.take().or(check_expression(e));
+            Ok(if refused.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })?;
+        if let Some(e) = refused {
+            return Err(e);
+        }
+    }
+    Ok(())
+}
+
+fn check_expression(e: &Expr) -> Option<Error> {
+    let subquery = match e {
+        Expr::ScalarSubquery(q) => Some(q),
+        Expr::Exists(q) => Some(&q.subquery),
+        Expr::InSubquery(q) => Some(&q.subquery),
+        _ => None,
+    };
+    if subquery.is_some_and(|q| mentions_stream(&q.subquery)) {
+        return Some(
+            Error::unsupported("INVALID_SUBQUERY_EXPRESSION.STREAMING_QUERY", "a subquery expression reads a stream")
+                .with_help("join the streams instead"),
+        );
+    }
+    match e {
+        Expr::ScalarFunction(f) if f.name() == "monotonically_increasing_id" => {
+            Some(unsupported("function 'monotonically_increasing_id'"))
+        }
+        _ => None,
+    }
+}
+
+fn check_aggregate(aggregate: &Aggregate, mode: OutputMode, above: Above) -> Result<()> {
+    for e in &aggregate.aggr_expr {
+        let mut distinct = None;
+        e.apply(|e| {
+            if let Expr::AggregateFunction(f) = e
+                && f.params.distinct
+            {
+                distinct = Some(f.func.name().to_string());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        if let Some(name) = distinct {
+            return Err(Error::unsupported(
+                "UNSUPPORTED_STREAMING_OPERATION",
+                format!("distinct aggregations such as {name}(DISTINCT …) are not supported on streaming DataFrames/Datasets"),
+            )
+            .with_help("use approx_count_distinct(…), or count over a SELECT DISTINCT"));
+        }
+    }
+    check_keyed(mode, above)
+}
+
+fn check_keyed(mode: OutputMode, above: Above) -> Result<()> {
+    if mode == OutputMode::Append {
+        return Err(wrong_mode(mode, "streaming aggregations without watermark")
+            .with_help("use OUTPUT MODE UPDATE or COMPLETE: without a watermark a group is never final"));
+    }
+    if above.stateful {
+        return Err(unsupported("an aggregate followed by another stateful operator")
+            .with_help("in this mode the first aggregate gives changes, not final rows; aggregate once"));
+    }
+    Ok(())
+}
+
+fn check_distinct(input: &LogicalPlan, mode: OutputMode, above: Above) -> Result<()> {
+    if let LogicalPlan::Join(join) = input
+        && join.join_type == JoinType::LeftAnti
+        && mode == OutputMode::Append
+    {
+        return Err(Error::unsupported(
+            "UNSUPPORTED_STREAMING_OPERATOR_WITHOUT_WATERMARK",
+            "EXCEPT on a stream is not supported in append output mode without watermark",
+        )
+        .with_help("use LEFT ANTI JOIN, which keeps duplicates, or OUTPUT MODE UPDATE"));
+    }
+    check_keyed(mode, above)
+}
+
+fn check_extension(name: &str, mode: OutputMode, above: Above) -> Result<()> {
+    match name {
+        "Dedup" if mode == OutputMode::Complete && !above.stateful => {
+            Err(wrong_mode(mode, "no streaming aggregations").with_help("use append mode"))
+        }
+        "Dedup" | "SubqueryAlias" => Ok(()),
+        "Watermark" => Err(Error::unsupported(
+            "UNSUPPORTED_STREAMING_OPERATION",
+            "event time (WATERMARK) is not supported on streams by this version",
+        )
+        .with_help("aggregate in update or complete mode without a watermark")),
+        other => Err(unsupported(other)),
+    }
+}
+
+fn check_sort(sort: &Sort, mode: OutputMode) -> Result<()> {
+    if mode == OutputMode::Complete && has_aggregate(&sort.input) {
+        return Ok(());
+    }
+    Err(Error::unsupported(
+        "UNSUPPORTED_STREAMING_OPERATION",
+        "sorting is not supported on streaming DataFrames/Datasets, unless it is on aggregated DataFrame/Dataset in Complete output mode",
+    )
+    .with_help("leave ORDER BY out, or aggregate in OUTPUT MODE COMPLETE"))
+}
+
+fn check_limit(limit: &Limit, mode: OutputMode) -> Result<()> {
+    if !matches!(limit.get_skip_type(), Ok(SkipType::Literal(0))) {
+        return Err(unsupported("Offset"));
+    }
+    if !matches!(limit.get_fetch_type(), Ok(FetchType::Literal(_))) {
+        return Err(unsupported("LIMIT of an expression"));
+    }
+    if mode == OutputMode::Update {
+        return Err(Error::unsupported(
+            "UNSUPPORTED_STREAMING_OPERATION",
+            "limits are not supported on streaming DataFrames/Datasets in Update output mode",
+        )
+        .with_help("use append or complete mode"));
+    }
+    Ok(())
+}
+
+fn check_join(join: &Join) -> Result<()> {
+    use JoinType::{Full, Inner, Left, LeftAnti, LeftSemi, Right};
+    let (left, right) = (is_streaming(&join.left), is_streaming(&join.right));
+    if left && right {
+        if join.null_equality == NullEquality::NullEqualsNull && join.join_type == LeftSemi {
+            return Err(unsupported("Intersect of streaming DataFrames/Datasets"));
+        }
+        if join.null_equality == NullEquality::NullEqualsNull && join.join_type == LeftAnti {
+            return Err(unsupported("Except on a streaming DataFrame/Dataset on the right"));
+        }
+        return Err(unsupported(&format!("{:?} join of two streams (of this version)", join.join_type))
+            .with_help("join the stream with a table, or UNION ALL the streams and aggregate by key"));
+    }
+    let allowed = match join.join_type {
+        Inner => true,
+        Left | LeftSemi | LeftAnti => left,
+        Right => right,
+        Full => false,
+        _ => false,
+    };
+    if allowed {
+        return Ok(());
+    }
+    let (stream, table) = if left { ("left", "right") } else { ("right", "left") };
+    let kind = join.join_type;
+    if kind == LeftAnti && join.null_equality == NullEquality::NullEqualsNull {
+        return Err(unsupported("Except on a streaming DataFrame/Dataset on the right"));
+    }
+    Err(Error::unsupported(
+        "UNSUPPORTED_STREAMING_OPERATION",
+        format!("{kind} join with a streaming DataFrame/Dataset on the {stream} and a static DataFrame/Dataset on the {table} is not supported"),
+    )
+    .with_help("only rows of the stream can be kept: put the stream on the side that the join keeps"))
+}

@@ -1,0 +1,122 @@
+//! The logical node of all stateful operators, opaque to the optimizer.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use datafusion::common::{DFSchemaRef, Result as DfResult};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+
+use crate::sink::OutputMode;
+
+/// What a [`StatefulNode`] does.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum StatefulKind {
+    /// Groups by the first `keys` expressions and aggregates with the others.
+    Aggregate {
+        /// Number of group expressions.
+        keys: usize,
+        /// What it gives.
+        mode: Mode,
+    },
+    /// Keeps the first row of every value of the expressions.
+    Dedup,
+    /// Passes the first rows.
+    Limit {
+        /// How many.
+        rows: i64,
+    },
+}
+
+/// [`OutputMode`], hashable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mode(u8);
+
+impl From<OutputMode> for Mode {
+    fn from(mode: OutputMode) -> Self {
+        Self(mode as u8)
+    }
+}
+
+impl From<Mode> for OutputMode {
+    fn from(mode: Mode) -> Self {
+        [Self::Append, Self::Update, Self::Complete][mode.0 as usize]
+    }
+}
+
+/// A stateful operator in a logical plan. Its schema is that of the node it replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StatefulNode {
+    /// Number in the query, 0 nearest to the sink.
+    pub id: u32,
+    /// What it does.
+    pub kind: StatefulKind,
+    /// Group keys and aggregates, or dedup keys.
+    pub expressions: Vec<Expr>,
+    /// Its input.
+    pub input: LogicalPlan,
+    /// Columns of its result.
+    pub schema: DFSchemaRef,
+}
+
+impl PartialOrd for StatefulNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (self == other).then_some(Ordering::Equal)
+    }
+}
+
+impl UserDefinedLogicalNodeCore for StatefulNode {
+    fn name(&self) -> &str {
+        "Stateful"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        self.expressions.clone()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let list = |e: &[Expr]| e.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let id = self.id;
+        match &self.kind {
+            StatefulKind::Aggregate { keys, mode } => {
+                let (keys, aggregates) = (list(&self.expressions[..*keys]), list(&self.expressions[*keys..]));
+                write!(
+                    f,
+                    "StreamAggregate [{id}]: keys=[{keys}], aggregates=[{aggregates}], mode={}",
+                    OutputMode::from(*mode)
+                )
+            }
+            StatefulKind::Dedup => write!(f, "StreamDedup [{id}]: keys=[{}]", list(&self.expressions)),
+            StatefulKind::Limit { rows } => write!(f, "StreamLimit [{id}]: rows={rows}"),
+        }
+    }
+
+    fn with_exprs_and_inputs(&self, expressions: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> DfResult<Self> {
+        let input = inputs.pop().ok_or_else(|| DataFusionError::Internal("a stateful node has an input".into()))?;
+        let schema = match self.kind {
+            StatefulKind::Aggregate { .. } => self.schema.clone(),
+            StatefulKind::Dedup | StatefulKind::Limit { .. } => input.schema().clone(),
+        };
+        Ok(Self { expressions, input, schema, kind: self.kind.clone(), id: self.id })
+    }
+
+    /// An aggregate needs the columns its expressions name; the others pass all of them on.
+    fn necessary_children_exprs(&self, _output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        if !matches!(self.kind, StatefulKind::Aggregate { .. }) {
+            return None;
+        }
+        let schema = self.input.schema();
+        let named = self.expressions.iter().flat_map(Expr::column_refs);
+        let columns: BTreeSet<usize> = named.filter_map(|c| schema.maybe_index_of_column(c)).collect();
+        Some(vec![columns.into_iter().collect()])
+    }
+}

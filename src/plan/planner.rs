@@ -1,0 +1,263 @@
+//! Planning once: the physical plans of a query and the operators they share.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::catalog::Session;
+use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
+use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::utils::enumerate_grouping_sets;
+use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlan, UserDefinedLogicalNode};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
+use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
+use datafusion::physical_plan::displayable;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+
+use super::node::{StatefulKind, StatefulNode};
+use super::physical;
+use super::rewrite::StreamRewrite;
+use crate::error::{Error, Result};
+use crate::operator::{AggregateOperator, DedupOperator, LimitOperator, StatefulExec, StatefulOperator};
+use crate::sink::OutputMode;
+
+/// The plans of a query, to be reset and executed for every batch, and the state they share.
+pub struct StreamPlan {
+    /// For small batches: one partition, nothing spawned.
+    pub serial: Arc<dyn ExecutionPlan>,
+    /// For large batches: as many partitions as the session has; the same as `serial` if that is one.
+    pub parallel: Arc<dyn ExecutionPlan>,
+    /// The session state to execute them with.
+    pub state: SessionState,
+    /// Stateful operators by id.
+    pub operators: Vec<Arc<dyn StatefulOperator>>,
+    /// The optimised logical plan.
+    pub logical: LogicalPlan,
+    /// Columns of the result.
+    pub schema: SchemaRef,
+}
+
+impl StreamPlan {
+    /// The plan as text; with `extended`, the logical one too.
+    pub fn explain(&self, extended: bool) -> String {
+        let physical = displayable(self.serial.as_ref()).indent(false).to_string();
+        if extended {
+            return format!(
+                "== Optimized Logical Plan ==\n{}\n\n== Physical Plan ==\n{physical}",
+                self.logical.display_indent()
+            );
+        }
+        format!("== Physical Plan ==\n{physical}")
+    }
+}
+
+impl fmt::Debug for StreamPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamPlan").field("operators", &self.operators).finish_non_exhaustive()
+    }
+}
+
+/// Plans a bound query.
+pub async fn plan_stream(session: &SessionState, plan: &LogicalPlan, mode: OutputMode) -> Result<StreamPlan> {
+    let operators = Arc::new(Operators::default());
+    let partitions = session.config().target_partitions();
+    let parallel_state = streaming_state(session, mode, &operators, partitions);
+    let serial_state = streaming_state(session, mode, &operators, 1);
+    let logical = serial_state.optimize(plan)?;
+    let serial = physical_plan(&serial_state, &logical).await?;
+    let parallel = if partitions > 1 { physical_plan(&parallel_state, &logical).await? } else { serial.clone() };
+    physical::check(&serial, mode)?;
+    physical::check(&parallel, mode)?;
+    let operators = operators.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+    let schema = serial.schema();
+    Ok(StreamPlan { serial, parallel, state: serial_state, operators, logical, schema })
+}
+
+async fn physical_plan(state: &SessionState, logical: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+    Ok(state.query_planner().create_physical_plan(logical, state).await?)
+}
+
+fn streaming_state(
+    session: &SessionState,
+    mode: OutputMode,
+    operators: &Arc<Operators>,
+    partitions: usize,
+) -> SessionState {
+    let mut config = session.config().clone().with_target_partitions(partitions);
+    let options = config.options_mut();
+    // A dynamic filter would survive the batch it was learned in; round-robin would reorder rows for nothing.
+    options.optimizer.enable_dynamic_filter_pushdown = false;
+    options.optimizer.enable_round_robin_repartition = false;
+    let planner = StatefulPlanner { operators: operators.clone() };
+    SessionStateBuilder::new_from_existing(session.clone())
+        .with_config(config)
+        .with_analyzer_rule(Arc::new(StreamRewrite::new(mode)))
+        .with_query_planner(Arc::new(planner))
+        .build()
+}
+
+/// Operators by id, made by whichever plan comes first.
+#[derive(Default, Debug)]
+struct Operators(Mutex<BTreeMap<u32, Arc<dyn StatefulOperator>>>);
+
+impl Operators {
+    fn get_or_make<T: StatefulOperator + 'static>(
+        &self,
+        id: u32,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<Arc<dyn StatefulOperator>> {
+        let mut operators = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(operator) = operators.get(&id) {
+            return Ok(operator.clone());
+        }
+        let operator: Arc<dyn StatefulOperator> = Arc::new(make()?);
+        operators.insert(id, operator.clone());
+        Ok(operator)
+    }
+}
+
+/// DataFusion's planner, with ours for stateful nodes.
+#[derive(Debug)]
+struct StatefulPlanner {
+    operators: Arc<Operators>,
+}
+
+#[async_trait]
+impl QueryPlanner for StatefulPlanner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let ours = StatefulPlanner { operators: self.operators.clone() };
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ours)]).create_physical_plan(plan, session).await
+    }
+}
+
+#[async_trait]
+impl ExtensionPlanner for StatefulPlanner {
+    async fn plan_extension(
+        &self,
+        planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        logical_inputs: &[&LogicalPlan],
+        physical_inputs: &[Arc<dyn ExecutionPlan>],
+        session: &dyn Session,
+        context: &PhysicalPlanningContext,
+    ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(node) = node.as_any().downcast_ref::<StatefulNode>() else { return Ok(None) };
+        let planning =
+            Planning { planner, session, context, logical: logical_inputs[0].schema(), input: &physical_inputs[0] };
+        let exec = match &node.kind {
+            StatefulKind::Aggregate { keys, mode } => self.aggregate(node, *keys, (*mode).into(), &planning)?,
+            StatefulKind::Dedup => {
+                let keys = node.expressions.iter().map(|e| planning.expression(e)).collect::<DfResult<Vec<_>>>()?;
+                let make = || DedupOperator::try_new(planning.input.schema(), keys, &session.runtime_env().memory_pool);
+                StatefulExec::new(node.id, vec![planning.input.clone()], self.operators.get_or_make(node.id, make)?)
+            }
+            StatefulKind::Limit { rows } => {
+                let make = || Ok(LimitOperator::new(planning.input.schema(), *rows));
+                StatefulExec::new(node.id, vec![planning.input.clone()], self.operators.get_or_make(node.id, make)?)
+            }
+        };
+        Ok(Some(Arc::new(exec)))
+    }
+}
+
+/// What it takes to plan the expressions of a node over its input.
+struct Planning<'a> {
+    planner: &'a dyn PhysicalPlanner,
+    session: &'a dyn Session,
+    context: &'a PhysicalPlanningContext,
+    logical: &'a DFSchema,
+    input: &'a Arc<dyn ExecutionPlan>,
+}
+
+impl Planning<'_> {
+    fn expression(&self, e: &Expr) -> DfResult<Arc<dyn PhysicalExpr>> {
+        self.planner.create_physical_expr(e, self.logical, self.session, self.context)
+    }
+
+    fn named(&self, e: &Expr) -> DfResult<(Arc<dyn PhysicalExpr>, String)> {
+        Ok((self.expression(e)?, e.schema_name().to_string()))
+    }
+
+    fn group_by(&self, keys: &[Expr]) -> DfResult<PhysicalGroupBy> {
+        let expanded = enumerate_grouping_sets(keys.to_vec())?;
+        match expanded.as_slice() {
+            [Expr::GroupingSet(GroupingSet::GroupingSets(sets))] => self.grouping_sets(sets),
+            [] => Ok(PhysicalGroupBy::new(vec![], vec![], vec![], false)),
+            keys => Ok(PhysicalGroupBy::new_single(keys.iter().map(|k| self.named(k)).collect::<DfResult<_>>()?)),
+        }
+    }
+
+    fn grouping_sets(&self, sets: &[Vec<Expr>]) -> DfResult<PhysicalGroupBy> {
+        let mut distinct: Vec<&Expr> = vec![];
+        for e in sets.iter().flatten() {
+            if !distinct.contains(&e) {
+                distinct.push(e);
+            }
+        }
+        let keys = distinct.iter().map(|e| self.named(e)).collect::<DfResult<Vec<_>>>()?;
+        let null = |(key, name): &(Arc<dyn PhysicalExpr>, String)| {
+            let null = ScalarValue::try_from(&key.data_type(&self.input.schema())?)?;
+            Ok((Arc::new(Literal::new(null)) as Arc<dyn PhysicalExpr>, name.clone()))
+        };
+        let nulls = keys.iter().map(null).collect::<DfResult<Vec<_>>>()?;
+        let mask = |set: &Vec<Expr>| distinct.iter().map(|e| !set.contains(e)).collect();
+        Ok(PhysicalGroupBy::new(keys, nulls, sets.iter().map(mask).collect(), true))
+    }
+}
+
+impl StatefulPlanner {
+    fn aggregate(
+        &self,
+        node: &StatefulNode,
+        keys: usize,
+        mode: OutputMode,
+        planning: &Planning,
+    ) -> DfResult<StatefulExec> {
+        let (keys, aggregates) = node.expressions.split_at(keys);
+        let group_by = planning.group_by(keys)?;
+        let num_keys = group_by.output_exprs().len();
+        let input = planning.input.clone();
+        let schema = input.schema();
+        let lower = |e: &Expr| {
+            let properties = planning.session.execution_props();
+            LoweredAggregateBuilder::new(e, planning.logical, &schema, properties, planning.context).build()
+        };
+        let lowered = aggregates.iter().map(lower).collect::<DfResult<Vec<_>>>()?;
+        let filters = lowered.iter().map(|l| l.filter.clone()).collect();
+        let functions = lowered.into_iter().map(|l| l.aggregate).collect();
+        let partial = AggregateExec::try_new(AggregateMode::Partial, group_by, functions, filters, input, schema)?;
+        let output: SchemaRef = node.schema.inner().clone();
+        let make = || {
+            check_result_types(&output, num_keys, &partial)?;
+            // The partial aggregate may have replaced a function by its reverse: its own list is the one to merge with.
+            let functions = partial.aggr_expr().to_vec();
+            let pool = &planning.session.runtime_env().memory_pool;
+            AggregateOperator::try_new(&partial.schema(), output.clone(), num_keys, functions, mode, pool)
+        };
+        let operator = self.operators.get_or_make(node.id, make)?;
+        Ok(StatefulExec::new(node.id, vec![Arc::new(partial)], operator))
+    }
+}
+
+/// What the aggregates give must be what the rest of the plan was made for.
+fn check_result_types(output: &Schema, num_keys: usize, partial: &AggregateExec) -> Result<()> {
+    let keys = partial.schema().fields()[..num_keys].iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
+    let values = partial.aggr_expr().iter().map(|a| a.field().data_type().clone());
+    let actual: Vec<DataType> = keys.into_iter().chain(values).collect();
+    let expected: Vec<DataType> = output.fields().iter().map(|f| f.data_type().clone()).collect();
+    if actual != expected {
+        return Err(Error::internal(format!("an aggregate gives {actual:?} where {expected:?} was planned")));
+    }
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! The analyzer rule that puts our stateful nodes in place of DataFusion's, before the optimizer sees one: it would
+//! otherwise compute them anew for every batch.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{DFSchema, Result as DfResult};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{
+    Aggregate, ColumnarValue, Distinct, Expr, ExprSchemable, Extension, FetchType, Filter, LogicalPlan,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::optimizer::AnalyzerRule;
+
+use super::is_streaming;
+use super::node::{StatefulKind, StatefulNode};
+use crate::sink::OutputMode;
+
+/// Replaces streaming aggregates, distincts and limits.
+#[derive(Debug)]
+pub struct StreamRewrite {
+    mode: OutputMode,
+}
+
+impl StreamRewrite {
+    /// For a query of this mode.
+    pub fn new(mode: OutputMode) -> Self {
+        Self { mode }
+    }
+}
+
+impl AnalyzerRule for StreamRewrite {
+    fn name(&self) -> &str {
+        "stream_rewrite"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DfResult<LogicalPlan> {
+        // Numbers are given from the sink down, whatever the order of rewriting.
+        let next = AtomicU32::new(0);
+        let plan = self.rewrite(plan, &next, false)?;
+        plan.transform_down(|node| Ok(guard_filter(node))).data()
+    }
+}
+
+impl StreamRewrite {
+    fn rewrite(&self, node: LogicalPlan, next: &AtomicU32, below_aggregate: bool) -> DfResult<LogicalPlan> {
+        if !is_streaming(&node) {
+            return Ok(node);
+        }
+        let stateful = self.is_stateful(&node, below_aggregate);
+        let id = if stateful { next.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        let below =
+            below_aggregate || matches!(node, LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(Distinct::All(_)));
+        let node = node.map_children(|child| self.rewrite(child, next, below).map(Transformed::yes)).data()?;
+        if stateful { self.replace(node, id) } else { Ok(node) }
+    }
+
+    fn is_stateful(&self, node: &LogicalPlan, below_aggregate: bool) -> bool {
+        match node {
+            LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(Distinct::All(_)) => true,
+            // Above a complete-mode aggregate a limit is of each batch's whole result.
+            LogicalPlan::Limit(_) => below_aggregate || self.mode != OutputMode::Complete,
+            LogicalPlan::Extension(e) => e.node.name() == "Dedup",
+            _ => false,
+        }
+    }
+
+    fn replace(&self, node: LogicalPlan, id: u32) -> DfResult<LogicalPlan> {
+        let mode = self.mode.into();
+        let stateful = match node {
+            LogicalPlan::Aggregate(Aggregate { input, group_expr, aggr_expr, schema, .. }) => {
+                let input = Arc::unwrap_or_clone(input);
+                let keys = group_expr.len();
+                let group_expr =
+                    group_expr.into_iter().map(|e| normalized(e, input.schema())).collect::<DfResult<Vec<_>>>()?;
+                let expressions = group_expr.into_iter().chain(aggr_expr).collect();
+                StatefulNode { id, kind: StatefulKind::Aggregate { keys, mode }, expressions, input, schema }
+            }
+            LogicalPlan::Distinct(Distinct::All(input)) => {
+                let input = Arc::unwrap_or_clone(input);
+                let schema = input.schema().clone();
+                let columns = schema.columns().into_iter().map(Expr::Column);
+                let expressions = columns.map(|e| normalized(e, &schema)).collect::<DfResult<Vec<_>>>()?;
+                let kind = StatefulKind::Aggregate { keys: expressions.len(), mode };
+                StatefulNode { id, kind, expressions, input, schema }
+            }
+            LogicalPlan::Limit(limit) => {
+                let FetchType::Literal(Some(rows)) = limit.get_fetch_type()? else {
+                    return Ok(LogicalPlan::Limit(limit));
+                };
+                let input = Arc::unwrap_or_clone(limit.input);
+                let schema = input.schema().clone();
+                StatefulNode { id, kind: StatefulKind::Limit { rows: rows as i64 }, expressions: vec![], input, schema }
+            }
+            LogicalPlan::Extension(e) => {
+                let input = e.node.inputs()[0].clone();
+                let schema = input.schema().clone();
+                let keys =
+                    e.node.expressions().into_iter().map(|e| normalized(e, &schema)).collect::<DfResult<Vec<_>>>()?;
+                StatefulNode { id, kind: StatefulKind::Dedup, expressions: keys, input, schema }
+            }
+            other => return Ok(other),
+        };
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(stateful) }))
+    }
+}
+
+/// A key that holds floats, with -0.0 as 0.0 and one NaN, as in Spark; other keys as they are.
+fn normalized(key: Expr, schema: &DFSchema) -> DfResult<Expr> {
+    if matches!(key, Expr::GroupingSet(_)) || !matches!(key.get_type(schema)?, DataType::Float32 | DataType::Float64) {
+        return Ok(key);
+    }
+    let name = key.qualified_name();
+    Ok(ScalarUDF::new_from_impl(NormalizeFloat::new()).call(vec![key.unalias()]).alias_qualified(name.0, name.1))
+}
+
+/// A conjunct without a column would be pushed below a stateful node, and then decide what goes into its state rather
+/// than what comes out: it is tied to a column of the filter's input.
+fn guard_filter(node: LogicalPlan) -> Transformed<LogicalPlan> {
+    let LogicalPlan::Filter(Filter { predicate, input, .. }) = &node else { return Transformed::no(node) };
+    let Some(anchor) = input.schema().columns().into_iter().next().filter(|_| has_state(input)) else {
+        return Transformed::no(node);
+    };
+    let loose = |e: &Expr| e.column_refs().is_empty();
+    let conjuncts = split_conjunction_owned(predicate.clone());
+    if !conjuncts.iter().any(loose) {
+        return Transformed::no(node);
+    }
+    let keep = ScalarUDF::new_from_impl(Keep::new());
+    let tie = |e: Expr| if loose(&e) { keep.call(vec![e, Expr::Column(anchor.clone())]) } else { e };
+    let guarded = conjunction(conjuncts.into_iter().map(tie)).and_then(|p| Filter::try_new(p, input.clone()).ok());
+    match guarded {
+        Some(filter) => Transformed::yes(LogicalPlan::Filter(filter)),
+        None => Transformed::no(node),
+    }
+}
+
+fn has_state(node: &LogicalPlan) -> bool {
+    matches!(node, LogicalPlan::Extension(e) if e.node.name() == "Stateful") || node.inputs().into_iter().any(has_state)
+}
+
+/// Gives its first argument.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Keep {
+    signature: Signature,
+}
+
+impl Keep {
+    fn new() -> Self {
+        Self { signature: Signature::any(2, Volatility::Volatile) }
+    }
+}
+
+impl ScalarUDFImpl for Keep {
+    fn name(&self) -> &str {
+        "__keep"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, args: &[DataType]) -> DfResult<DataType> {
+        Ok(args[0].clone())
+    }
+
+    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        Ok(args.args.swap_remove(0))
+    }
+}
+
+/// -0.0 to 0.0, and every NaN to one.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct NormalizeFloat {
+    signature: Signature,
+}
+
+impl NormalizeFloat {
+    fn new() -> Self {
+        Self { signature: Signature::any(1, Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for NormalizeFloat {
+    fn name(&self) -> &str {
+        "__normalize_float"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, args: &[DataType]) -> DfResult<DataType> {
+        Ok(args[0].clone())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        use datafusion::arrow::array::{ArrayRef, AsArray};
+        use datafusion::arrow::datatypes::{Float32Type, Float64Type};
+        let array = args.args[0].to_array(args.number_rows)?;
+        let normal: ArrayRef = match array.data_type() {
+            DataType::Float32 => Arc::new(
+                array
+                    .as_primitive::<Float32Type>()
+                    .unary::<_, Float32Type>(|v| if v.is_nan() { f32::NAN } else { v + 0.0 }),
+            ),
+            _ => Arc::new(
+                array
+                    .as_primitive::<Float64Type>()
+                    .unary::<_, Float64Type>(|v| if v.is_nan() { f64::NAN } else { v + 0.0 }),
+            ),
+        };
+        Ok(ColumnarValue::Array(normal))
+    }
+}

@@ -1,0 +1,61 @@
+//! A stream in the catalog: what `FROM lines` finds.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Result as DfResult;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::error::Error;
+use crate::source::StreamProvider;
+
+/// A named stream. A streaming query replaces its scans with slots that it fills batch by batch; nothing else can scan it.
+#[derive(Debug, Clone)]
+pub struct StreamTable {
+    name: String,
+    provider: Arc<dyn StreamProvider>,
+}
+
+impl StreamTable {
+    /// The stream `name`.
+    pub fn new(name: impl Into<String>, provider: Arc<dyn StreamProvider>) -> Self {
+        Self { name: name.into(), provider }
+    }
+
+    /// The stream's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What opens its sources.
+    pub fn provider(&self) -> &Arc<dyn StreamProvider> {
+        &self.provider
+    }
+}
+
+#[async_trait]
+impl TableProvider for StreamTable {
+    fn schema(&self) -> SchemaRef {
+        self.provider.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        _projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let message = format!("stream '{}' was read by a batch query", self.name);
+        Err(Error::unsupported("CALL_ON_STREAMING_DATASET_UNSUPPORTED", message)
+            .with_help("queries over streams are started as flows: CREATE FLOW … AS SELECT …, or .write_stream()")
+            .into())
+    }
+}

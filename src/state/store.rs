@@ -1,0 +1,231 @@
+//! A keyed store: key columns to state columns.
+
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+
+use super::column::{FixedColumn, fixed_width};
+use super::key_index::{KeyArena, KeyDecoder, KeyIndex};
+use super::segment::SegmentColumns;
+use super::{ChangeKind, FrozenState, StateChange};
+use crate::error::{Error, Result};
+
+/// Rows of a piece of a snapshot.
+const SNAPSHOT_ROWS: usize = 65_536;
+
+/// Where a state column lives.
+#[derive(Clone, Copy)]
+enum Column {
+    Fixed(usize),
+    Segment(usize),
+}
+
+/// State columns by slot, without the keys.
+#[derive(Clone)]
+struct Columns {
+    layout: Vec<Column>,
+    fixed: Vec<FixedColumn>,
+    segments: SegmentColumns,
+}
+
+impl Columns {
+    fn new(types: impl Iterator<Item = DataType>) -> Self {
+        let (mut layout, mut fixed, mut variable) = (vec![], vec![], vec![]);
+        for t in types {
+            if fixed_width(&t).is_some() {
+                layout.push(Column::Fixed(fixed.len()));
+                fixed.push(FixedColumn::new(t));
+            } else {
+                layout.push(Column::Segment(variable.len()));
+                variable.push(t);
+            }
+        }
+        Self { layout, fixed, segments: SegmentColumns::new(variable) }
+    }
+
+    fn gather(&self, slots: impl ExactSizeIterator<Item = u32> + Clone) -> Result<Vec<ArrayRef>> {
+        let gather = |c: &Column| match c {
+            Column::Fixed(i) => self.fixed[*i].gather(slots.clone()),
+            Column::Segment(i) => self.segments.gather(*i, slots.clone()),
+        };
+        self.layout.iter().map(gather).collect()
+    }
+}
+
+/// Keys with their state. A batch interns its keys, reads what is there, and puts its result only when all of the batch
+/// is done; `truncate` forgets the keys of a batch that failed.
+pub struct KeyedStore {
+    schema: SchemaRef,
+    keys: KeyIndex,
+    columns: Columns,
+}
+
+impl KeyedStore {
+    /// A store of rows of `schema`, whose first `num_keys` columns are the key.
+    pub fn try_new(schema: SchemaRef, num_keys: usize) -> Result<Self> {
+        let mut types = schema.fields().iter().map(|f| f.data_type().clone());
+        let keys = KeyIndex::try_new(types.by_ref().take(num_keys).collect())?;
+        Ok(Self { keys, columns: Columns::new(types), schema })
+    }
+
+    /// Columns of the rows: keys, then state.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Number of keys.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The slot of every row's key; see [`KeyIndex::intern`].
+    pub fn intern(&mut self, keys: &[ArrayRef], rows: usize, slots: &mut Vec<u32>) -> Result<()> {
+        self.keys.intern(keys, rows, slots)
+    }
+
+    /// Key columns of these slots.
+    pub fn keys(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        self.keys.keys(slots)
+    }
+
+    /// State columns of these slots, all of which must have been put.
+    pub fn state(&self, slots: impl ExactSizeIterator<Item = u32> + Clone) -> Result<Vec<ArrayRef>> {
+        self.columns.gather(slots)
+    }
+
+    /// Puts row i of the state columns at `slots[i]`.
+    pub fn put(&mut self, slots: &[u32], state: &[ArrayRef]) -> Result<()> {
+        let len = self.keys.len();
+        let mut variable = vec![];
+        for (column, array) in self.columns.layout.iter().zip(state) {
+            match column {
+                Column::Fixed(i) => {
+                    let column = &mut self.columns.fixed[*i];
+                    column.resize(len);
+                    column.scatter(slots, array)?;
+                }
+                Column::Segment(_) => variable.push(array.clone()),
+            }
+        }
+        if !variable.is_empty() {
+            self.columns.segments.resize(len);
+            self.columns.segments.put(slots, variable)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the keys from slot `len` on, which must not have been put.
+    pub fn truncate(&mut self, len: usize) {
+        self.keys.truncate(len);
+    }
+
+    /// Puts the rows of a change.
+    pub fn apply(&mut self, change: &StateChange) -> Result<()> {
+        if change.kind != ChangeKind::Put || change.rows.num_columns() != self.schema.fields().len() {
+            let (kind, columns) = (change.kind, change.rows.num_columns());
+            return Err(Error::internal(format!("a keyed store was given a change {kind:?} of {columns} columns")));
+        }
+        let num_keys = self.keys.types().len();
+        let mut slots = vec![];
+        self.intern(&change.rows.columns()[..num_keys], change.rows.num_rows(), &mut slots)?;
+        self.put(&slots, &change.rows.columns()[num_keys..])
+    }
+
+    /// Bytes held.
+    pub fn size(&self) -> usize {
+        self.keys.size()
+            + self.columns.fixed.iter().map(FixedColumn::size).sum::<usize>()
+            + self.columns.segments.size()
+    }
+
+    /// The store now, sharing what it can.
+    pub fn freeze(&self) -> FrozenStore {
+        FrozenStore {
+            schema: self.schema.clone(),
+            key_types: self.keys.types().to_vec(),
+            keys: self.keys.freeze(),
+            columns: self.columns.clone(),
+        }
+    }
+}
+
+/// The image of a [`KeyedStore`], as store 0 of its operator.
+pub struct FrozenStore {
+    schema: SchemaRef,
+    key_types: Vec<DataType>,
+    keys: KeyArena,
+    columns: Columns,
+}
+
+impl FrozenState for FrozenStore {
+    fn changes(&self) -> Box<dyn Iterator<Item = Result<StateChange>> + Send + '_> {
+        let mut keys = self.keys.iter().peekable();
+        let mut from = 0_u32;
+        Box::new(std::iter::from_fn(move || {
+            keys.peek()?;
+            let piece: Vec<&[u8]> = keys.by_ref().take(SNAPSHOT_ROWS).collect();
+            let slots = from..from + piece.len() as u32;
+            from = slots.end;
+            Some(self.piece(&piece, slots))
+        }))
+    }
+}
+
+impl FrozenStore {
+    fn piece(&self, keys: &[&[u8]], slots: std::ops::Range<u32>) -> Result<StateChange> {
+        let mut columns = KeyDecoder::try_new(&self.key_types)?.decode(keys.iter().copied())?;
+        columns.extend(self.columns.gather(slots)?);
+        let rows = record_batch(self.schema.clone(), columns, keys.len())?;
+        Ok(StateChange { store: 0, kind: ChangeKind::Put, rows })
+    }
+}
+
+/// A batch that may have no columns.
+pub fn record_batch(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{Int64Array, StringViewArray};
+    use datafusion::arrow::datatypes::{Field, Schema};
+
+    use super::*;
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![
+            Field::new("k", DataType::Utf8View, true),
+            Field::new("n", DataType::Int64, true),
+            Field::new("text", DataType::Utf8View, true),
+        ]))
+    }
+
+    fn change(keys: &[&str], n: i64) -> StateChange {
+        let text = format!("state number {n} of some length");
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringViewArray::from_iter_values(keys)),
+            Arc::new(Int64Array::from(vec![n; keys.len()])),
+            Arc::new(StringViewArray::from_iter_values(keys.iter().map(|_| &text))),
+        ];
+        StateChange { store: 0, kind: ChangeKind::Put, rows: RecordBatch::try_new(schema(), columns).unwrap() }
+    }
+
+    #[test]
+    fn a_frozen_store_loads_to_the_same_rows() {
+        let mut store = KeyedStore::try_new(schema(), 1).unwrap();
+        store.apply(&change(&["a", "b"], 1)).unwrap();
+        store.apply(&change(&["b", "c"], 2)).unwrap();
+        let frozen = store.freeze();
+        store.apply(&change(&["a", "d"], 3)).unwrap();
+
+        let mut copy = KeyedStore::try_new(schema(), 1).unwrap();
+        for piece in frozen.changes() {
+            copy.apply(&piece.unwrap()).unwrap();
+        }
+        assert_eq!(copy.len(), 3);
+        let state = copy.state([0, 1, 2].into_iter()).unwrap();
+        assert_eq!(state[0].as_ref(), &Int64Array::from(vec![1, 2, 2]));
+    }
+}
