@@ -1,7 +1,15 @@
 //! What a query tells about itself: Spark's `StreamingQueryProgress`, field for field and in its order.
 
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use uuid::Uuid;
+
+use crate::checkpoint::{BatchHeader, SourceRange};
+use crate::source::{Offset, Source};
+use crate::state::StateMetrics;
 
 /// Figures of one trigger. `to_json` gives Spark's JSON.
 #[derive(Debug, Clone, Serialize)]
@@ -138,4 +146,147 @@ pub struct StreamingQueryStatus {
 
 fn not_finite(v: &f64) -> bool {
     !v.is_finite()
+}
+
+/// When each part of a trigger ended.
+#[derive(Debug)]
+pub(super) struct Timings {
+    started: Instant,
+    last: Instant,
+    parts: Vec<(&'static str, Duration)>,
+}
+
+impl Timings {
+    /// A trigger starts now.
+    pub fn start() -> Self {
+        let now = Instant::now();
+        Self { started: now, last: now, parts: vec![] }
+    }
+
+    /// The part `name` (Spark's) has just ended.
+    pub fn end(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.parts.push((name, now - self.last));
+        self.last = now;
+    }
+
+    fn total(&self) -> Duration {
+        self.last - self.started
+    }
+
+    fn to_json(&self) -> Map<String, Value> {
+        let total = ("triggerExecution", self.total());
+        let mut parts: Vec<_> = self.parts.iter().copied().chain([total]).collect();
+        parts.sort_by_key(|(name, _)| *name);
+        parts.into_iter().map(|(name, d)| (name.to_string(), (d.as_millis() as u64).into())).collect()
+    }
+}
+
+/// What one source did in a batch.
+pub(super) struct SourceFigures<'a> {
+    pub source: &'a dyn Source,
+    pub range: &'a SourceRange,
+    pub latest: &'a Offset,
+    pub rows: u64,
+}
+
+/// Makes the progress of one batch after the other.
+#[derive(Debug)]
+pub(super) struct ProgressBuilder {
+    id: Uuid,
+    run_id: Uuid,
+    name: Option<String>,
+    last_timestamp_ms: Option<i64>,
+}
+
+impl ProgressBuilder {
+    /// For a new run of a query.
+    pub fn new(id: Uuid, name: Option<String>) -> Self {
+        Self { id, run_id: Uuid::new_v4(), name, last_timestamp_ms: None }
+    }
+
+    /// Identifies this run.
+    pub fn run_id(&self) -> Uuid {
+        self.run_id
+    }
+
+    /// The progress of a batch that has ended.
+    pub fn build(
+        &mut self,
+        header: &BatchHeader,
+        timings: &Timings,
+        sources: Vec<SourceFigures>,
+        operators: Vec<(&'static str, StateMetrics)>,
+        sink: (String, Option<u64>),
+    ) -> StreamingQueryProgress {
+        let rows = sources.iter().map(|s| s.rows).sum();
+        let rates = self.rates(header.batch_timestamp_ms, timings.total());
+        StreamingQueryProgress {
+            id: self.id,
+            run_id: self.run_id,
+            name: self.name.clone(),
+            timestamp: iso_timestamp(header.batch_timestamp_ms),
+            batch_id: header.batch_id,
+            batch_duration: timings.total().as_millis() as u64,
+            num_input_rows: rows,
+            input_rows_per_second: rows as f64 * rates.0,
+            processed_rows_per_second: rows as f64 * rates.1,
+            duration_ms: timings.to_json(),
+            event_time: Map::new(),
+            state_operators: operators.into_iter().map(|(name, m)| StateOperatorProgress::new(name, m)).collect(),
+            sources: sources.iter().map(|s| SourceProgress::new(s, rates)).collect(),
+            sink: SinkProgress {
+                description: sink.0,
+                num_output_rows: sink.1.map_or(-1, |n| n as i64),
+                metrics: Map::new(),
+            },
+            observed_metrics: Map::new(),
+        }
+    }
+
+    /// Triggers a second, by arrival and by work; not finite if unknown.
+    fn rates(&mut self, timestamp_ms: i64, took: Duration) -> (f64, f64) {
+        let arrival = self.last_timestamp_ms.replace(timestamp_ms).map(|last| (timestamp_ms - last) as f64 / 1e3);
+        (arrival.filter(|s| *s > 0.0).map_or(f64::NAN, |s| 1.0 / s), 1.0 / took.as_secs_f64())
+    }
+}
+
+impl StateOperatorProgress {
+    fn new(name: &str, m: StateMetrics) -> Self {
+        Self {
+            operator_name: name.to_string(),
+            num_rows_total: m.rows_total,
+            num_rows_updated: m.rows_updated,
+            num_rows_removed: m.rows_removed,
+            memory_used_bytes: m.memory_used_bytes,
+            num_rows_dropped_by_watermark: m.rows_dropped_by_watermark,
+            num_shuffle_partitions: 1,
+            num_state_store_instances: 1,
+            ..Self::default()
+        }
+    }
+}
+
+impl SourceProgress {
+    fn new(s: &SourceFigures, rates: (f64, f64)) -> Self {
+        let metrics = s.source.metrics();
+        let custom = metrics.custom.into_iter().map(|(k, v)| (k, Value::from(v)));
+        let bad = (metrics.bad_records > 0).then(|| ("badRecords".to_string(), metrics.bad_records.into()));
+        Self {
+            description: s.source.description(),
+            start_offset: s.range.start.clone(),
+            end_offset: s.range.end.clone(),
+            latest_offset: s.latest.clone(),
+            num_input_rows: s.rows,
+            input_rows_per_second: s.rows as f64 * rates.0,
+            processed_rows_per_second: s.rows as f64 * rates.1,
+            metrics: bad.into_iter().chain(custom).collect(),
+        }
+    }
+}
+
+/// ISO 8601, UTC, milliseconds.
+pub(super) fn iso_timestamp(ms: i64) -> String {
+    let time = DateTime::from_timestamp_millis(ms).unwrap_or_default();
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -1,0 +1,447 @@
+//! One batch after the other: which rows, computed how, durable before visible.
+//!
+//! ```text
+//! latest offsets ─► rows ─► plan ─► sink.prepare ─► record (offsets, time, state changes) durable
+//!                                                        │
+//!                      next batch ◄─ ack ◄─ sink.commit ◄┘─► state published
+//! ```
+//!
+//! Owns: the order of these steps, and what is done again after a crash. Does not own: when the next batch runs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::output::{execute_ordered, renamed, renamed_schema};
+use super::progress::{ProgressBuilder, SourceFigures, StreamingQueryProgress, Timings};
+use super::recovery::{self, Pending};
+use super::{Environment, QuerySpec, Trigger};
+use crate::checkpoint::{BatchHeader, BatchRecord, Checkpoint, SourceRange};
+use crate::error::{Error, Result};
+use crate::operator::BatchContext;
+use crate::plan::{self, Slot, StreamPlan, TriggerTime};
+use crate::sink::{BatchIdentity, Sink, SinkContext};
+use crate::source::{Offset, ReadLimit, Source, SourceContext};
+use crate::state::StateChange;
+
+/// Rows of a batch from which the parallel plan pays.
+const PARALLEL_ROWS: usize = 50_000;
+/// Bytes of log from which a snapshot is worth its while.
+const SNAPSHOT_LOG_BYTES: u64 = 32 << 20;
+/// How often an idle query looks at a source that neither notifies nor says how often (Spark's `pollingDelay`).
+const POLL: Duration = Duration::from_millis(10);
+const RECENT_PROGRESS: usize = 100;
+
+/// The engine of one query, batch by batch: what the trigger loop drives, and what pipeline tests step through.
+pub struct MicroBatchExecution {
+    env: Environment,
+    name: Option<String>,
+    run_id: Uuid,
+    query_id: Uuid,
+    limit: ReadLimit,
+    plan: StreamPlan,
+    time: TriggerTime,
+    sources: Vec<RunningSource>,
+    sink: Arc<dyn Sink>,
+    sink_schema: datafusion::arrow::datatypes::SchemaRef,
+    checkpoint: Checkpoint,
+    /// A temporary checkpoint goes away with a clean stop.
+    temporary: Option<PathBuf>,
+    next_batch: u64,
+    watermark_ms: i64,
+    timestamp_ms: i64,
+    pending: Option<Pending>,
+    snapshot_log_bytes: u64,
+    wake: Arc<Notify>,
+    progress: VecDeque<Arc<StreamingQueryProgress>>,
+    progress_builder: ProgressBuilder,
+    failure: Option<Error>,
+}
+
+/// A source of a running query.
+pub(super) struct RunningSource {
+    pub name: String,
+    pub source: Arc<dyn Source>,
+    slots: Vec<Arc<Slot>>,
+    /// End of the last batch.
+    pub position: Offset,
+    /// End of the last batch that will never run again, not yet told to the source.
+    releasable: Option<Offset>,
+}
+
+impl fmt::Debug for MicroBatchExecution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, next_batch) = (&self.name, self.next_batch);
+        f.debug_struct("MicroBatchExecution").field("name", name).field("next_batch", &next_batch).finish_non_exhaustive()
+    }
+}
+
+/// A batch that is about to run.
+struct Batch {
+    header: BatchHeader,
+    /// The record's hash, if the record is in the log already.
+    logged: Option<u32>,
+    latest: Vec<Offset>,
+    timings: Timings,
+}
+
+impl MicroBatchExecution {
+    /// Checks the query, opens and recovers the checkpoint, opens sources and sink.
+    pub async fn open(env: &Environment, spec: QuerySpec) -> Result<Self> {
+        let session = env.context.state();
+        let analyzed = session.analyzer().execute_and_check(spec.plan.clone(), session.config_options(), |_, _| {})?;
+        plan::check_legality(&analyzed, spec.output_mode)?;
+        let time = TriggerTime::default();
+        let (bound, sources) = plan::bind(spec.plan.clone(), &time)?;
+        let plan = plan::plan_stream(&session, &bound, spec.output_mode).await?;
+
+        let opened = recovery::open_checkpoint(env, &spec, &plan, &sources)?;
+        let query_id = opened.metadata.id;
+        let sink_schema = renamed_schema(&plan.schema, &spec.column_names);
+        let context = SinkContext {
+            query_id,
+            query_name: spec.name.clone(),
+            output_mode: spec.output_mode,
+            schema: sink_schema.clone(),
+        };
+        spec.sink.open(&context).await?;
+        let sink_knows = spec.sink.last_committed().await?;
+        let mut recovered = recovery::replay(opened.recovered, &plan, sink_knows)?;
+
+        let wake = Arc::new(Notify::new());
+        let mut running = vec![];
+        for (i, bound) in sources.into_iter().enumerate() {
+            let dir = opened.dir.join("sources").join(i.to_string());
+            let context = SourceContext { dir, clock: env.clock.clone(), wake: wake.clone(), session: env.context.clone() };
+            let place = |e: Error| e.with_place(format!("stream '{}'", bound.name));
+            let source = bound.provider.open(context).await.map_err(place)?;
+            let position = match recovered.positions.get(i) {
+                Some(position) => position.clone(),
+                None => source.initial_offset().await.map_err(place)?,
+            };
+            running.push(RunningSource { name: bound.name, source, slots: bound.slots, position, releasable: None });
+        }
+        recovery::settle_pending(&mut recovered, &mut running, &plan)?;
+        let limit = if spec.trigger == Trigger::Once { ReadLimit::All } else { ReadLimit::Configured };
+        let progress_builder = ProgressBuilder::new(query_id, spec.name.clone());
+        let mut execution = Self {
+            env: env.clone(),
+            run_id: progress_builder.run_id(),
+            name: spec.name,
+            query_id,
+            limit,
+            plan,
+            time,
+            sources: running,
+            sink: spec.sink,
+            sink_schema,
+            checkpoint: opened.checkpoint,
+            temporary: opened.temporary.then_some(opened.dir),
+            next_batch: recovered.next_batch,
+            watermark_ms: recovered.watermark_ms,
+            timestamp_ms: recovered.timestamp_ms,
+            pending: recovered.pending,
+            snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
+            wake,
+            progress: VecDeque::new(),
+            progress_builder,
+            failure: None,
+        };
+        if let Some(acknowledged) = recovered.unlogged_ack {
+            // The sink has the last batch, the log does not know yet.
+            execution.checkpoint.append_commit(acknowledged)?;
+        }
+        if execution.pending.is_none() {
+            execution.sources.iter_mut().for_each(|s| s.releasable = Some(s.position.clone()));
+        }
+        if spec.trigger == Trigger::AvailableNow {
+            for s in &execution.sources {
+                s.source.prepare_available_now().await.map_err(|e| e.with_place(format!("stream '{}'", s.name)))?;
+            }
+        }
+        Ok(execution)
+    }
+
+    /// Runs the next batch, with or without data, if one is due; `false` if there is nothing to do.
+    ///
+    /// # Errors
+    /// Anything that fails a batch. The state is as before the batch, and the execution is at its end: open it again
+    /// from the checkpoint.
+    pub async fn run_batch(&mut self) -> Result<bool> {
+        if let Some(e) = &self.failure {
+            return Err(e.clone());
+        }
+        let result = self.try_run_batch().await;
+        if let Err(e) = &result {
+            self.plan.operators.iter().for_each(|o| o.abort());
+            self.failure = Some(e.clone());
+        }
+        result
+    }
+
+    async fn try_run_batch(&mut self) -> Result<bool> {
+        let Some(batch) = self.next().await? else { return Ok(false) };
+        let id = batch.header.batch_id;
+        self.run(batch).await.map_err(|e| e.with_place(format!("batch {id}")))?;
+        Ok(true)
+    }
+
+    /// The batch to run: the one a crash left over, or one with what the sources have now.
+    async fn next(&mut self) -> Result<Option<Batch>> {
+        if let Some(pending) = self.pending.take() {
+            let latest = pending.header.sources.iter().map(|s| s.end.clone()).collect();
+            let timings = Timings::start();
+            return Ok(Some(Batch { header: pending.header, logged: Some(pending.hash), latest, timings }));
+        }
+        let mut timings = Timings::start();
+        let mut ranges = vec![];
+        for s in &self.sources {
+            let place = |e: Error| e.with_place(format!("stream '{}'", s.name));
+            let end = s.source.latest_offset(&s.position, self.limit).await.map_err(place)?;
+            let end = end.unwrap_or_else(|| s.position.clone());
+            ranges.push(SourceRange { name: s.name.clone(), start: s.position.clone(), end, digest: None });
+        }
+        timings.end("latestOffset");
+        if ranges.iter().all(|r| r.start == r.end) {
+            return Ok(None);
+        }
+        let header = BatchHeader {
+            batch_id: self.next_batch,
+            // A wall clock that is set back must not take the query's time with it.
+            batch_timestamp_ms: self.env.clock.now_ms().max(self.timestamp_ms),
+            batch_watermark_ms: self.watermark_ms,
+            next_watermark_ms: self.watermark_ms,
+            sources: ranges,
+            num_input_rows: 0,
+            conf: BTreeMap::new(),
+        };
+        let latest = header.sources.iter().map(|s| s.end.clone()).collect();
+        Ok(Some(Batch { header, logged: None, latest, timings }))
+    }
+
+    async fn run(&mut self, mut batch: Batch) -> Result<()> {
+        let rows = self.read(&batch.header).await?;
+        batch.timings.end("getBatch");
+        let output_rows = self.compute(&batch.header, rows).await?;
+        let read: u64 = self.sources.iter().map(|s| s.slots.iter().map(|s| s.rows()).sum::<u64>()).sum();
+        batch.timings.end("addBatch");
+        self.env.failpoints.hit("after_batch")?;
+
+        let identity = self.log(&mut batch, read).await?;
+        batch.timings.end("walCommit");
+        for operator in &self.plan.operators {
+            operator.publish()?;
+        }
+        self.release().await?;
+        self.env.failpoints.hit("before_sink_commit")?;
+        self.sink.commit(identity).await?;
+        self.env.failpoints.hit("after_sink_commit")?;
+        self.env.failpoints.hit("before_commit_log")?;
+        self.checkpoint.append_commit(identity.batch_id)?;
+        self.env.failpoints.hit("after_commit_log")?;
+
+        for (s, range) in self.sources.iter_mut().zip(&batch.header.sources) {
+            s.position = range.end.clone();
+            s.releasable = Some(range.end.clone());
+        }
+        self.next_batch = batch.header.batch_id + 1;
+        self.watermark_ms = batch.header.next_watermark_ms;
+        self.timestamp_ms = batch.header.batch_timestamp_ms;
+        batch.timings.end("commitOffsets");
+        self.report(&batch, output_rows);
+        self.snapshot_if_due(&batch.header)
+    }
+
+    /// Puts the rows of the batch into the slots of the plan; about how many there are, if known.
+    async fn read(&self, header: &BatchHeader) -> Result<Option<usize>> {
+        let partitions = self.env.context.state().config().target_partitions();
+        let mut total = Some(0);
+        for (s, range) in self.sources.iter().zip(&header.sources) {
+            for slot in &s.slots {
+                if range.start == range.end {
+                    slot.fill(vec![]);
+                    continue;
+                }
+                let rows = s.source.get_batch(&range.start, &range.end, partitions).await;
+                let rows = rows.map_err(|e| e.with_place(format!("stream '{}', batch {}", s.name, header.batch_id)))?;
+                slot.fill(rows.partitions);
+                total = total.zip(rows.num_rows).map(|(a, b)| a + b);
+            }
+        }
+        Ok(total)
+    }
+
+    /// Executes the plan and gives the rows to the sink, which shows nothing of them yet.
+    async fn compute(&self, header: &BatchHeader, rows: Option<usize>) -> Result<Option<u64>> {
+        self.time.set(header.batch_timestamp_ms);
+        let plan = match rows {
+            Some(rows) if rows < PARALLEL_ROWS => &self.plan.serial,
+            _ => &self.plan.parallel,
+        };
+        let plan = reset_plan_states(plan.clone())?;
+        let batch = BatchContext {
+            batch_id: header.batch_id,
+            watermark_ms: header.batch_watermark_ms,
+            timestamp_ms: header.batch_timestamp_ms,
+        };
+        let task = Arc::new(self.task(batch));
+        let rows = renamed(execute_ordered(&plan, &task)?, self.sink_schema.clone());
+        self.sink.prepare(header.batch_id, rows).await
+    }
+
+    fn task(&self, batch: BatchContext) -> TaskContext {
+        let task = TaskContext::from(&self.plan.state);
+        let config = task.session_config().clone().with_extension(Arc::new(batch));
+        task.with_session_config(config)
+    }
+
+    /// Makes the batch durable. A batch that runs again is in the log already.
+    async fn log(&self, batch: &mut Batch, read: u64) -> Result<BatchIdentity> {
+        let batch_id = batch.header.batch_id;
+        if let Some(record_hash) = batch.logged {
+            if read != batch.header.num_input_rows {
+                let was = batch.header.num_input_rows;
+                return Err(Error::execution(
+                    "SOURCE_CHANGED",
+                    format!("batch {batch_id} read {was} rows before the crash and {read} now, of the same offsets"),
+                )
+                .with_help("the source does not give the same rows again; what it gave first is lost"));
+            }
+            return Ok(BatchIdentity { batch_id, record_hash });
+        }
+        batch.header.num_input_rows = read;
+        let mut changes: Vec<(u32, StateChange)> = vec![];
+        for (id, operator) in self.plan.operators.iter().enumerate() {
+            changes.extend(operator.staged()?.into_iter().map(|c| (id as u32, c)));
+        }
+        self.env.failpoints.hit("before_offset_log")?;
+        let record = BatchRecord { header: batch.header.clone(), changes };
+        let appended = self.checkpoint.append_batch(&record)?;
+        self.checkpoint.wait_durable(appended.lsn).await?;
+        self.env.failpoints.hit("after_offset_log")?;
+        Ok(BatchIdentity { batch_id, record_hash: appended.hash })
+    }
+
+    /// Tells the sources what will never be asked for again: a batch whose successor is durable does not run again.
+    async fn release(&mut self) -> Result<()> {
+        for s in &mut self.sources {
+            if let Some(end) = s.releasable.take() {
+                s.source.commit(&end).await.map_err(|e| e.with_place(format!("stream '{}'", s.name)))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, batch: &Batch, output_rows: Option<u64>) {
+        let sources = self.sources.iter().zip(&batch.header.sources).zip(&batch.latest).map(|((s, range), latest)| {
+            let rows = s.slots.iter().map(|s| s.rows()).sum();
+            SourceFigures { source: s.source.as_ref(), range, latest, rows }
+        });
+        let operators = self.plan.operators.iter().map(|o| (o.operator_name(), o.metrics()));
+        let progress = self.progress_builder.build(
+            &batch.header,
+            &batch.timings,
+            sources.collect(),
+            operators.collect(),
+            (self.sink.description(), output_rows),
+        );
+        if self.progress.len() == RECENT_PROGRESS {
+            self.progress.pop_front();
+        }
+        self.progress.push_back(Arc::new(progress));
+    }
+
+    fn snapshot_if_due(&mut self, header: &BatchHeader) -> Result<()> {
+        if self.plan.operators.is_empty() && self.checkpoint.log_bytes_since_snapshot() < SNAPSHOT_LOG_BYTES
+            || self.checkpoint.log_bytes_since_snapshot() < self.snapshot_log_bytes
+        {
+            return Ok(());
+        }
+        let frozen = self.plan.operators.iter().enumerate().map(|(id, o)| Ok((id as u32, o.freeze()?)));
+        let state_bytes: u64 = self.plan.operators.iter().map(|o| o.metrics().memory_used_bytes).sum();
+        // The larger the state, the more log must have come together before all of the state is written again.
+        self.snapshot_log_bytes = SNAPSHOT_LOG_BYTES.max(state_bytes);
+        self.checkpoint.begin_snapshot(header.clone(), frozen.collect::<Result<Vec<_>>>()?)?;
+        Ok(())
+    }
+
+    /// Returns when a source may have rows, at the latest when a source wants to be asked.
+    pub async fn wait_for_data(&self) {
+        let poll = self.sources.iter().filter_map(|s| s.source.poll_interval()).min();
+        match poll {
+            Some(poll) => {
+                let _ = tokio::time::timeout(poll.max(POLL), self.wake.notified()).await;
+            }
+            None => self.wake.notified().await,
+        }
+    }
+
+    /// Wakes `wait_for_data`.
+    pub fn waker(&self) -> Arc<Notify> {
+        self.wake.clone()
+    }
+
+    /// The global watermark the next batch would run with, in milliseconds since the epoch.
+    pub fn watermark_ms(&self) -> i64 {
+        self.watermark_ms
+    }
+
+    /// Progress of the batches of this run, oldest first (the last 100).
+    pub fn recent_progress(&self) -> Vec<Arc<StreamingQueryProgress>> {
+        self.progress.iter().cloned().collect()
+    }
+
+    /// Progress of the last batch.
+    pub fn last_progress(&self) -> Option<Arc<StreamingQueryProgress>> {
+        self.progress.back().cloned()
+    }
+
+    /// Stable over restarts from one checkpoint.
+    pub fn id(&self) -> Uuid {
+        self.query_id
+    }
+
+    /// New at every start.
+    pub fn run_id(&self) -> Uuid {
+        self.run_id
+    }
+
+    /// The plan as text.
+    pub fn explain(&self, extended: bool) -> String {
+        self.plan.explain(extended)
+    }
+
+    /// Descriptions of the sources, for status messages.
+    pub fn source_descriptions(&self) -> Vec<String> {
+        self.sources.iter().map(|s| s.source.description()).collect()
+    }
+
+    /// Closes everything. Dropping instead is a crash: nothing is flushed.
+    pub async fn close(mut self) -> Result<()> {
+        let mut first_error = None;
+        let mut note = |result: Result<()>| {
+            if let Err(e) = result {
+                first_error.get_or_insert(e);
+            }
+        };
+        note(self.sink.abort().await);
+        note(self.sink.close().await);
+        for s in &self.sources {
+            note(s.source.stop().await);
+        }
+        note(self.checkpoint.close());
+        if let Some(dir) = self.temporary.take()
+            && self.failure.is_none()
+        {
+            let _ = std::fs::remove_dir_all(dir);
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,210 @@
+//! What a restart does: open the checkpoint, compare it with the query and with the sink, and bring the state back.
+
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+use super::execution::RunningSource;
+use super::{Environment, QuerySpec};
+use crate::checkpoint::{
+    BatchHeader, Checkpoint, CheckpointOptions, FORMAT_VERSION, Metadata, OperatorMetadata, Recovered, diff_metadata,
+};
+use crate::error::{Error, Result};
+use crate::plan::{BoundSource, StreamPlan};
+use crate::sink::LastCommitted;
+use crate::source::Offset;
+use crate::state::StateChange;
+
+/// An open checkpoint that fits the query.
+pub struct Opened {
+    pub checkpoint: Checkpoint,
+    pub recovered: Recovered,
+    pub metadata: Metadata,
+    pub dir: PathBuf,
+    pub temporary: bool,
+}
+
+/// The batch that a crash left between its record and the sink's acknowledgement.
+pub struct Pending {
+    pub header: BatchHeader,
+    pub hash: u32,
+    changes: Vec<(u32, StateChange)>,
+}
+
+/// Where a query goes on.
+pub struct Position {
+    pub next_batch: u64,
+    pub watermark_ms: i64,
+    pub timestamp_ms: i64,
+    /// End of the last batch for each source; empty for a new query.
+    pub positions: Vec<Offset>,
+    pub pending: Option<Pending>,
+    /// A batch that the sink has and the log does not know to be acknowledged.
+    pub unlogged_ack: Option<u64>,
+}
+
+/// Opens the checkpoint and compares it with the query; a new one gets its metadata.
+pub fn open_checkpoint(env: &Environment, spec: &QuerySpec, plan: &StreamPlan, sources: &[BoundSource]) -> Result<Opened> {
+    let temporary = spec.checkpoint.is_none();
+    let dir = match &spec.checkpoint {
+        Some(dir) => dir.clone(),
+        None => std::env::temp_dir().join(format!("tidemill-{}", Uuid::new_v4())),
+    };
+    // A temporary checkpoint ends with the process: nothing is gained by waiting for the disk.
+    let options = CheckpointOptions { sync: !temporary, failpoints: env.failpoints.clone(), ..CheckpointOptions::default() };
+    let (checkpoint, recovered) = Checkpoint::open(&dir, options)?;
+    let mut metadata = metadata(spec, plan, sources);
+    match &recovered.metadata {
+        Some(old) => {
+            diff_metadata(old, &metadata)?;
+            metadata.id = old.id;
+        }
+        None => checkpoint.write_metadata(&metadata)?,
+    }
+    Ok(Opened { checkpoint, recovered, metadata, dir, temporary })
+}
+
+fn metadata(spec: &QuerySpec, plan: &StreamPlan, sources: &[BoundSource]) -> Metadata {
+    let operator = |o: &std::sync::Arc<dyn crate::operator::StatefulOperator>| OperatorMetadata {
+        name: o.operator_name().to_string(),
+        fingerprint: o.fingerprint(),
+    };
+    Metadata {
+        id: Uuid::new_v4(),
+        format_version: FORMAT_VERSION,
+        query: spec.text.clone(),
+        output_mode: spec.output_mode.to_string(),
+        sources: sources.iter().map(|s| s.name.clone()).collect(),
+        sink: spec.sink.description(),
+        operators: plan.operators.iter().map(operator).collect(),
+    }
+}
+
+/// Loads the snapshot and applies the batches after it. The last batch, if the sink does not have it, is left to run
+/// again.
+pub fn replay(recovered: Recovered, plan: &StreamPlan, sink: LastCommitted) -> Result<Position> {
+    let mut position = Position {
+        next_batch: 0,
+        watermark_ms: 0,
+        timestamp_ms: i64::MIN,
+        positions: vec![],
+        pending: None,
+        unlogged_ack: None,
+    };
+    let mut last = None;
+    if let Some(snapshot) = recovered.snapshot {
+        position.advance(&snapshot.header);
+        last = Some((snapshot.batch_id, snapshot.hash));
+        for piece in snapshot {
+            let (operator, change) = piece?;
+            apply(plan, operator, &change)?;
+        }
+    }
+    let mut batches = recovered.batches.peekable();
+    while let Some(batch) = batches.next() {
+        let batch = batch?;
+        let header = batch.record.header;
+        last = Some((header.batch_id, batch.hash));
+        if batches.peek().is_none() && !batch.acknowledged {
+            match delivered(sink, header.batch_id, batch.hash)? {
+                true => position.unlogged_ack = Some(header.batch_id),
+                false => {
+                    position.positions = header.sources.iter().map(|s| s.start.clone()).collect();
+                    position.pending = Some(Pending { header, hash: batch.hash, changes: batch.record.changes });
+                    break;
+                }
+            }
+        }
+        for (operator, change) in &batch.record.changes {
+            apply(plan, *operator, change)?;
+        }
+        position.advance(&header);
+    }
+    compare_with_sink(sink, last, position.pending.is_some())?;
+    Ok(position)
+}
+
+impl Position {
+    fn advance(&mut self, header: &BatchHeader) {
+        self.next_batch = header.batch_id + 1;
+        self.watermark_ms = header.next_watermark_ms;
+        self.timestamp_ms = header.batch_timestamp_ms;
+        self.positions = header.sources.iter().map(|s| s.end.clone()).collect();
+    }
+}
+
+fn apply(plan: &StreamPlan, operator: u32, change: &StateChange) -> Result<()> {
+    let state = plan.operators.get(operator as usize);
+    let state = state.ok_or_else(|| Error::checkpoint("CHECKPOINT_CORRUPT", format!("the checkpoint has changes of an unknown operator {operator}")))?;
+    state.apply(change)
+}
+
+/// Whether the sink has the last batch of the log, which the log does not know to be acknowledged.
+fn delivered(sink: LastCommitted, batch_id: u64, hash: u32) -> Result<bool> {
+    match sink {
+        LastCommitted::Batch(b) if b.batch_id == batch_id && b.record_hash != hash => Err(foreign(batch_id)),
+        LastCommitted::Batch(b) => Ok(b.batch_id == batch_id),
+        LastCommitted::Nothing | LastCommitted::Unknown => Ok(false),
+    }
+}
+
+fn foreign(batch_id: u64) -> Error {
+    Error::checkpoint("SINK_DIFFERS_FROM_CHECKPOINT", format!("the sink has another batch {batch_id} of this query than the checkpoint"))
+        .with_help("two copies of one checkpoint have written to this sink; go on with the newer one")
+}
+
+/// A sink that is ahead has rows that the checkpoint would write again under other ids; one that is behind has lost some.
+fn compare_with_sink(sink: LastCommitted, last: Option<(u64, u32)>, pending: bool) -> Result<()> {
+    let LastCommitted::Batch(sink) = sink else { return Ok(()) };
+    let Some((last, hash)) = last else {
+        return Err(ahead(sink.batch_id, "none"));
+    };
+    if sink.batch_id > last {
+        return Err(ahead(sink.batch_id, &format!("batch {last}")));
+    }
+    if sink.batch_id == last && sink.record_hash != hash {
+        return Err(foreign(last));
+    }
+    if sink.batch_id + u64::from(pending) < last {
+        return Err(Error::checkpoint(
+            "SINK_BEHIND_CHECKPOINT",
+            format!("the sink has batch {} as its last, but the checkpoint knows it to have had batch {last}", sink.batch_id),
+        )
+        .with_help("the sink was set back; set the checkpoint back to the same time, or start both anew"));
+    }
+    Ok(())
+}
+
+fn ahead(sink: u64, checkpoint: &str) -> Error {
+    Error::checkpoint(
+        "SINK_AHEAD_OF_CHECKPOINT",
+        format!("the sink has batch {sink} of this query, but the last of the checkpoint is {checkpoint}"),
+    )
+    .with_help("the checkpoint was set back or damaged; use the newest one, or start with a new sink and checkpoint")
+}
+
+/// Leaves the pending batch to run again if its rows can still be read. If not, its changes become the state: what it
+/// counted stays counted, only its own output may be missing, which is said.
+pub fn settle_pending(position: &mut Position, sources: &mut [RunningSource], plan: &StreamPlan) -> Result<()> {
+    let lost = |p: &Pending| -> Vec<String> {
+        let ranges = sources.iter().zip(&p.header.sources).filter(|(_, r)| r.start != r.end);
+        ranges.filter(|(s, r)| !s.source.is_replayable(&r.start, &r.end)).map(|(s, _)| s.name.clone()).collect()
+    };
+    let Some((pending, lost)) = position.pending.take_if(|p| !lost(p).is_empty()).map(|p| { let l = lost(&p); (p, l) }) else {
+        return Ok(());
+    };
+    tracing::warn!(
+        batch = pending.header.batch_id,
+        streams = lost.join(", "),
+        "the rows of the last batch cannot be read again: its state is kept, its output may not have reached the sink"
+    );
+    for (operator, change) in &pending.changes {
+        apply(plan, *operator, change)?;
+    }
+    position.advance(&pending.header);
+    position.unlogged_ack = Some(pending.header.batch_id);
+    for (source, end) in sources.iter_mut().zip(&position.positions) {
+        source.position = end.clone();
+    }
+    Ok(())
+}
