@@ -4,6 +4,33 @@
 //! Owns every file below the checkpoint directory but the sources' own. Does not own: what a batch computes, when a
 //! snapshot is due.
 
+mod codec;
+mod column;
+mod describe;
+mod diff;
+mod fs;
+mod log;
+mod metadata;
+mod record;
+mod recovery;
+mod scan;
+#[cfg(test)]
+mod sim;
+mod snapshot;
+mod snapshotter;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use describe::describe;
+pub use diff::diff_metadata;
+pub use fs::{DurableFile, Fs, LockGuard, OsFs};
+pub use record::FORMAT_VERSION;
+pub use recovery::{LastBatch, RecoveredBatch, RecoveredBatches};
+pub use snapshot::SnapshotReader;
+pub use snapshotter::{SnapshotHandle, SnapshotStatus};
+pub use store::{Appended, Checkpoint, CheckpointOptions, Recovered};
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -1,0 +1,172 @@
+//! Whether a query may go on from a checkpoint that an earlier version of it wrote, by Spark's rules.
+//!
+//! Free to change: projections, filters, triggers, rate limits, parallelism, the query's text. Not free: what the state
+//! and the offsets in the checkpoint are about.
+
+use super::{Metadata, OperatorMetadata};
+use crate::error::{Error, Result};
+
+/// Says what of `new` does not fit a checkpoint of `old`.
+///
+/// # Errors
+/// `STREAMING_QUERY_EVOLUTION_ERROR.SOURCES_CHANGED`, `…SINK_CHANGED`, `…OUTPUT_MODE_CHANGED`,
+/// `STREAMING_STATEFUL_OPERATOR_NOT_MATCH_IN_STATE_METADATA`, `STATE_STORE_KEY_SCHEMA_NOT_COMPATIBLE`,
+/// `STATE_STORE_VALUE_SCHEMA_NOT_COMPATIBLE`; each says what differs and what can be done.
+pub fn diff_metadata(old: &Metadata, new: &Metadata) -> Result<()> {
+    check_sources(old, new)?;
+    check_operators(&old.operators, &new.operators)?;
+    check_output_mode(old, new)?;
+    check_sink(&old.sink, &new.sink)
+}
+
+fn check_sources(old: &Metadata, new: &Metadata) -> Result<()> {
+    if old.sources == new.sources {
+        return Ok(());
+    }
+    let message = format!(
+        "the checkpoint is of a query over the sources {}; this one reads {}{}",
+        list(&old.sources),
+        list(&new.sources),
+        changes(&old.sources, &new.sources)
+    );
+    Err(incompatible("STREAMING_QUERY_EVOLUTION_ERROR.SOURCES_CHANGED", message))
+}
+
+fn check_operators(old: &[OperatorMetadata], new: &[OperatorMetadata]) -> Result<()> {
+    let names = |o: &[OperatorMetadata]| o.iter().map(|o| o.name.clone()).collect::<Vec<_>>();
+    let (old_names, new_names) = (names(old), names(new));
+    if old_names != new_names {
+        let message = format!(
+            "the checkpoint has state of the operators {}; this query has {}{}",
+            list(&old_names),
+            list(&new_names),
+            changes(&old_names, &new_names)
+        );
+        return Err(incompatible("STREAMING_STATEFUL_OPERATOR_NOT_MATCH_IN_STATE_METADATA", message));
+    }
+    old.iter().zip(new).enumerate().try_for_each(|(id, (old, new))| check_operator(id, old, new))
+}
+
+fn check_operator(id: usize, old: &OperatorMetadata, new: &OperatorMetadata) -> Result<()> {
+    if old.fingerprint == new.fingerprint {
+        return Ok(());
+    }
+    let keys = |o: &OperatorMetadata| o.fingerprint.iter().filter(|f| is_key(f)).cloned().collect::<Vec<_>>();
+    let (part, condition) = if keys(old) == keys(new) {
+        ("state", "STATE_STORE_VALUE_SCHEMA_NOT_COMPATIBLE")
+    } else {
+        ("keys", "STATE_STORE_KEY_SCHEMA_NOT_COMPATIBLE")
+    };
+    let message = format!(
+        "the {part} of operator {id} ('{}') differ from the checkpoint's{}",
+        new.name,
+        changes(&old.fingerprint, &new.fingerprint)
+    );
+    Err(incompatible(condition, message))
+}
+
+/// Fingerprints are words; those about keys begin with that word.
+fn is_key(fingerprint: &str) -> bool {
+    fingerprint.trim_start().get(..3).is_some_and(|word| word.eq_ignore_ascii_case("key"))
+}
+
+/// Operators whose state is a user's program see the output mode.
+fn check_output_mode(old: &Metadata, new: &Metadata) -> Result<()> {
+    let depends = |o: &&OperatorMetadata| {
+        ["transformWithStateExec", "flatMapGroupsWithState", "mapGroupsWithState"].contains(&o.name.as_str())
+    };
+    let Some(operator) = new.operators.iter().find(depends).filter(|_| old.output_mode != new.output_mode) else {
+        return Ok(());
+    };
+    let message = format!(
+        "the checkpoint is of a query in {} mode, this one is in {} mode, and the state of '{}' depends on it",
+        old.output_mode, new.output_mode, operator.name
+    );
+    Err(incompatible("STREAMING_QUERY_EVOLUTION_ERROR.OUTPUT_MODE_CHANGED", message))
+}
+
+/// A file sink's log says which batches are in its directory: nothing else can take its place, or its path.
+fn check_sink(old: &str, new: &str) -> Result<()> {
+    if old == new || !is_file_sink(new) {
+        return Ok(());
+    }
+    let message = format!("the checkpoint is of a query that writes to {old}; this one writes to {new}");
+    Err(incompatible("STREAMING_QUERY_EVOLUTION_ERROR.SINK_CHANGED", message))
+}
+
+fn is_file_sink(sink: &str) -> bool {
+    sink.trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("file"))
+}
+
+fn incompatible(condition: &'static str, message: String) -> Error {
+    Error::checkpoint(condition, message).with_help(
+        "change the query back, or start it with a new CHECKPOINT LOCATION: it then begins with empty state, and its \
+         sources where startingOffsets (or the like) says",
+    )
+}
+
+fn changes(old: &[String], new: &[String]) -> String {
+    let without = |a: &[String], b: &[String]| a.iter().filter(|x| !b.contains(x)).cloned().collect::<Vec<_>>();
+    let (removed, added) = (without(old, new), without(new, old));
+    let mut text = String::new();
+    if !removed.is_empty() {
+        text += &format!("; no longer there: {}", list(&removed));
+    }
+    if !added.is_empty() {
+        text += &format!("; new: {}", list(&added));
+    }
+    if text.is_empty() { "; the order or the number differs".to_owned() } else { text }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "(none)".to_owned();
+    }
+    names.iter().map(|n| format!("'{n}'")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::tests::metadata;
+
+    fn operator(name: &str, fingerprint: &[&str]) -> OperatorMetadata {
+        OperatorMetadata { name: name.into(), fingerprint: fingerprint.iter().map(|s| (*s).to_owned()).collect() }
+    }
+
+    fn condition(change: impl FnOnce(&mut Metadata)) -> Option<String> {
+        let mut old = metadata();
+        old.operators = vec![operator("stateStoreSave", &["key word: Utf8", "count(1): Int64"])];
+        old.sink = "FileSink[/out]".into();
+        let mut new = old.clone();
+        change(&mut new);
+        diff_metadata(&old, &new).err().map(|e| e.condition().to_owned())
+    }
+
+    #[test]
+    fn says_what_may_not_change() {
+        let is = |c: Option<String>, expected: &str| assert_eq!(c.as_deref(), Some(expected));
+        is(condition(|m| m.sources.push("b".into())), "STREAMING_QUERY_EVOLUTION_ERROR.SOURCES_CHANGED");
+        is(condition(|m| m.operators.clear()), "STREAMING_STATEFUL_OPERATOR_NOT_MATCH_IN_STATE_METADATA");
+        is(
+            condition(|m| m.operators = vec![operator("dedupe", &["key word: Utf8"])]),
+            "STREAMING_STATEFUL_OPERATOR_NOT_MATCH_IN_STATE_METADATA",
+        );
+        is(
+            condition(|m| m.operators[0].fingerprint[0] = "key word: Int64".into()),
+            "STATE_STORE_KEY_SCHEMA_NOT_COMPATIBLE",
+        );
+        is(
+            condition(|m| m.operators[0].fingerprint[1] = "sum(x): Int64".into()),
+            "STATE_STORE_VALUE_SCHEMA_NOT_COMPATIBLE",
+        );
+        is(condition(|m| m.sink = "FileSink[/other]".into()), "STREAMING_QUERY_EVOLUTION_ERROR.SINK_CHANGED");
+    }
+
+    #[test]
+    fn lets_the_rest_change() {
+        assert_eq!(condition(|m| m.query = "SELECT 2".into()), None);
+        assert_eq!(condition(|m| m.sink = "KafkaSink[out]".into()), None);
+        assert_eq!(condition(|m| m.output_mode = "append".into()), None);
+    }
+}
