@@ -77,9 +77,8 @@ impl Fs for OsFs {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
             other => other?,
         };
-        let mut names = entries
-            .map(|e| Ok(e?.file_name().to_string_lossy().into_owned()))
-            .collect::<io::Result<Vec<_>>>()?;
+        let mut names =
+            entries.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect::<io::Result<Vec<_>>>()?;
         names.sort_unstable();
         Ok(names)
     }

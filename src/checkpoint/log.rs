@@ -230,7 +230,8 @@ impl Log {
         let dropped: Vec<SegmentInfo> = {
             let mut appender = self.core.appender();
             let sealed = appender.segments.len().saturating_sub(1);
-            let n = appender.segments[..sealed].iter().take_while(|s| s.last_batch.is_none_or(|b| b < keep_from)).count();
+            let n =
+                appender.segments[..sealed].iter().take_while(|s| s.last_batch.is_none_or(|b| b < keep_from)).count();
             appender.segments.drain(..n).collect()
         };
         if dropped.is_empty() {

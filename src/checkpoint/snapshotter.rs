@@ -157,7 +157,8 @@ impl Drop for Snapshotter {
 impl Shared {
     fn run(&self, of: SnapshotOf, operators: Vec<(u32, Arc<dyn FrozenState>)>, covered: u64) -> Result<()> {
         let batch_id = of.header.batch_id;
-        let written = catch_unwind(AssertUnwindSafe(|| self.write(of, &operators))).unwrap_or_else(|p| Err(panicked(&*p)));
+        let written =
+            catch_unwind(AssertUnwindSafe(|| self.write(of, &operators))).unwrap_or_else(|p| Err(panicked(&*p)));
         if written.is_ok() {
             self.log.covered(covered);
             let mut complete = lock(&self.complete);

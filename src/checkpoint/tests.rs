@@ -155,7 +155,11 @@ async fn comes_back_over_restarts_rolls_and_snapshots() {
     let last = recovered.last_batch.unwrap();
     assert_eq!((last.header, last.acknowledged), (batch(39).header, true));
     let files = fs.contents();
-    assert!(files.len() <= 3 + 2 * 2 + 4, "old segments and snapshots are removed: {:?}", files.iter().map(|f| &f.0).collect::<Vec<_>>());
+    assert!(
+        files.len() <= 3 + 2 * 2 + 4,
+        "old segments and snapshots are removed: {:?}",
+        files.iter().map(|f| &f.0).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
@@ -375,7 +379,8 @@ async fn a_panic_in_the_syncer_reaches_the_waiters() {
 
 #[tokio::test]
 async fn every_failpoint_leaves_something_that_recovers() {
-    let own = crate::testing::FAILPOINTS.iter().filter(|n| ["log.", "snap.", "group."].iter().any(|p| n.starts_with(p)));
+    let own =
+        crate::testing::FAILPOINTS.iter().filter(|n| ["log.", "snap.", "group."].iter().any(|p| n.starts_with(p)));
     for name in own {
         let fs = SimFs::default();
         let failpoints = Failpoints::default();

@@ -79,7 +79,10 @@ pub(super) struct RunningSource {
 impl fmt::Debug for MicroBatchExecution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, next_batch) = (&self.name, self.next_batch);
-        f.debug_struct("MicroBatchExecution").field("name", name).field("next_batch", &next_batch).finish_non_exhaustive()
+        f.debug_struct("MicroBatchExecution")
+            .field("name", name)
+            .field("next_batch", &next_batch)
+            .finish_non_exhaustive()
     }
 }
 
@@ -119,7 +122,8 @@ impl MicroBatchExecution {
         let mut running = vec![];
         for (i, bound) in sources.into_iter().enumerate() {
             let dir = opened.dir.join("sources").join(i.to_string());
-            let context = SourceContext { dir, clock: env.clock.clone(), wake: wake.clone(), session: env.context.clone() };
+            let context =
+                SourceContext { dir, clock: env.clock.clone(), wake: wake.clone(), session: env.context.clone() };
             let place = |e: Error| e.with_place(format!("stream '{}'", bound.name));
             let source = bound.provider.open(context).await.map_err(place)?;
             let position = match recovered.positions.get(i) {
@@ -424,24 +428,16 @@ impl MicroBatchExecution {
     }
 
     /// Closes everything. Dropping instead is a crash: nothing is flushed.
-    pub async fn close(mut self) -> Result<()> {
-        let mut first_error = None;
-        let mut note = |result: Result<()>| {
-            if let Err(e) = result {
-                first_error.get_or_insert(e);
-            }
-        };
-        note(self.sink.abort().await);
-        note(self.sink.close().await);
-        for s in &self.sources {
-            note(s.source.stop().await);
+    pub async fn close(self) -> Result<()> {
+        let Self { sink, sources, checkpoint, temporary, failure, .. } = self;
+        let mut results = vec![sink.abort().await, sink.close().await];
+        for s in &sources {
+            results.push(s.source.stop().await);
         }
-        note(self.checkpoint.close());
-        if let Some(dir) = self.temporary.take()
-            && self.failure.is_none()
-        {
+        results.push(checkpoint.close().await);
+        if let Some(dir) = temporary.filter(|_| failure.is_none()) {
             let _ = std::fs::remove_dir_all(dir);
         }
-        first_error.map_or(Ok(()), Err)
+        results.into_iter().collect()
     }
 }

@@ -58,8 +58,11 @@ impl StreamingQueryManager {
     fn reserve(&self, name: &str) -> Result<Reserved> {
         let mut starting = self.0.starting.lock().unwrap_or_else(PoisonError::into_inner);
         if self.get_by_name(name).is_some() || starting.iter().any(|n| n.eq_ignore_ascii_case(name)) {
-            return Err(Error::invalid("QUERY_NAME_ALREADY_ACTIVE", format!("a query named '{name}' is active already"))
-                .with_help("stop it first, or give this one another name"));
+            return Err(Error::invalid(
+                "QUERY_NAME_ALREADY_ACTIVE",
+                format!("a query named '{name}' is active already"),
+            )
+            .with_help("stop it first, or give this one another name"));
         }
         starting.push(name.to_string());
         Ok(Reserved { manager: self.clone(), name: name.to_string() })

@@ -44,14 +44,20 @@ pub struct Position {
 }
 
 /// Opens the checkpoint and compares it with the query; a new one gets its metadata.
-pub fn open_checkpoint(env: &Environment, spec: &QuerySpec, plan: &StreamPlan, sources: &[BoundSource]) -> Result<Opened> {
+pub fn open_checkpoint(
+    env: &Environment,
+    spec: &QuerySpec,
+    plan: &StreamPlan,
+    sources: &[BoundSource],
+) -> Result<Opened> {
     let temporary = spec.checkpoint.is_none();
     let dir = match &spec.checkpoint {
         Some(dir) => dir.clone(),
         None => std::env::temp_dir().join(format!("tidemill-{}", Uuid::new_v4())),
     };
     // A temporary checkpoint ends with the process: nothing is gained by waiting for the disk.
-    let options = CheckpointOptions { sync: !temporary, failpoints: env.failpoints.clone(), ..CheckpointOptions::default() };
+    let options =
+        CheckpointOptions { sync: !temporary, failpoints: env.failpoints.clone(), ..CheckpointOptions::default() };
     let (checkpoint, recovered) = Checkpoint::open(&dir, options)?;
     let mut metadata = metadata(spec, plan, sources);
     match &recovered.metadata {
@@ -135,7 +141,9 @@ impl Position {
 
 fn apply(plan: &StreamPlan, operator: u32, change: &StateChange) -> Result<()> {
     let state = plan.operators.get(operator as usize);
-    let state = state.ok_or_else(|| Error::checkpoint("CHECKPOINT_CORRUPT", format!("the checkpoint has changes of an unknown operator {operator}")))?;
+    let state = state.ok_or_else(|| {
+        Error::checkpoint("CHECKPOINT_CORRUPT", format!("the checkpoint has changes of an unknown operator {operator}"))
+    })?;
     state.apply(change)
 }
 
@@ -149,8 +157,11 @@ fn delivered(sink: LastCommitted, batch_id: u64, hash: u32) -> Result<bool> {
 }
 
 fn foreign(batch_id: u64) -> Error {
-    Error::checkpoint("SINK_DIFFERS_FROM_CHECKPOINT", format!("the sink has another batch {batch_id} of this query than the checkpoint"))
-        .with_help("two copies of one checkpoint have written to this sink; go on with the newer one")
+    Error::checkpoint(
+        "SINK_DIFFERS_FROM_CHECKPOINT",
+        format!("the sink has another batch {batch_id} of this query than the checkpoint"),
+    )
+    .with_help("two copies of one checkpoint have written to this sink; go on with the newer one")
 }
 
 /// A sink that is ahead has rows that the checkpoint would write again under other ids; one that is behind has lost some.
@@ -168,7 +179,10 @@ fn compare_with_sink(sink: LastCommitted, last: Option<(u64, u32)>, pending: boo
     if sink.batch_id + u64::from(pending) < last {
         return Err(Error::checkpoint(
             "SINK_BEHIND_CHECKPOINT",
-            format!("the sink has batch {} as its last, but the checkpoint knows it to have had batch {last}", sink.batch_id),
+            format!(
+                "the sink has batch {} as its last, but the checkpoint knows it to have had batch {last}",
+                sink.batch_id
+            ),
         )
         .with_help("the sink was set back; set the checkpoint back to the same time, or start both anew"));
     }
@@ -190,7 +204,10 @@ pub fn settle_pending(position: &mut Position, sources: &mut [RunningSource], pl
         let ranges = sources.iter().zip(&p.header.sources).filter(|(_, r)| r.start != r.end);
         ranges.filter(|(s, r)| !s.source.is_replayable(&r.start, &r.end)).map(|(s, _)| s.name.clone()).collect()
     };
-    let Some((pending, lost)) = position.pending.take_if(|p| !lost(p).is_empty()).map(|p| { let l = lost(&p); (p, l) }) else {
+    let Some((pending, lost)) = position.pending.take_if(|p| !lost(p).is_empty()).map(|p| {
+        let l = lost(&p);
+        (p, l)
+    }) else {
         return Ok(());
     };
     tracing::warn!(

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::execution::MicroBatchExecution;
 use super::listener::{Listeners, QueryIdle, QueryStarted, QueryTerminated};
 use super::progress::{StreamingQueryProgress, StreamingQueryStatus, iso_timestamp};
-use super::{Trigger, Environment};
+use super::{Environment, Trigger};
 use crate::error::{Error, Result};
 use crate::time::Clock;
 
@@ -209,9 +209,11 @@ impl Driver {
     async fn run(mut self) {
         self.idle_since_ms = self.clock.now_ms();
         // A panic of a user's function or of a library ends this query, and no other.
-        let result = AssertUnwindSafe(self.trigger_batches()).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(&panic)));
+        let result =
+            AssertUnwindSafe(self.trigger_batches()).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(&panic)));
         let Self { query, execution, listeners, .. } = self;
-        let closed = AssertUnwindSafe(execution.close()).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(&panic)));
+        let closed =
+            AssertUnwindSafe(execution.close()).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(&panic)));
         let end = result.and(closed);
         match &end {
             Ok(()) => query.set_status("Stopped", false, false),
@@ -286,9 +288,7 @@ impl Driver {
     /// Waits until `due_ms`; a batch that took longer is followed at once.
     async fn wait_for(&self, due_ms: i64) {
         let mut stop = self.query.0.idle_check.subscribe();
-        let stopped = async {
-            while !self.query.is_stopping() && stop.changed().await.is_ok() {}
-        };
+        let stopped = async { while !self.query.is_stopping() && stop.changed().await.is_ok() {} };
         tokio::select! {
             () = self.clock.sleep_until(due_ms) => {}
             () = stopped => {}
