@@ -18,6 +18,7 @@ use super::display::{Style, write_value};
 use super::type_name::sql_type_name;
 use crate::{Error, Result};
 pub use expr::{cast, try_cast_to};
+pub use numeric::{fits, out_of_range, rescale_value};
 
 /// What a value that cannot be cast becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
