@@ -1,0 +1,197 @@
+//! Functions of regular expressions in Java's spelling of groups.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use arrow::array::*;
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::ScalarUDF;
+use regex::{Captures, Regex};
+
+use super::scalar::{Call, function, list_of};
+use crate::{Error, Result};
+
+/// How many compiled patterns are kept.
+const CACHE_LIMIT: usize = 256;
+
+static CACHE: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
+
+/// The compiled pattern, from the cache if it was seen before.
+pub fn compile(pattern: &str) -> Result<Regex> {
+    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(regex) = cache.get(pattern) {
+        return Ok(regex.clone());
+    }
+    let regex = Regex::new(pattern).map_err(|e| {
+        Error::execution("INVALID_PARAMETER_VALUE.PATTERN", format!("regular expression '{pattern}' is malformed: {e}"))
+            .with_help("look-around and back-references are not supported")
+    })?;
+    if cache.len() >= CACHE_LIMIT {
+        cache.clear();
+    }
+    cache.insert(pattern.to_owned(), regex.clone());
+    Ok(regex)
+}
+
+/// Whether a pattern stands for itself.
+pub fn is_plain(pattern: &str) -> bool {
+    !pattern.contains(['\\', '.', '+', '*', '?', '(', ')', '|', '[', ']', '{', '}', '^', '$', '#', '&', '-', '~'])
+        || matches!(pattern, "-" | "#" | "&" | "~")
+}
+
+/// All functions of this module.
+pub fn functions() -> Vec<ScalarUDF> {
+    vec![
+        function("rlike", 2..=2, |_| Ok(DataType::Boolean), rlike).with_aliases(["regexp", "regexp_like"]),
+        function("regexp_replace", 3..=4, |_| Ok(DataType::Utf8View), regexp_replace),
+        function("regexp_extract", 2..=3, |_| Ok(DataType::Utf8View), regexp_extract),
+        function("regexp_extract_all", 2..=3, |_| Ok(list_of(DataType::Utf8View)), regexp_extract_all),
+        function("regexp_count", 2..=2, |_| Ok(DataType::Int32), regexp_count),
+        function("regexp_substr", 2..=2, |_| Ok(DataType::Utf8View), regexp_substr),
+        function("regexp_instr", 2..=3, |_| Ok(DataType::Int32), regexp_instr),
+    ]
+}
+
+/// Calls `f` for every row whose text and pattern are not NULL, with the row, the text and the compiled pattern.
+fn each<T>(call: &Call, mut f: impl FnMut(usize, &str, &Regex) -> Result<Option<T>>) -> Result<Vec<Option<T>>> {
+    let (text, patterns) = (call.strings(0)?, call.strings(1)?);
+    let mut current: Option<(&str, Regex)> = None;
+    let mut rows = Vec::with_capacity(text.len());
+    for (row, pair) in text.iter().zip(patterns.iter()).enumerate() {
+        let (Some(text), Some(pattern)) = pair else {
+            rows.push(None);
+            continue;
+        };
+        let regex = match current.take() {
+            Some((known, regex)) if known == pattern => regex,
+            _ => compile(pattern)?,
+        };
+        rows.push(f(row, text, &regex)?);
+        current = Some((pattern, regex));
+    }
+    Ok(rows)
+}
+
+fn rlike(call: &Call) -> Result<ArrayRef> {
+    Ok(Arc::new(BooleanArray::from(each(call, |_, text, regex| Ok(Some(regex.is_match(text))))?)))
+}
+
+fn regexp_count(call: &Call) -> Result<ArrayRef> {
+    Ok(Arc::new(Int32Array::from(each(call, |_, text, regex| Ok(Some(regex.find_iter(text).count() as i32)))?)))
+}
+
+fn regexp_substr(call: &Call) -> Result<ArrayRef> {
+    let rows = each(call, |_, text, regex| Ok(regex.find(text).map(|m| m.as_str().to_owned())))?;
+    Ok(Arc::new(StringViewArray::from(rows)))
+}
+
+fn regexp_instr(call: &Call) -> Result<ArrayRef> {
+    let position = |text: &str, at: usize| text[..at].chars().count() as i32 + 1;
+    let rows = each(call, |_, text, regex| Ok(Some(regex.find(text).map_or(0, |m| position(text, m.start())))))?;
+    Ok(Arc::new(Int32Array::from(rows)))
+}
+
+fn regexp_replace(call: &Call) -> Result<ArrayRef> {
+    let replacements = call.strings(2)?;
+    let positions = if call.len() > 3 { Some(call.ints(3)?) } else { None };
+    let rows = each(call, |row, text, regex| {
+        if replacements.is_null(row) || positions.as_ref().is_some_and(|p| p.is_null(row)) {
+            return Ok(None);
+        }
+        let skip = positions.as_ref().map_or(1, |p| p.value(row)).max(1) as usize - 1;
+        let Some(at) = text.char_indices().map(|(i, _)| i).chain([text.len()]).nth(skip) else {
+            return Ok(Some(text.to_owned()));
+        };
+        let replacement = java_replacement(replacements.value(row), regex)?;
+        Ok(Some(format!("{}{}", &text[..at], regex.replace_all(&text[at..], replacement.as_str()))))
+    })?;
+    Ok(Arc::new(StringViewArray::from(rows)))
+}
+
+/// `$1` and `\$` in the spelling of the regex crate: `${1}` and `$$`.
+fn java_replacement(replacement: &str, regex: &Regex) -> Result<String> {
+    let mut out = String::with_capacity(replacement.len() + 4);
+    let mut chars = replacement.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some('$') => out.push_str("$$"),
+                Some(c) => out.push(c),
+                None => {}
+            },
+            '$' if chars.peek() == Some(&'{') => out.push('$'),
+            '$' => {
+                let group = group_number(&mut chars, regex)?;
+                out.push_str(&format!("${{{group}}}"));
+            }
+            c => out.push(c),
+        }
+    }
+    Ok(out)
+}
+
+/// Java takes as many digits as still name a group.
+fn group_number(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, regex: &Regex) -> Result<usize> {
+    let mut number: Option<usize> = None;
+    while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
+        let next = number.unwrap_or(0) * 10 + digit as usize;
+        if number.is_some() && next >= regex.captures_len() {
+            break;
+        }
+        number = Some(next);
+        chars.next();
+    }
+    match number {
+        Some(n) if n < regex.captures_len() => Ok(n),
+        other => Err(group_error(other.map_or(-1, |n| n as i64), regex)),
+    }
+}
+
+fn group_error(index: i64, regex: &Regex) -> Error {
+    let most = regex.captures_len() - 1;
+    let message =
+        format!("the value of parameter \"idx\" is wrong: expects group index between 0 and {most}, but got {index}");
+    Error::execution("INVALID_PARAMETER_VALUE.REGEX_GROUP_INDEX", message)
+}
+
+/// The group that the third argument names; the first if there is none.
+fn group_index(groups: Option<&Int32Array>, row: usize, regex: &Regex) -> Result<Option<usize>> {
+    let index = match groups {
+        None => 1,
+        Some(groups) if groups.is_null(row) => return Ok(None),
+        Some(groups) => groups.value(row),
+    };
+    match usize::try_from(index) {
+        Ok(i) if i < regex.captures_len() => Ok(Some(i)),
+        _ => Err(group_error(index.into(), regex)),
+    }
+}
+
+fn group_text<'a>(captures: &Captures<'a>, group: usize) -> &'a str {
+    captures.get(group).map_or("", |m| m.as_str())
+}
+
+fn regexp_extract(call: &Call) -> Result<ArrayRef> {
+    let groups = if call.len() > 2 { Some(call.ints(2)?) } else { None };
+    let rows = each(call, |row, text, regex| {
+        let Some(group) = group_index(groups.as_ref(), row, regex)? else { return Ok(None) };
+        Ok(Some(regex.captures(text).map_or(String::new(), |c| group_text(&c, group).to_owned())))
+    })?;
+    Ok(Arc::new(StringViewArray::from(rows)))
+}
+
+fn regexp_extract_all(call: &Call) -> Result<ArrayRef> {
+    let groups = if call.len() > 2 { Some(call.ints(2)?) } else { None };
+    let rows = each(call, |row, text, regex| {
+        let Some(group) = group_index(groups.as_ref(), row, regex)? else { return Ok(None) };
+        Ok(Some(regex.captures_iter(text).map(|c| group_text(&c, group).to_owned()).collect::<Vec<_>>()))
+    })?;
+    let mut builder = ListBuilder::new(StringViewBuilder::new());
+    for row in rows {
+        match row {
+            Some(items) => builder.append_value(items.into_iter().map(Some)),
+            None => builder.append_null(),
+        }
+    }
+    Ok(Arc::new(builder.finish()))
+}

@@ -1,0 +1,318 @@
+//! Functions of text that DataFusion lacks or means otherwise.
+
+use std::sync::Arc;
+
+use arrow::array::*;
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::ScalarUDF;
+
+use super::cast::is_string;
+use super::display::{Style, write_value};
+use super::scalar::{Call, function};
+use super::type_name::type_name;
+use crate::{Error, Result};
+
+/// All functions of this module.
+pub fn functions() -> Vec<ScalarUDF> {
+    vec![
+        function("locate", 2..=3, |_| Ok(DataType::Int32), locate),
+        function("instr", 2..=2, |_| Ok(DataType::Int32), instr),
+        function("initcap", 1..=1, |_| Ok(DataType::Utf8View), |call| map_text(call, initcap)),
+        function("upper", 1..=1, |_| Ok(DataType::Utf8View), |call| map_text(call, str::to_uppercase))
+            .with_aliases(["ucase"]),
+        function("lower", 1..=1, |_| Ok(DataType::Utf8View), |call| map_text(call, str::to_lowercase))
+            .with_aliases(["lcase"]),
+        function("left", 2..=2, |_| Ok(DataType::Utf8View), left),
+        function("right", 2..=2, |_| Ok(DataType::Utf8View), right),
+        function("repeat", 2..=2, |_| Ok(DataType::Utf8View), repeat),
+        function("lpad", 2..=3, |_| Ok(DataType::Utf8View), |call| pad(call, true)),
+        function("rpad", 2..=3, |_| Ok(DataType::Utf8View), |call| pad(call, false)),
+        function("startswith", 2..=2, |_| Ok(DataType::Boolean), |call| test(call, |a, b| a.starts_with(b))),
+        function("endswith", 2..=2, |_| Ok(DataType::Boolean), |call| test(call, |a, b| a.ends_with(b))),
+        function("contains", 2..=2, |_| Ok(DataType::Boolean), |call| test(call, |a, b| a.contains(b))),
+        function("format_number", 2..=2, |_| Ok(DataType::Utf8View), format_number),
+        function("length", 1..=1, |_| Ok(DataType::Int32), length).with_aliases([
+            "char_length",
+            "character_length",
+            "len",
+        ]),
+        function("typeof", 1..=1, |_| Ok(DataType::Utf8View), type_of),
+        function("conv", 3..=3, |_| Ok(DataType::Utf8View), conv),
+        function("concat", 0..=usize::MAX, concat_type, concat),
+    ]
+}
+
+fn map_text(call: &Call, f: impl Fn(&str) -> String) -> Result<ArrayRef> {
+    let text = call.strings(0)?;
+    Ok(Arc::new(text.iter().map(|s| s.map(&f)).collect::<StringViewArray>()))
+}
+
+fn test(call: &Call, f: impl Fn(&str, &str) -> bool) -> Result<ArrayRef> {
+    let (left, right) = (call.strings(0)?, call.strings(1)?);
+    let rows = left.iter().zip(right.iter()).map(|(l, r)| Some(f(l?, r?)));
+    Ok(Arc::new(rows.collect::<BooleanArray>()))
+}
+
+fn type_of(call: &Call) -> Result<ArrayRef> {
+    let name = type_name(&call.value(0).data_type());
+    Ok(Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(name, call.rows()))))
+}
+
+/// Characters of text, bytes of binary.
+fn length(call: &Call) -> Result<ArrayRef> {
+    if call.value(0).data_type().is_binary() {
+        return Ok(arrow::compute::cast(&arrow::compute::kernels::length::length(&call.array(0)?)?, &DataType::Int32)?);
+    }
+    let text = call.strings(0)?;
+    let count = |s: &str| if s.is_ascii() { s.len() } else { s.chars().count() };
+    Ok(Arc::new(text.iter().map(|s| s.map(|s| count(s) as i32)).collect::<Int32Array>()))
+}
+
+/// Position (from 1, in characters) of `part` in `text` at or behind character `start`; 0 if it is not there.
+fn position(part: &str, text: &str, start: i32) -> i32 {
+    let Some(skip) = usize::try_from(start).ok().filter(|s| *s > 0) else { return 0 };
+    let Some(from) = text.char_indices().map(|(i, _)| i).chain([text.len()]).nth(skip - 1) else { return 0 };
+    text[from..].find(part).map_or(0, |at| text[..from + at].chars().count() as i32 + 1)
+}
+
+fn locate(call: &Call) -> Result<ArrayRef> {
+    let (parts, text) = (call.strings(0)?, call.strings(1)?);
+    let starts = if call.len() > 2 { call.ints(2)? } else { Int32Array::from(vec![1; call.rows()]) };
+    // Spark gives 0, not NULL, for a NULL start.
+    let rows = parts.iter().zip(text.iter()).zip(starts.iter());
+    let rows = rows.map(|((p, t), start)| Some(position(p?, t?, start.unwrap_or(0))));
+    Ok(Arc::new(rows.collect::<Int32Array>()))
+}
+
+fn instr(call: &Call) -> Result<ArrayRef> {
+    let (text, parts) = (call.strings(0)?, call.strings(1)?);
+    Ok(Arc::new(text.iter().zip(parts.iter()).map(|(t, p)| Some(position(p?, t?, 1))).collect::<Int32Array>()))
+}
+
+/// Words are what white space separates.
+fn initcap(text: &str) -> String {
+    let mut start = true;
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if start {
+            out.extend(c.to_uppercase());
+        } else {
+            out.extend(c.to_lowercase());
+        }
+        start = c == ' ';
+    }
+    out
+}
+
+/// Applies `f` to a text and a number.
+fn with_count(call: &Call, f: impl Fn(&str, usize) -> String) -> Result<ArrayRef> {
+    let (text, counts) = (call.strings(0)?, call.ints(1)?);
+    let rows = text.iter().zip(counts.iter()).map(|(t, n)| Some(f(t?, n?.max(0) as usize)));
+    Ok(Arc::new(rows.collect::<StringViewArray>()))
+}
+
+fn left(call: &Call) -> Result<ArrayRef> {
+    with_count(call, |text, n| text.chars().take(n).collect())
+}
+
+fn right(call: &Call) -> Result<ArrayRef> {
+    with_count(call, |text, n| text.chars().skip(text.chars().count().saturating_sub(n)).collect())
+}
+
+fn repeat(call: &Call) -> Result<ArrayRef> {
+    let (text, counts) = (call.strings(0)?, call.ints(1)?);
+    let mut builder = StringViewBuilder::with_capacity(text.len());
+    for (text, count) in text.iter().zip(counts.iter()) {
+        match (text, count) {
+            (Some(text), Some(n)) => {
+                let n = n.max(0) as usize;
+                if text.len().checked_mul(n).is_none_or(|bytes| bytes > i32::MAX as usize) {
+                    return Err(Error::execution("COLLECTION_SIZE_LIMIT_EXCEEDED", "the repeated text is too long"));
+                }
+                builder.append_value(text.repeat(n));
+            }
+            _ => builder.append_null(),
+        }
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+fn pad(call: &Call, before: bool) -> Result<ArrayRef> {
+    let (text, lengths) = (call.strings(0)?, call.ints(1)?);
+    let pads = if call.len() > 2 { call.strings(2)? } else { StringViewArray::from(vec![" "; call.rows()]) };
+    let rows = text.iter().zip(lengths.iter()).zip(pads.iter());
+    let rows = rows.map(|((text, length), pad)| Some(padded(text?, length?.max(0) as usize, pad?, before)));
+    Ok(Arc::new(rows.collect::<StringViewArray>()))
+}
+
+fn padded(text: &str, length: usize, pad: &str, before: bool) -> String {
+    let count = text.chars().count();
+    if count >= length {
+        return text.chars().take(length).collect();
+    }
+    let fill: String = pad.chars().cycle().take(if pad.is_empty() { 0 } else { length - count }).collect();
+    if before { fill + text } else { text.to_owned() + &fill }
+}
+
+/// `#,###,##0.00` with as many decimals as the second argument says, rounded half even as Java's `DecimalFormat`.
+fn format_number(call: &Call) -> Result<ArrayRef> {
+    let places = call.ints(1)?;
+    let values = call.array(0)?;
+    let exact = match values.data_type() {
+        t if t.is_integer() || matches!(t, DataType::Decimal128(_, _)) => None,
+        _ => Some(call.doubles(0)?),
+    };
+    let mut builder = StringViewBuilder::with_capacity(values.len());
+    for row in 0..values.len() {
+        let places = if places.is_null(row) { -1 } else { places.value(row) };
+        if values.is_null(row) || places < 0 {
+            builder.append_null();
+            continue;
+        }
+        let plain = match &exact {
+            Some(doubles) => format!("{:.*}", places as usize, doubles.value(row)),
+            None => {
+                let mut text = String::new();
+                write_value(&mut text, &values, row, call.tz(), Style::Cast);
+                rounded_half_even(&text, places as usize)
+            }
+        };
+        builder.append_value(grouped(&plain));
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+/// A plain decimal number with exactly `places` digits behind the point.
+fn rounded_half_even(number: &str, places: usize) -> String {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if fraction.len() <= places {
+        let point = if places > 0 { "." } else { "" };
+        return format!("{whole}{point}{fraction:0<places$}");
+    }
+    let digits = format!("{}{}", whole.trim_start_matches('-'), &fraction[..places]);
+    let rest = &fraction[places..];
+    let odd = digits.as_bytes().last().is_some_and(|d| d % 2 == 1);
+    let above = rest.as_bytes()[0] > b'5' || (rest.as_bytes()[0] == b'5' && rest[1..].bytes().any(|b| b != b'0'));
+    let up = above || (rest.as_bytes()[0] == b'5' && odd);
+    let value = digits.parse::<i128>().unwrap_or(i128::MAX).saturating_add(i128::from(up));
+    let text = format!("{value:0>width$}", width = places + 1);
+    let (whole, fraction) = text.split_at(text.len() - places);
+    let sign = if number.starts_with('-') { "-" } else { "" };
+    format!("{sign}{whole}{}{fraction}", if places > 0 { "." } else { "" })
+}
+
+/// Puts commas between groups of three digits.
+fn grouped(number: &str) -> String {
+    let (sign, number) = number.strip_prefix('-').map_or(("", number), |n| ("-", n));
+    let (whole, fraction) = number.find('.').map_or((number, ""), |at| number.split_at(at));
+    let mut out = String::from(sign);
+    for (i, digit) in whole.chars().enumerate() {
+        if i > 0 && (whole.len() - i) % 3 == 0 && digit.is_ascii_digit() {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out + fraction
+}
+
+fn conv(call: &Call) -> Result<ArrayRef> {
+    let (text, from, to) = (call.strings(0)?, call.ints(1)?, call.ints(2)?);
+    let rows = text.iter().zip(from.iter()).zip(to.iter());
+    let rows = rows.map(|((text, from), to)| converted(text?, from?, to?));
+    Ok(Arc::new(rows.collect::<StringViewArray>()))
+}
+
+/// A number in another base; a negative target base shows it with a sign, a positive one as unsigned.
+fn converted(text: &str, from: i32, to: i32) -> Option<String> {
+    let bases = 2..=36;
+    if !bases.contains(&from) || !bases.contains(&to.abs()) {
+        return None;
+    }
+    let text = text.trim_matches(' ');
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |d| (true, d));
+    if text.is_empty() {
+        return None;
+    }
+    let mut value: u64 = 0;
+    for digit in digits.chars().map_while(|c| c.to_digit(from as u32)) {
+        value = value.checked_mul(from as u64).and_then(|v| v.checked_add(digit.into())).unwrap_or(u64::MAX);
+    }
+    if negative {
+        value = value.wrapping_neg();
+    }
+    let signed = to < 0 && (value as i64) < 0;
+    let digits = in_base(if signed { value.wrapping_neg() } else { value }, to.unsigned_abs());
+    Some(if signed { format!("-{digits}") } else { digits })
+}
+
+fn in_base(mut value: u64, base: u32) -> String {
+    let mut digits = Vec::new();
+    loop {
+        let digit = char::from_digit((value % u64::from(base)) as u32, base).unwrap_or('0');
+        digits.push(digit.to_ascii_uppercase());
+        value /= u64::from(base);
+        if value == 0 {
+            return digits.iter().rev().collect();
+        }
+    }
+}
+
+fn concat_type(types: &super::scalar::Types) -> Result<DataType> {
+    match types.all().into_iter().find(|t| t != &DataType::Null) {
+        Some(list @ DataType::List(_)) => Ok(list),
+        Some(t) if t.is_binary() => Ok(DataType::Binary),
+        _ => Ok(DataType::Utf8View),
+    }
+}
+
+/// Text, binary or arrays in a row; NULL if any is NULL.
+fn concat(call: &Call) -> Result<ArrayRef> {
+    match call.return_type() {
+        DataType::List(_) => concat_lists(call),
+        to => {
+            let inner = if is_string(to) { DataType::Utf8View } else { DataType::Binary };
+            let parts = (0..call.len()).map(|i| call.cast(i, &inner)).collect::<Result<Vec<_>>>()?;
+            if is_string(to) { Ok(concat_text(&parts, call.rows())) } else { Ok(concat_binary(&parts, call.rows())) }
+        }
+    }
+}
+
+fn concat_text(parts: &[ArrayRef], rows: usize) -> ArrayRef {
+    let parts: Vec<_> = parts.iter().map(|p| p.as_string_view()).collect();
+    let mut builder = StringViewBuilder::with_capacity(rows);
+    let mut text = String::new();
+    for row in 0..rows {
+        if parts.iter().any(|p| p.is_null(row)) {
+            builder.append_null();
+            continue;
+        }
+        text.clear();
+        parts.iter().for_each(|p| text.push_str(p.value(row)));
+        builder.append_value(&text);
+    }
+    Arc::new(builder.finish())
+}
+
+fn concat_binary(parts: &[ArrayRef], rows: usize) -> ArrayRef {
+    let parts: Vec<_> = parts.iter().map(|p| p.as_binary::<i32>()).collect();
+    let row = |row| {
+        let valid = parts.iter().all(|p| p.is_valid(row));
+        valid.then(|| parts.iter().flat_map(|p| p.value(row).iter().copied()).collect::<Vec<u8>>())
+    };
+    Arc::new((0..rows).map(row).collect::<BinaryArray>())
+}
+
+fn concat_lists(call: &Call) -> Result<ArrayRef> {
+    let parts = (0..call.len()).map(|i| call.cast(i, call.return_type())).collect::<Result<Vec<_>>>()?;
+    let lists: Vec<_> = parts.iter().map(|p| p.as_list::<i32>()).collect();
+    super::collection::build_lists(call.return_type(), call.rows(), &lists, |row, take| {
+        if lists.iter().any(|l| l.is_null(row)) {
+            return Ok(false);
+        }
+        for (source, list) in lists.iter().enumerate() {
+            let (start, end) = (list.value_offsets()[row] as usize, list.value_offsets()[row + 1] as usize);
+            (start..end).for_each(|i| take.push((source, i)));
+        }
+        Ok(true)
+    })
+}
