@@ -1,1 +1,56 @@
-//! To come.
+//! Formats: bytes ↔ rows, shared by files and message sources.
+//!
+//! Owns how a record is cut out of bytes, decoded into Arrow, and what becomes of one that cannot be read. Does not own
+//! where the bytes come from: [`lines`] and [`parquet`] are given an open file, decoders are given a block of memory.
+
+mod bad_records;
+mod csv;
+mod csv_line;
+mod json;
+pub mod lines;
+pub mod parquet;
+mod pattern;
+mod rows;
+mod text;
+
+pub use bad_records::{BadRecordCounter, BadRecords};
+pub use csv::{CsvFormat, CsvOptions, infer_csv_schema};
+pub use json::{JsonFormat, infer_json_schema};
+pub use text::{TextBlock, TextFormat};
+
+use std::ops::Range;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+
+use crate::error::Result;
+
+/// Rows of one batch as decoders make them.
+pub const BATCH_ROWS: usize = 8192;
+
+/// Decodes lines of a block: one line is one record.
+#[derive(Debug, Clone)]
+pub enum LineFormat {
+    /// The line is the value.
+    Text(TextFormat),
+    /// Separated values.
+    Csv(CsvFormat),
+    /// One JSON object a line.
+    Json(JsonFormat),
+}
+
+impl LineFormat {
+    /// The rows of `lines`, which are ranges of `block` without their line ends, in order.
+    pub fn decode(&self, block: &Buffer, lines: &[Range<usize>]) -> Result<RecordBatch> {
+        match self {
+            Self::Text(f) => f.decode(block, lines),
+            Self::Csv(f) => f.decode(block, lines),
+            Self::Json(f) => f.decode(block, lines),
+        }
+    }
+
+    /// Whether the first line of a file is a header, which is no record.
+    pub fn has_header(&self) -> bool {
+        matches!(self, Self::Csv(f) if f.has_header())
+    }
+}

@@ -3,6 +3,22 @@
 //! A source owns its connection and its position in the outside world. It does not own which range a batch reads: the
 //! query decides that, writes it to the checkpoint, and asks for exactly that range, again after a crash.
 
+mod memory;
+mod partitions;
+mod provider;
+mod rate;
+mod rate_micro_batch;
+mod record_log;
+mod socket;
+#[cfg(test)]
+mod testing;
+
+pub use memory::MemoryStream;
+pub use provider::{STREAM_FORMATS, StreamProvider, stream_provider};
+pub use rate::RateStream;
+pub use rate_micro_batch::RateMicroBatchStream;
+pub use socket::SocketStream;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;

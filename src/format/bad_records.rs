@@ -1,0 +1,86 @@
+//! What becomes of a record that cannot be read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+use crate::options::OptionReader;
+
+/// The option `badRecords`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadRecords {
+    /// Columns that cannot be read are NULL (Spark's `PERMISSIVE`).
+    Null,
+    /// The record is left out (Spark's `DROPMALFORMED`).
+    Drop,
+    /// The batch fails (Spark's `FAILFAST`).
+    Fail,
+}
+
+impl BadRecords {
+    /// Reads `badRecords`.
+    pub fn read(options: &mut OptionReader<'_>, default: Self) -> Result<Self> {
+        Ok(Self::read_own(options)?.unwrap_or(default))
+    }
+
+    /// Reads `badRecords`, or Spark's spelling `mode`.
+    pub fn read_with_mode(options: &mut OptionReader<'_>, default: Self) -> Result<Self> {
+        let own = Self::read_own(options)?;
+        let mode = options.choice("mode", &["PERMISSIVE", "DROPMALFORMED", "FAILFAST"])?.map(|m| match m {
+            "PERMISSIVE" => Self::Null,
+            "DROPMALFORMED" => Self::Drop,
+            _ => Self::Fail,
+        });
+        match (own, mode) {
+            (Some(a), Some(b)) if a != b => {
+                Err(Error::invalid("INVALID_OPTION", "options 'badRecords' and 'mode' say different things")
+                    .with_help("give one of them"))
+            }
+            (a, b) => Ok(a.or(b).unwrap_or(default)),
+        }
+    }
+
+    fn read_own(options: &mut OptionReader<'_>) -> Result<Option<Self>> {
+        Ok(match options.choice("badRecords", &["null", "drop", "fail", "deadletter"])? {
+            None => None,
+            Some("null") => Some(Self::Null),
+            Some("drop") => Some(Self::Drop),
+            Some("fail") => Some(Self::Fail),
+            Some(_) => {
+                return Err(Error::unsupported(
+                    "UNSUPPORTED_FEATURE",
+                    "option 'badRecords' is 'deadletter', which comes with the connectors",
+                )
+                .with_help("use 'null', 'drop' or 'fail'"));
+            }
+        })
+    }
+}
+
+/// Counts records that could not be read; clones share the count.
+#[derive(Debug, Clone, Default)]
+pub struct BadRecordCounter(Arc<AtomicU64>);
+
+impl BadRecordCounter {
+    /// Counts `n` more.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// How many there were.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The error of `badRecords 'fail'`.
+pub fn malformed(format: &str, record: &[u8], reason: &str) -> Error {
+    const SHOWN: usize = 100;
+    let text = String::from_utf8_lossy(&record[..record.len().min(SHOWN)]).into_owned();
+    let dots = if record.len() > SHOWN { "…" } else { "" };
+    Error::execution(
+        "MALFORMED_RECORD_IN_PARSING",
+        format!("the {format} record '{}{dots}' cannot be read: {reason}", text.escape_debug()),
+    )
+    .with_help("badRecords 'null' or 'drop' lets the query go on")
+}

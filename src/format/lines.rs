@@ -1,0 +1,202 @@
+//! Cuts a byte range of a file into blocks of whole lines, so that several readers can share one file.
+//!
+//! A line belongs to the range that holds its first byte: a reader skips to the first line that starts in its range, and
+//! reads the last one to its end, beyond the range if need be.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+
+use memchr::{memchr2, memmem, memrchr2};
+
+/// Bytes read at once, unless a line is longer.
+pub const BLOCK_BYTES: usize = 4 << 20;
+
+/// What ends a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LineEnd {
+    /// `\n`, `\r\n` or `\r`.
+    Any,
+    /// Exactly these bytes.
+    Bytes(Vec<u8>),
+}
+
+impl LineEnd {
+    /// Position and length of the first line end at or after `from`.
+    pub fn find(&self, bytes: &[u8], from: usize) -> Option<Range<usize>> {
+        match self {
+            Self::Any => {
+                let at = from + memchr2(b'\n', b'\r', &bytes[from..])?;
+                let len = if bytes[at..].starts_with(b"\r\n") { 2 } else { 1 };
+                Some(at..at + len)
+            }
+            Self::Bytes(end) => memmem::find(&bytes[from..], end).map(|at| from + at..from + at + end.len()),
+        }
+    }
+
+    /// One past the last line end that is whole: a `\r` as the last byte may yet become `\r\n`.
+    fn find_last(&self, bytes: &[u8]) -> Option<usize> {
+        match self {
+            Self::Any => {
+                let at = memrchr2(b'\n', b'\r', bytes)?;
+                if at + 1 == bytes.len() && bytes[at] == b'\r' {
+                    return memrchr2(b'\n', b'\r', &bytes[..at]).map(|at| at + 1);
+                }
+                Some(at + 1)
+            }
+            Self::Bytes(end) => memmem::rfind(bytes, end).map(|at| at + end.len()),
+        }
+    }
+
+    /// Whether a reader can find the start of a line in the middle of a file.
+    pub fn is_splittable(&self) -> bool {
+        *self == Self::Any
+    }
+}
+
+/// Ranges of the lines of a block, without their line ends, at most `max`; `pos` moves on.
+pub fn next_lines(block: &[u8], line_end: &LineEnd, pos: &mut usize, max: usize, lines: &mut Vec<Range<usize>>) {
+    lines.clear();
+    while *pos < block.len() && lines.len() < max {
+        let end = line_end.find(block, *pos).unwrap_or(block.len()..block.len());
+        lines.push(*pos..end.start);
+        *pos = end.end;
+    }
+}
+
+/// Reads blocks of whole lines from a range of an open file.
+#[derive(Debug)]
+pub struct LineBlocks {
+    file: File,
+    line_end: LineEnd,
+    pos: u64,
+    end: u64,
+    size: u64,
+    block_bytes: u64,
+    aligned: bool,
+}
+
+impl LineBlocks {
+    /// The lines of `file`, of `size` bytes, that start in `range`.
+    pub fn new(file: File, line_end: LineEnd, range: Range<u64>, size: u64) -> Self {
+        Self {
+            file,
+            line_end,
+            aligned: range.start == 0,
+            pos: range.start,
+            end: range.end.min(size),
+            size,
+            block_bytes: BLOCK_BYTES as u64,
+        }
+    }
+
+    /// The next block; `None` at the end of the range.
+    pub fn next_block(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if !self.aligned && !self.align()? {
+            return Ok(None);
+        }
+        let mut wanted = self.block_bytes;
+        while self.pos < self.end {
+            let mut block = self.read_at(self.pos, wanted)?;
+            if let Some(len) = self.cut(&block) {
+                block.truncate(len);
+                self.pos += len as u64;
+                return Ok((len > 0).then_some(block));
+            }
+            wanted *= 2;
+        }
+        Ok(None)
+    }
+
+    /// Where to end a block: after its last whole line, or after the last line that starts in the range.
+    fn cut(&self, block: &[u8]) -> Option<usize> {
+        let at_file_end = self.pos + block.len() as u64 >= self.size;
+        let in_range = self.end - self.pos;
+        if (block.len() as u64) < in_range {
+            return if at_file_end { Some(block.len()) } else { self.line_end.find_last(block) };
+        }
+        match self.line_end.find(block, in_range as usize - 1) {
+            // The end of the range may cut `\r\n` in two; it is then one line end all the same.
+            Some(end) if at_file_end || end.end < block.len() => Some(end.end),
+            _ => at_file_end.then_some(block.len()),
+        }
+    }
+
+    /// Moves to the first line that starts in the range; `false` if there is none.
+    fn align(&mut self) -> io::Result<bool> {
+        self.aligned = true;
+        let from = self.pos - 1;
+        let mut wanted = 64 << 10;
+        while self.pos < self.end {
+            let bytes = self.read_at(from, wanted)?;
+            let at_file_end = from + bytes.len() as u64 >= self.size;
+            match self.line_end.find(&bytes, 0) {
+                Some(end) if at_file_end || end.end < bytes.len() => {
+                    self.pos = from + end.end as u64;
+                    return Ok(self.pos < self.end);
+                }
+                _ if at_file_end => return Ok(false),
+                _ => wanted *= 2,
+            }
+        }
+        Ok(false)
+    }
+
+    fn read_at(&mut self, pos: u64, wanted: u64) -> io::Result<Vec<u8>> {
+        let wanted = wanted.min(self.size - pos);
+        let mut bytes = Vec::with_capacity(wanted as usize);
+        self.file.seek(SeekFrom::Start(pos))?;
+        (&self.file).take(wanted).read_to_end(&mut bytes)?;
+        if (bytes.len() as u64) < wanted {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter"));
+        }
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn read(text: &[u8], cuts: &[u64], block_bytes: u64) -> Vec<String> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(text).unwrap();
+        let size = text.len() as u64;
+        let mut got = vec![];
+        for range in cuts.windows(2) {
+            let mut blocks = LineBlocks::new(file.try_clone().unwrap(), LineEnd::Any, range[0]..range[1], size);
+            blocks.block_bytes = block_bytes;
+            while let Some(block) = blocks.next_block().unwrap() {
+                let (mut pos, mut lines) = (0, vec![]);
+                next_lines(&block, &LineEnd::Any, &mut pos, usize::MAX, &mut lines);
+                got.extend(lines.into_iter().map(|l| String::from_utf8_lossy(&block[l]).into_owned()));
+            }
+        }
+        got
+    }
+
+    #[test]
+    fn every_line_is_read_once_wherever_ranges_and_blocks_end() {
+        let text = b"one\r\ntwo\n\n\rthree\rfour is longer\r\n\r\nlast";
+        let all = ["one", "two", "", "", "three", "four is longer", "", "last"];
+        let size = text.len() as u64;
+        for a in 0..=size {
+            for b in a..=size {
+                for block in [1, 2, 7, 1000] {
+                    assert_eq!(read(text, &[0, a, b, size], block), all, "cuts {a} {b}, blocks of {block}");
+                }
+            }
+        }
+        assert!(read(b"", &[0, 0], 8).is_empty());
+        assert_eq!(read(b"\n\n", &[0, 1, 2], 8), ["", ""]);
+    }
+
+    #[test]
+    fn own_line_ends() {
+        let end = LineEnd::Bytes(b"||".to_vec());
+        let (mut pos, mut lines) = (0, vec![]);
+        next_lines(b"a|b||c||", &end, &mut pos, 10, &mut lines);
+        assert_eq!(lines, [0..3, 5..6]);
+    }
+}

@@ -1,0 +1,218 @@
+//! The rate-micro-batch source: the same rows in every batch, whatever the timing.
+//!
+//! Follows Spark's `RatePerMicroBatchStream`: all rows of a batch carry the time of its start.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use serde::{Deserialize, Serialize};
+
+use super::provider::fixed_schema;
+use super::rate::{positive, rate_columns};
+use super::{Offset, ReadLimit, Source, SourceBatch, SourceContext, StreamProvider};
+use crate::error::{Error, Result};
+use crate::format::BATCH_ROWS;
+use crate::options::{OptionReader, Options};
+
+/// `CREATE STREAM … USING rate-micro-batch`.
+#[derive(Debug, Clone)]
+pub struct RateMicroBatchStream {
+    schema: SchemaRef,
+    rows_per_batch: i64,
+    start_ms: i64,
+    advance_ms: i64,
+    num_partitions: Option<usize>,
+}
+
+/// Rows and time before the next row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Position {
+    offset: i64,
+    timestamp: i64,
+}
+
+impl Position {
+    fn read(offset: &Offset) -> Result<Self> {
+        serde_json::from_value(offset.clone()).map_err(|e| {
+            Error::checkpoint(
+                "MALFORMED_STATE_IN_RATE_PER_MICRO_BATCH_SOURCE.INVALID_OFFSET",
+                format!("'{offset}' is no offset of a rate-micro-batch source: {e}"),
+            )
+        })
+    }
+
+    fn write(self) -> Offset {
+        serde_json::json!({"offset": self.offset, "timestamp": self.timestamp})
+    }
+}
+
+impl RateMicroBatchStream {
+    /// Reads `rowsPerBatch`, `startTimestamp`, `advanceMillisPerBatch` and `numPartitions`.
+    pub fn new(name: &str, declared: Option<SchemaRef>, options: &Options) -> Result<Self> {
+        let mut reader = OptionReader::new("the rate-micro-batch source", options);
+        reader.required("rowsPerBatch")?;
+        let rows_per_batch = positive(&mut reader, "rowsPerBatch")?.unwrap_or(1);
+        let start_ms = not_negative(&mut reader, "startTimestamp")?.unwrap_or(0);
+        let advance_ms = not_negative(&mut reader, "advanceMillisPerBatch")?.unwrap_or(1000);
+        let num_partitions = positive(&mut reader, "numPartitions")?.map(|n| n as usize);
+        reader.finish()?;
+        let schema = fixed_schema("rate-micro-batch", name, declared, &rate_columns())?;
+        Ok(Self { schema, rows_per_batch, start_ms, advance_ms, num_partitions })
+    }
+}
+
+fn not_negative(reader: &mut OptionReader<'_>, key: &'static str) -> Result<Option<i64>> {
+    match reader.parse::<i64>(key, "a number of milliseconds")? {
+        Some(n) if n < 0 => Err(reader.invalid(key, &n.to_string(), "a number of milliseconds, 0 or more")),
+        n => Ok(n),
+    }
+}
+
+#[async_trait]
+impl StreamProvider for RateMicroBatchStream {
+    fn format(&self) -> &'static str {
+        "rate-micro-batch"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    async fn open(&self, _ctx: SourceContext) -> Result<Arc<dyn Source>> {
+        Ok(Arc::new(RateMicroBatchSource { stream: self.clone(), available_now: Mutex::default() }))
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+enum AvailableNow {
+    #[default]
+    Off,
+    /// The first batch after the trigger was chosen is the only one.
+    NextBatch,
+    Until(Position),
+}
+
+#[derive(Debug)]
+struct RateMicroBatchSource {
+    stream: RateMicroBatchStream,
+    available_now: Mutex<AvailableNow>,
+}
+
+impl RateMicroBatchSource {
+    fn rows(&self, rows: std::ops::Range<i64>, time_ms: i64) -> SendableRecordBatchStream {
+        let schema = self.stream.schema.clone();
+        let batches = (rows.start..rows.end).step_by(BATCH_ROWS).map(move |from| {
+            let values = from..rows.end.min(from + BATCH_ROWS as i64);
+            let times = TimestampMicrosecondArray::from_value(time_ms * 1000, (values.end - values.start) as usize);
+            let columns = vec![
+                Arc::new(times.with_timezone("UTC")) as arrow::array::ArrayRef,
+                Arc::new(Int64Array::from_iter_values(values)),
+            ];
+            Ok(RecordBatch::try_new(schema.clone(), columns)?)
+        });
+        Box::pin(RecordBatchStreamAdapter::new(self.stream.schema.clone(), futures::stream::iter(batches)))
+    }
+}
+
+#[async_trait]
+impl Source for RateMicroBatchSource {
+    fn schema(&self) -> SchemaRef {
+        self.stream.schema.clone()
+    }
+
+    fn description(&self) -> String {
+        let s = &self.stream;
+        let partitions = s.num_partitions.map_or_else(|| "default".to_string(), |n| n.to_string());
+        format!(
+            "RatePerMicroBatchStream[rowsPerBatch={}, numPartitions={partitions}, startTimestamp={}, advanceMsPerBatch={}]",
+            s.rows_per_batch, s.start_ms, s.advance_ms
+        )
+    }
+
+    async fn initial_offset(&self) -> Result<Offset> {
+        Ok(Position { offset: 0, timestamp: self.stream.start_ms }.write())
+    }
+
+    async fn latest_offset(&self, start: &Offset, _limit: ReadLimit) -> Result<Option<Offset>> {
+        let start = Position::read(start)?;
+        let next = Position {
+            offset: start.offset.saturating_add(self.stream.rows_per_batch),
+            timestamp: start.timestamp.saturating_add(self.stream.advance_ms),
+        };
+        let mut available_now = self.available_now.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = match *available_now {
+            AvailableNow::Off => next,
+            AvailableNow::Until(end) => end,
+            AvailableNow::NextBatch => {
+                *available_now = AvailableNow::Until(next);
+                next
+            }
+        };
+        Ok((end.offset > start.offset).then(|| end.write()))
+    }
+
+    async fn get_batch(&self, start: &Offset, end: &Offset, partitions: usize) -> Result<SourceBatch> {
+        let (start, end) = (Position::read(start)?, Position::read(end)?);
+        let rows = (end.offset - start.offset).max(0);
+        let parts = self.stream.num_partitions.unwrap_or(partitions).clamp(1, rows.max(1) as usize) as i128;
+        let cut = |p: i128| start.offset + (i128::from(rows) * p / parts) as i64;
+        let partitions = (0..parts).map(|p| self.rows(cut(p)..cut(p + 1), start.timestamp)).collect();
+        Ok(SourceBatch { partitions, num_rows: Some(rows as usize) })
+    }
+
+    async fn commit(&self, _end: &Offset) -> Result<()> {
+        Ok(())
+    }
+
+    fn is_replayable(&self, _start: &Offset, _end: &Offset) -> bool {
+        true
+    }
+
+    async fn prepare_available_now(&self) -> Result<()> {
+        *self.available_now.lock().unwrap_or_else(PoisonError::into_inner) = AvailableNow::NextBatch;
+        Ok(())
+    }
+
+    fn poll_interval(&self) -> Option<Duration> {
+        Some(Duration::from_millis(10))
+    }
+
+    async fn stop(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::testing::{context, read};
+
+    #[tokio::test]
+    async fn every_batch_has_its_rows_and_its_time() {
+        let options = Options::from_iter([("rowsPerBatch", "10"), ("startTimestamp", "5000"), ("advanceMillisPerBatch", "50")]);
+        let stream = RateMicroBatchStream::new("r", None, &options).unwrap();
+        let source = stream.open(context(std::path::Path::new("unused"))).await.unwrap();
+        let start = source.initial_offset().await.unwrap();
+        let one = source.latest_offset(&start, ReadLimit::Configured).await.unwrap().unwrap();
+        assert_eq!(one, serde_json::json!({"offset": 10, "timestamp": 5050}));
+        source.prepare_available_now().await.unwrap();
+        let two = source.latest_offset(&one, ReadLimit::Configured).await.unwrap().unwrap();
+        assert_eq!(source.latest_offset(&two, ReadLimit::Configured).await.unwrap(), None);
+        let batches = read(source.get_batch(&one, &two, 3).await.unwrap()).await;
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [3, 3, 4]);
+        assert_eq!(
+            batches[0].column(0).as_any().downcast_ref::<TimestampMicrosecondArray>().map(|t| t.value(0)),
+            Some(5_050_000)
+        );
+    }
+
+    #[test]
+    fn rows_per_batch_is_required() {
+        assert_eq!(RateMicroBatchStream::new("r", None, &Options::new()).unwrap_err().condition(), "MISSING_OPTION");
+    }
+}

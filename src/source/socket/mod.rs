@@ -1,0 +1,212 @@
+//! The socket source: lines of text from a TCP server.
+//!
+//! Offsets count rows: a batch from `start` to `end` holds rows `start..end`, from 0. Without `wal` rows can be read
+//! again only while this process has them; with it they survive the process.
+
+mod buffer;
+mod lines;
+mod receiver;
+mod rows;
+mod wal;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use async_trait::async_trait;
+use datafusion::common::runtime::SpawnedTask;
+
+use super::partitions::split_rows;
+use super::provider::{fixed_schema, timestamp_type};
+use super::{Offset, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider};
+use crate::error::{Error, Result};
+use crate::format::{BadRecordCounter, BadRecords};
+use crate::options::{OptionReader, Options};
+
+use buffer::ReceiveBuffer;
+use lines::LineCutter;
+use receiver::Receiver;
+use wal::Wal;
+
+const MAX_LINE_BYTES: usize = 1 << 20;
+const LONGEST_LINE_BYTES: usize = 256 << 20;
+const MAX_BUFFERED_ROWS: u64 = 1_000_000;
+
+/// `CREATE STREAM … USING socket`.
+#[derive(Debug, Clone)]
+pub struct SocketStream {
+    schema: SchemaRef,
+    host: String,
+    port: u16,
+    include_timestamp: bool,
+    max_line_bytes: usize,
+    max_buffered_rows: u64,
+    wal: bool,
+    bad_records: BadRecords,
+}
+
+impl SocketStream {
+    /// Reads the options `host`, `port`, `includeTimestamp`, `maxLineLength`, `maxBufferedRows`, `wal` and `badRecords`.
+    pub fn new(name: &str, declared: Option<SchemaRef>, options: &Options) -> Result<Self> {
+        let mut reader = OptionReader::new("the socket source", options);
+        let host = reader.required("host")?.to_string();
+        let port = reader.required("port")?;
+        let port = port.trim().parse::<u16>().ok().filter(|p| *p > 0).ok_or_else(|| reader.invalid("port", port, "a number from 1 to 65535"))?;
+        let include_timestamp = reader.bool("includeTimestamp", false)?;
+        let max_line_bytes = reader.parse::<usize>("maxLineLength", "a number of bytes")?.unwrap_or(MAX_LINE_BYTES);
+        if max_line_bytes == 0 || max_line_bytes > LONGEST_LINE_BYTES {
+            let expected = format!("a number of bytes from 1 to {LONGEST_LINE_BYTES}");
+            return Err(reader.invalid("maxLineLength", &max_line_bytes.to_string(), &expected));
+        }
+        let max_buffered_rows = reader.parse::<u64>("maxBufferedRows", "a number of rows")?.unwrap_or(MAX_BUFFERED_ROWS);
+        if max_buffered_rows == 0 {
+            return Err(reader.invalid("maxBufferedRows", "0", "a number of rows above 0"));
+        }
+        let wal = reader.bool("wal", false)?;
+        let bad_records = BadRecords::read(&mut reader, BadRecords::Drop)?;
+        reader.finish()?;
+        let mut columns = vec![("value", DataType::Utf8View)];
+        if include_timestamp {
+            columns.push(("timestamp", timestamp_type()));
+        }
+        let schema = fixed_schema("socket", name, declared, &columns)?;
+        Ok(Self { schema, host, port, include_timestamp, max_line_bytes, max_buffered_rows, wal, bad_records })
+    }
+
+    async fn check_host(&self) -> Result<()> {
+        match tokio::net::lookup_host((self.host.as_str(), self.port)).await.map(|mut a| a.next()) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(self.unknown_host("it has no address")),
+            Err(e) => Err(self.unknown_host(&e.to_string())),
+        }
+    }
+
+    fn unknown_host(&self, reason: &str) -> Error {
+        Error::io("SOCKET_HOST_UNKNOWN", format!("the host '{}' of the socket source is not known: {reason}", self.host))
+            .with_help("check the option 'host'")
+    }
+}
+
+#[async_trait]
+impl StreamProvider for SocketStream {
+    fn format(&self) -> &'static str {
+        "socket"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    async fn open(&self, ctx: SourceContext) -> Result<Arc<dyn Source>> {
+        self.check_host().await?;
+        let buffer = |base| Arc::new(ReceiveBuffer::new(self.schema.clone(), self.max_buffered_rows, base, ctx.wake.clone()));
+        let (wal, buffer) = if self.wal {
+            let dir = ctx.dir.join("wal");
+            let open = SpawnedTask::spawn_blocking(move || Wal::open(&dir)).join().await;
+            let (wal, base, mut rows) = open.map_err(|e| Error::internal(format!("opening the socket log: {e}")))??;
+            let buffer = buffer(base);
+            buffer.publish(&mut rows)?;
+            (Some(Arc::new(Mutex::new(wal))), buffer)
+        } else {
+            (None, buffer(None))
+        };
+        let bad_counter = BadRecordCounter::default();
+        let receiver = Receiver {
+            host: self.host.clone(),
+            port: self.port,
+            include_timestamp: self.include_timestamp,
+            bad_records: self.bad_records,
+            bad_counter: bad_counter.clone(),
+            clock: ctx.clock.clone(),
+            buffer: buffer.clone(),
+            wal: wal.clone(),
+            cutter: LineCutter::new(self.max_line_bytes),
+        };
+        let task = Mutex::new(Some(SpawnedTask::spawn(receiver.run())));
+        Ok(Arc::new(SocketSource { stream: self.clone(), buffer, wal, bad_counter, task }))
+    }
+}
+
+/// One query's connection.
+#[derive(Debug)]
+struct SocketSource {
+    stream: SocketStream,
+    buffer: Arc<ReceiveBuffer>,
+    wal: Option<Arc<Mutex<Wal>>>,
+    bad_counter: BadRecordCounter,
+    /// Ends with the source.
+    task: Mutex<Option<SpawnedTask<()>>>,
+}
+
+impl SocketSource {
+    async fn with_wal<T: Send + 'static>(&self, f: impl FnOnce(&mut Wal) -> T + Send + 'static) -> Result<Option<T>> {
+        let Some(wal) = self.wal.clone() else { return Ok(None) };
+        let run = move || f(&mut wal.lock().unwrap_or_else(PoisonError::into_inner));
+        let done = SpawnedTask::spawn_blocking(run).join().await;
+        done.map(Some).map_err(|e| Error::internal(format!("the socket log: {e}")))
+    }
+}
+
+fn rows(offset: &Offset) -> Result<u64> {
+    offset.as_u64().ok_or_else(|| Error::checkpoint("CHECKPOINT_CORRUPT", format!("'{offset}' is no offset of a socket source")))
+}
+
+#[async_trait]
+impl Source for SocketSource {
+    fn schema(&self) -> SchemaRef {
+        self.stream.schema.clone()
+    }
+
+    fn description(&self) -> String {
+        format!("TextSocketV2[host: {}, port: {}]", self.stream.host, self.stream.port)
+    }
+
+    async fn initial_offset(&self) -> Result<Offset> {
+        Ok(Offset::from(self.buffer.start_at(0)))
+    }
+
+    async fn latest_offset(&self, start: &Offset, limit: ReadLimit) -> Result<Option<Offset>> {
+        let start = rows(start)?;
+        let end = self.buffer.end(start, limit == ReadLimit::Configured)?;
+        Ok((end > start).then(|| Offset::from(end)))
+    }
+
+    async fn get_batch(&self, start: &Offset, end: &Offset, partitions: usize) -> Result<SourceBatch> {
+        let batches = self.buffer.read(rows(start)?, rows(end)?)?;
+        Ok(split_rows(self.schema(), batches, partitions))
+    }
+
+    async fn commit(&self, end: &Offset) -> Result<()> {
+        let end = rows(end)?;
+        if self.buffer.commit(end)? {
+            self.with_wal(move |wal| wal.truncate(end)).await?.transpose()?;
+        }
+        Ok(())
+    }
+
+    fn is_replayable(&self, start: &Offset, end: &Offset) -> bool {
+        matches!((rows(start), rows(end)), (Ok(start), Ok(end)) if self.buffer.has(start, end))
+    }
+
+    async fn prepare_available_now(&self) -> Result<()> {
+        self.buffer.fix_end();
+        Ok(())
+    }
+
+    fn poll_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    fn metrics(&self) -> SourceMetrics {
+        let custom = [("bufferedRows".to_string(), self.buffer.buffered_rows().to_string())].into();
+        SourceMetrics { bad_records: self.bad_counter.get(), custom }
+    }
+
+    async fn stop(&self) -> Result<()> {
+        drop(self.task.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.with_wal(Wal::close).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests;

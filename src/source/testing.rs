@@ -1,0 +1,45 @@
+//! What the tests of several sources share.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
+use datafusion::prelude::SessionContext;
+use futures::TryStreamExt;
+
+use super::{SourceBatch, SourceContext};
+use crate::time::Clock;
+
+pub fn context(dir: &Path) -> SourceContext {
+    context_with(dir, Clock::System)
+}
+
+pub fn context_with(dir: &Path, clock: Clock) -> SourceContext {
+    SourceContext { dir: dir.to_path_buf(), clock, wake: Arc::default(), session: SessionContext::new() }
+}
+
+pub fn ints(values: Range<i64>) -> RecordBatch {
+    let schema = arrow::datatypes::Schema::new(vec![arrow::datatypes::Field::new("n", arrow::datatypes::DataType::Int64, true)]);
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(Int64Array::from_iter_values(values)) as ArrayRef]).unwrap()
+}
+
+pub async fn read(batch: SourceBatch) -> Vec<RecordBatch> {
+    let mut all = vec![];
+    for p in batch.partitions {
+        all.extend(p.try_collect::<Vec<_>>().await.unwrap());
+    }
+    all
+}
+
+pub async fn read_ints(batch: SourceBatch) -> Vec<i64> {
+    let batches = read(batch).await;
+    batches.iter().flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
+}
+
+pub async fn read_strings(batch: SourceBatch) -> Vec<String> {
+    let batches = read(batch).await;
+    let texts = batches.iter().flat_map(|b| b.column(0).as_string_view().iter().map(|s| s.unwrap_or("NULL").to_string()));
+    texts.collect()
+}
