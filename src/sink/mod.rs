@@ -1,5 +1,24 @@
 //! Sinks: where results go, in two steps so that a transaction fits.
 
+mod console;
+mod create;
+pub mod file;
+mod foreach;
+mod memory;
+mod noop;
+mod rows;
+mod table;
+#[cfg(test)]
+mod testing;
+
+pub use console::{ConsoleSink, ConsoleWriter};
+pub use create::create_sink;
+pub use file::FileSink;
+pub use foreach::{ForeachBatchSink, ForeachSink, ForeachWriter};
+pub use memory::MemorySink;
+pub use noop::NoopSink;
+pub use table::{Truncate, show_table};
+
 use std::fmt;
 
 use async_trait::async_trait;

@@ -1,0 +1,183 @@
+//! The console sink: every batch as a box of text, byte for byte as Spark prints it.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono_tz::Tz;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::TryStreamExt;
+use tokio::sync::Mutex;
+
+use super::rows::{not_open, not_prepared, rename};
+use super::table::{Table, Truncate};
+use super::{BatchIdentity, LastCommitted, Sink, SinkContext};
+use crate::error::{Error, Result};
+use crate::options::{OptionReader, Options};
+
+const RULE: &str = "-------------------------------------------";
+
+/// Where console sinks write to. A batch is written in one go, so that queries do not mix within a table.
+#[derive(Clone)]
+pub struct ConsoleWriter(Arc<dyn Fn(&str) -> io::Result<()> + Send + Sync>);
+
+impl ConsoleWriter {
+    /// Hands the whole text of a batch to `write`.
+    pub fn new(write: impl Fn(&str) -> io::Result<()> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(write))
+    }
+
+    /// The standard output, flushed after every batch.
+    pub fn stdout() -> Self {
+        Self::new(|text| {
+            let mut out = io::stdout().lock();
+            out.write_all(text.as_bytes())?;
+            out.flush()
+        })
+    }
+}
+
+impl Default for ConsoleWriter {
+    fn default() -> Self {
+        Self::stdout()
+    }
+}
+
+impl fmt::Debug for ConsoleWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConsoleWriter")
+    }
+}
+
+/// Prints the first rows of every batch. Delivery is at least once: a console cannot tell what it has shown.
+#[derive(Debug)]
+pub struct ConsoleSink {
+    writer: ConsoleWriter,
+    num_rows: usize,
+    truncate: Truncate,
+    time_zone: Tz,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    context: Option<SinkContext>,
+    /// Batch id and text.
+    prepared: Option<(u64, String)>,
+}
+
+impl ConsoleSink {
+    /// Options: `numRows` (20), `truncate` (`true` = 20, `false`, or a length), `timeZone` (UTC).
+    pub fn new(options: &Options, writer: ConsoleWriter) -> Result<Self> {
+        let mut reader = OptionReader::new("the console sink", options);
+        let num_rows = reader.parse("numRows", "a number of rows")?.unwrap_or(20);
+        let truncate = read_truncate(&mut reader)?;
+        let time_zone = reader.parse("timeZone", "a time zone such as 'Europe/Berlin'")?.unwrap_or(Tz::UTC);
+        reader.finish()?;
+        Ok(Self { writer, num_rows, truncate, time_zone, state: Mutex::default() })
+    }
+}
+
+fn read_truncate(reader: &mut OptionReader<'_>) -> Result<Truncate> {
+    let Some(text) = reader.string("truncate") else { return Ok(Truncate::At(20)) };
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" => Ok(Truncate::At(20)),
+        "false" | "0" => Ok(Truncate::Never),
+        n => n.parse().map(Truncate::At).map_err(|_| reader.invalid("truncate", text, "true, false or a length")),
+    }
+}
+
+#[async_trait]
+impl Sink for ConsoleSink {
+    fn description(&self) -> String {
+        let truncate = match self.truncate {
+            Truncate::Never => "false".to_owned(),
+            Truncate::At(20) => "true".to_owned(),
+            Truncate::At(n) => n.to_string(),
+        };
+        format!("ConsoleSink[numRows={}, truncate={truncate}]", self.num_rows)
+    }
+
+    async fn open(&self, context: &SinkContext) -> Result<()> {
+        *self.state.lock().await = State { context: Some(context.clone()), prepared: None };
+        Ok(())
+    }
+
+    async fn last_committed(&self) -> Result<LastCommitted> {
+        Ok(LastCommitted::Unknown)
+    }
+
+    async fn prepare(&self, batch_id: u64, mut rows: SendableRecordBatchStream) -> Result<Option<u64>> {
+        let mut state = self.state.lock().await;
+        let schema = &state.context.as_ref().ok_or_else(|| not_open("the console sink"))?.schema;
+        let mut table = Table::new(schema, self.num_rows, self.truncate, self.time_zone);
+        let mut num_rows = 0;
+        while let Some(batch) = rows.try_next().await? {
+            num_rows += batch.num_rows() as u64;
+            table.push(&rename(&batch, schema)?);
+        }
+        state.prepared = Some((batch_id, table.finish()));
+        Ok(Some(num_rows))
+    }
+
+    async fn commit(&self, batch: BatchIdentity) -> Result<()> {
+        let prepared = self.state.lock().await.prepared.take().filter(|(id, _)| *id == batch.batch_id);
+        let (id, table) = prepared.ok_or_else(|| not_prepared("the console sink", batch.batch_id))?;
+        let text = format!("{RULE}\nBatch: {id}\n{RULE}\n{table}");
+        (self.writer.0)(&text).map_err(|e| Error::io("SINK_WRITE", format!("the console cannot be written to: {e}")))
+    }
+
+    async fn abort(&self) -> Result<()> {
+        self.state.lock().await.prepared = None;
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.abort().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex as StdMutex;
+
+    use super::*;
+    use crate::sink::testing::{context, ints, run_batch};
+
+    async fn console(options: Options, batches: &[&[i32]]) -> String {
+        let out = Arc::new(StdMutex::new(String::new()));
+        let shared = out.clone();
+        let writer = ConsoleWriter::new(move |text| {
+            shared.lock().unwrap().push_str(text);
+            Ok(())
+        });
+        let sink = ConsoleSink::new(&options, writer).unwrap();
+        sink.open(&context()).await.unwrap();
+        for (id, values) in batches.iter().enumerate() {
+            run_batch(&sink, id as u64, vec![ints(values)]).await;
+        }
+        let text = out.lock().unwrap().clone();
+        text
+    }
+
+    #[tokio::test]
+    async fn prints_what_spark_prints() {
+        let rule = "-------------------------------------------\n";
+        let head = "+-----+\n|value|\n+-----+\n";
+        let text = console(Options::new(), &[&[1, 2, 3], &[]]).await;
+        let expected = format!(
+            "{rule}Batch: 0\n{rule}{head}|    1|\n|    2|\n|    3|\n+-----+\n\n{rule}Batch: 1\n{rule}{head}+-----+\n\n"
+        );
+        assert_eq!(text, expected);
+        let text = console(Options::from_iter([("NUMROWS", 2)]), &[&[1, 2, 3]]).await;
+        assert_eq!(text, format!("{rule}Batch: 0\n{rule}{head}|    1|\n|    2|\n+-----+\nonly showing top 2 rows\n"));
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_have() {
+        let new = |k, v| ConsoleSink::new(&Options::from_iter([(k, v)]), ConsoleWriter::stdout()).unwrap_err();
+        assert_eq!(new("numRow", "1").help(), Some("did you mean 'numRows'?"));
+        assert_eq!(new("truncate", "maybe").condition(), "INVALID_OPTION");
+    }
+}

@@ -1,0 +1,265 @@
+//! Rows to bytes: the formats of the file sink and their options.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::json::LineDelimitedWriter;
+use arrow::json::writer::WriterBuilder;
+use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+use datafusion::parquet::errors::ParquetError;
+use datafusion::parquet::file::properties::WriterProperties;
+
+use super::csv::{CsvEncoder, CsvOptions};
+use crate::error::{Error, Result};
+use crate::options::OptionReader;
+
+/// Spark's `yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]`; all our timestamps are UTC.
+pub const TIMESTAMP_FORMAT: &str = "%Y-%m-%dT%H:%M:%S%.3fZ";
+/// The same, of a timestamp without time zone.
+pub const TIMESTAMP_NTZ_FORMAT: &str = "%Y-%m-%dT%H:%M:%S%.3f";
+
+/// Which format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileFormatKind {
+    /// Comma-separated values.
+    Csv,
+    /// One JSON object a line, NULL fields left out.
+    Json,
+    /// Apache Parquet.
+    Parquet,
+    /// One string column, one line a row.
+    Text,
+}
+
+impl fmt::Display for FileFormatKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Parquet => "parquet",
+            Self::Text => "text",
+        })
+    }
+}
+
+/// A format with its options.
+#[derive(Debug, Clone)]
+pub struct FileFormat {
+    /// Which.
+    pub kind: FileFormatKind,
+    csv: CsvOptions,
+    explicit_nulls: bool,
+    line_sep: String,
+    compression: Compression,
+}
+
+impl FileFormat {
+    /// Reads the options that `kind` has.
+    pub fn read(kind: FileFormatKind, reader: &mut OptionReader<'_>) -> Result<Self> {
+        let mut format = Self {
+            kind,
+            csv: CsvOptions::default(),
+            explicit_nulls: false,
+            line_sep: "\n".into(),
+            compression: Compression::SNAPPY,
+        };
+        match kind {
+            FileFormatKind::Parquet => format.compression = parquet_compression(reader)?,
+            FileFormatKind::Csv => format.csv = CsvOptions::read(reader)?,
+            FileFormatKind::Json => format.explicit_nulls = !reader.bool("ignoreNullFields", true)?,
+            FileFormatKind::Text => {
+                if let Some(sep) = reader.string("lineSep") {
+                    format.line_sep = sep.to_owned();
+                }
+            }
+        }
+        if kind != FileFormatKind::Parquet {
+            refuse_compression(kind, reader)?;
+        }
+        Ok(format)
+    }
+
+    /// Refuses columns that the format cannot hold.
+    pub fn check_schema(&self, schema: &SchemaRef) -> Result<()> {
+        check_names(schema)?;
+        let kind = self.kind;
+        if kind == FileFormatKind::Text {
+            return check_text(schema);
+        }
+        for field in schema.fields() {
+            let (name, data_type) = (field.name(), field.data_type());
+            let holds = match kind {
+                FileFormatKind::Csv => !data_type.is_nested() && !is_binary(data_type),
+                _ => true,
+            };
+            if !holds || matches!(data_type, DataType::Interval(_)) {
+                return Err(unsupported_type(kind, name, data_type));
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of file names.
+    pub fn extension(&self) -> String {
+        match (self.kind, self.compression) {
+            (FileFormatKind::Text, _) => "txt".into(),
+            (FileFormatKind::Parquet, Compression::UNCOMPRESSED) => "parquet".into(),
+            (FileFormatKind::Parquet, c) => format!("{}.parquet", short_name(c)),
+            (kind, _) => kind.to_string(),
+        }
+    }
+
+    /// Starts a file.
+    pub fn start(&self, file: File, schema: &SchemaRef) -> Result<FileEncoder> {
+        let out = BufWriter::new(file);
+        Ok(match self.kind {
+            FileFormatKind::Csv => FileEncoder::Csv(CsvEncoder::start(out, schema, self.csv.clone())?),
+            FileFormatKind::Json => FileEncoder::Json(json_writer(out, self.explicit_nulls)),
+            FileFormatKind::Text => FileEncoder::Text(out, self.line_sep.clone()),
+            FileFormatKind::Parquet => {
+                let properties = WriterProperties::builder().set_compression(self.compression).build();
+                let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(|e| parquet(&e))?;
+                FileEncoder::Parquet(Box::new(writer))
+            }
+        })
+    }
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+pub enum FileEncoder {
+    /// See [`FileFormatKind`].
+    Csv(CsvEncoder),
+    /// See [`FileFormatKind`].
+    Json(LineDelimitedWriter<BufWriter<File>>),
+    /// See [`FileFormatKind`].
+    Text(BufWriter<File>, String),
+    /// See [`FileFormatKind`].
+    Parquet(Box<ArrowWriter<BufWriter<File>>>),
+}
+
+impl FileEncoder {
+    /// Adds rows.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        match self {
+            Self::Csv(csv) => csv.write(batch),
+            Self::Json(json) => Ok(json.write(batch)?),
+            Self::Text(out, line_sep) => write_text(out, batch, line_sep),
+            Self::Parquet(writer) => writer.write(batch).map_err(|e| parquet(&e)),
+        }
+    }
+
+    /// Ends the file; it is not synced yet.
+    pub fn finish(self) -> Result<File> {
+        let out = match self {
+            Self::Csv(csv) => csv.into_inner(),
+            Self::Json(mut json) => {
+                json.finish()?;
+                json.into_inner()
+            }
+            Self::Text(out, _) => out,
+            Self::Parquet(writer) => writer.into_inner().map_err(|e| parquet(&e))?,
+        };
+        out.into_inner().map_err(|e| write_failed(e.error()))
+    }
+}
+
+/// The error for a write that failed.
+pub fn write_failed(error: &std::io::Error) -> Error {
+    Error::io("SINK_WRITE", format!("writing the staged file failed: {error}"))
+}
+
+fn parquet(error: &ParquetError) -> Error {
+    Error::io("SINK_WRITE", format!("writing the staged parquet file failed: {error}"))
+}
+
+fn json_writer(out: BufWriter<File>, explicit_nulls: bool) -> LineDelimitedWriter<BufWriter<File>> {
+    WriterBuilder::new()
+        .with_explicit_nulls(explicit_nulls)
+        .with_timestamp_tz_format(TIMESTAMP_FORMAT.into())
+        .with_timestamp_format(TIMESTAMP_NTZ_FORMAT.into())
+        .build(out)
+}
+
+/// NULL is an empty line, as in Spark.
+fn write_text(out: &mut BufWriter<File>, batch: &RecordBatch, line_sep: &str) -> Result<()> {
+    let lines = cast(batch.column(0), &DataType::Utf8View)?;
+    let lines = lines.as_string_view();
+    for line in lines.iter() {
+        out.write_all(line.unwrap_or_default().as_bytes())
+            .and_then(|()| out.write_all(line_sep.as_bytes()))
+            .map_err(|e| write_failed(&e))?;
+    }
+    Ok(())
+}
+
+fn parquet_compression(reader: &mut OptionReader<'_>) -> Result<Compression> {
+    let choices = ["none", "uncompressed", "snappy", "gzip", "zstd", "brotli", "lz4_raw"];
+    Ok(match reader.choice("compression", &choices)? {
+        Some("none" | "uncompressed") => Compression::UNCOMPRESSED,
+        Some("gzip") => Compression::GZIP(GzipLevel::default()),
+        Some("zstd") => Compression::ZSTD(ZstdLevel::default()),
+        Some("brotli") => Compression::BROTLI(BrotliLevel::default()),
+        Some("lz4_raw") => Compression::LZ4_RAW,
+        _ => Compression::SNAPPY,
+    })
+}
+
+fn short_name(compression: Compression) -> &'static str {
+    match compression {
+        Compression::GZIP(_) => "gz",
+        Compression::ZSTD(_) => "zstd",
+        Compression::BROTLI(_) => "br",
+        Compression::LZ4_RAW => "lz4raw",
+        _ => "snappy",
+    }
+}
+
+/// Line formats are written as they are.
+fn refuse_compression(kind: FileFormatKind, reader: &mut OptionReader<'_>) -> Result<()> {
+    match reader.string("compression") {
+        None => Ok(()),
+        Some(c) if ["none", "uncompressed"].contains(&c.to_ascii_lowercase().as_str()) => Ok(()),
+        Some(c) => Err(reader.invalid("compression", c, &format!("none: {kind} files are written uncompressed"))),
+    }
+}
+
+fn check_names(schema: &SchemaRef) -> Result<()> {
+    let mut seen = HashSet::new();
+    match schema.fields().iter().find(|f| !seen.insert(f.name().to_lowercase())) {
+        None => Ok(()),
+        Some(f) => Err(Error::invalid("COLUMN_ALREADY_EXISTS", format!("column '{}' is there twice", f.name()))
+            .with_help("give every column of a file its own name with AS")),
+    }
+}
+
+fn check_text(schema: &SchemaRef) -> Result<()> {
+    match schema.fields().as_ref() {
+        [f] if matches!(f.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => Ok(()),
+        [f] => Err(unsupported_type(FileFormatKind::Text, f.name(), f.data_type())),
+        fields => Err(Error::invalid(
+            "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
+            format!("the text sink writes one string column, not {} columns", fields.len()),
+        )),
+    }
+}
+
+fn is_binary(data_type: &DataType) -> bool {
+    use DataType::{Binary, BinaryView, FixedSizeBinary, LargeBinary};
+    matches!(data_type, Binary | LargeBinary | BinaryView | FixedSizeBinary(_))
+}
+
+fn unsupported_type(kind: FileFormatKind, column: &str, data_type: &DataType) -> Error {
+    let type_name = crate::function::type_name(data_type);
+    Error::invalid(
+        "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
+        format!("the {kind} sink cannot hold column '{column}' of type {type_name}"),
+    )
+    .with_help("cast it to another type, e.g. with to_json(…) or CAST(… AS STRING)")
+}
