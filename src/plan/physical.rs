@@ -37,7 +37,7 @@ pub fn check(plan: &Arc<dyn ExecutionPlan>, mode: OutputMode) -> Result<()> {
     if !reads_stream(plan) {
         return Ok(());
     }
-    let name = plan.name();
+    let name = plan.name().split('(').next().unwrap_or_default();
     let fits = ROW_WISE.contains(&name)
         || (ABOVE_COMPLETE.contains(&name) && mode == OutputMode::Complete && has_state(plan))
         || joins_batch_with_table(plan);

@@ -7,6 +7,8 @@ mod output;
 mod progress;
 mod recovery;
 mod streaming_query;
+#[cfg(test)]
+mod tests;
 mod trigger;
 
 pub use execution::MicroBatchExecution;

@@ -136,16 +136,3 @@ pub struct SourceMetrics {
     /// Source-specific figures for the progress.
     pub custom: std::collections::BTreeMap<String, String>,
 }
-
-/// A stream as `CREATE STREAM` made it: options checked, nothing read yet. Every query opens its own [`Source`] of it.
-#[async_trait]
-pub trait StreamProvider: std::any::Any + Send + Sync + fmt::Debug {
-    /// The format it was made with, e.g. `socket`.
-    fn format(&self) -> &'static str;
-
-    /// Columns of the rows.
-    fn schema(&self) -> SchemaRef;
-
-    /// Opens a source of this stream for one query.
-    async fn open(&self, context: SourceContext) -> Result<Arc<dyn Source>>;
-}
