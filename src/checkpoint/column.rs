@@ -129,7 +129,9 @@ fn encode_fixed(array: &dyn Array, width: usize, out: &mut Vec<u8>) -> Result<()
     let start = data.offset() * width;
     match bytes.get(start..start + data.len() * width) {
         Some(bytes) => buffer(bytes, out),
-        None => return Err(Error::internal(format!("a column of type {} is shorter than its length", array.data_type()))),
+        None => {
+            return Err(Error::internal(format!("a column of type {} is shorter than its length", array.data_type())));
+        }
     }
     Ok(())
 }

@@ -24,7 +24,9 @@ pub fn describe(dir: &Path) -> Result<String> {
     let fs: Arc<dyn Fs> = Arc::new(OsFs);
     let Some(metadata) = read_json::<Metadata>(&*fs, &metadata_path(dir))? else {
         let message = format!("there is no checkpoint in '{}'", dir.display());
-        return Err(Error::checkpoint("CHECKPOINT_NOT_FOUND", message).with_help("it would have a file 'metadata.json'"));
+        return Err(
+            Error::checkpoint("CHECKPOINT_NOT_FOUND", message).with_help("it would have a file 'metadata.json'")
+        );
     };
     let mut text = String::new();
     describe_metadata(&metadata, &mut text);

@@ -43,7 +43,9 @@ pub(super) fn write_json<T: Serialize>(fs: &dyn Fs, path: &Path, value: &T) -> R
 pub(super) fn read_json<T: DeserializeOwned>(fs: &dyn Fs, path: &Path) -> Result<Option<T>> {
     let Some(bytes) = read_file(fs, path)? else { return Ok(None) };
     let json = open_envelope(path, &bytes)?;
-    serde_json::from_slice(json).map(Some).map_err(|e| corrupt(path, 0, None, &format!("it is not what was expected: {e}")))
+    serde_json::from_slice(json)
+        .map(Some)
+        .map_err(|e| corrupt(path, 0, None, &format!("it is not what was expected: {e}")))
 }
 
 /// The whole file; `None` if there is none.

@@ -297,7 +297,8 @@ impl LogReader {
     fn into_found(self, snapshot: Option<SnapshotReader>) -> Result<(Found, Tail)> {
         let base = snapshot.as_ref().map(|s| s.batch_id);
         let last_commit = self.last_commit.max(base);
-        let logged = self.entries.last().map(|e| LoggedBatch { batch_id: e.at.header.batch_id, hash: e.at.header.body_crc });
+        let logged =
+            self.entries.last().map(|e| LoggedBatch { batch_id: e.at.header.batch_id, hash: e.at.header.body_crc });
         let last_batch = self.last_header.zip(logged).map(|(header, b)| LastBatch {
             header,
             hash: b.hash,

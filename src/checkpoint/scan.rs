@@ -69,7 +69,11 @@ impl Scan {
     /// The next record, with its body verified.
     pub(super) fn next(&mut self) -> Result<Step> {
         let Some((header, bytes)) = self.header_at(self.position)? else {
-            return if self.is_zero_from(self.position)? { Ok(Step::End) } else { Ok(Step::Broken("no valid record header")) };
+            return if self.is_zero_from(self.position)? {
+                Ok(Step::End)
+            } else {
+                Ok(Step::Broken("no valid record header"))
+            };
         };
         if let Some(reason) = self.misfit(&header) {
             return Ok(Step::Broken(reason));
@@ -104,7 +108,12 @@ impl Scan {
 
     /// The error for damage at `position`.
     pub(super) fn corrupt(&self, reason: &str) -> Error {
-        corrupt(&self.path, self.position, self.last_batch.map(|b| b + u64::from(self.header.kind == FileKind::Log)), reason)
+        corrupt(
+            &self.path,
+            self.position,
+            self.last_batch.map(|b| b + u64::from(self.header.kind == FileKind::Log)),
+            reason,
+        )
     }
 
     fn misfit(&self, header: &RecordHeader) -> Option<&'static str> {

@@ -122,8 +122,7 @@ impl Checkpoint {
         let complete = complete_snapshots(&snapshots, &found)?;
         let id = metadata.as_ref().map(|m| m.id);
         let log = Arc::new(Log::start(log_options(&options, log_dir), found.resume)?);
-        let retention =
-            Retention { snapshots: options.snapshots_to_retain, batches: options.min_batches_to_retain };
+        let retention = Retention { snapshots: options.snapshots_to_retain, batches: options.min_batches_to_retain };
         let failpoints = options.failpoints.clone();
         let snapshotter = Snapshotter::new(snapshots, Arc::clone(&log), retention, failpoints, complete);
         let recovered =
@@ -183,7 +182,9 @@ impl Checkpoint {
         self.log.check()?;
         let id = *self.id.lock().unwrap_or_else(PoisonError::into_inner);
         match (id, self.log.last()) {
-            (Some(id), (Some(batch), Some(commit))) if batch.batch_id == header.batch_id && commit == header.batch_id => {
+            (Some(id), (Some(batch), Some(commit)))
+                if batch.batch_id == header.batch_id && commit == header.batch_id =>
+            {
                 self.snapshotter.begin(SnapshotOf { id, hash: batch.hash, header }, operators)
             }
             (_, (batch, commit)) => Err(Error::internal(format!(
@@ -229,7 +230,10 @@ fn check_untouched(fs: &dyn Fs, dir: &Path) -> Result<()> {
         None => Ok(()),
         Some(name) => Err(Error::checkpoint(
             "STATE_STORE_CHECKPOINT_LOCATION_NOT_EMPTY",
-            format!("'{}' has '{name}' in it but no 'metadata.json': it looks like a checkpoint of Spark", dir.display()),
+            format!(
+                "'{}' has '{name}' in it but no 'metadata.json': it looks like a checkpoint of Spark",
+                dir.display()
+            ),
         )
         .with_help("choose an empty directory; this program cannot go on from a checkpoint of Spark")),
     }
