@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::arrow::ipc::convert::{IpcSchemaEncoder, try_schema_from_flatbuffer_bytes};
+use datafusion::arrow::ipc::convert::try_schema_from_flatbuffer_bytes;
+use datafusion::arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
 
 use super::column::{ALIGNMENT, Cursor, decode_columns, encode_columns, malformed, pad};
 use super::{BatchHeader, BatchRecord};
@@ -59,13 +60,14 @@ impl Schemas {
 
 /// Appends the body of a schema record.
 pub(super) fn encode_schema(number: u32, schema: &Schema, out: &mut Vec<u8>) -> Result<()> {
-    let mut encoder = IpcSchemaEncoder::new();
-    let message = encoder.schema_to_fb(schema);
-    let bytes = message.finished_data();
+    let (mut dictionaries, options) = (DictionaryTracker::new(false), IpcWriteOptions::default());
+    let message =
+        IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(schema, &mut dictionaries, &options);
+    let bytes = message.ipc_message;
     out.extend_from_slice(&number.to_le_bytes());
     out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
     pad(out);
-    out.extend_from_slice(bytes);
+    out.extend_from_slice(&bytes);
     Ok(())
 }
 

@@ -184,7 +184,7 @@ impl DurableFile for OsFile {
     }
 }
 
-/// The error for a call that failed: it says path, call and number.
+/// The error for a call that failed: it says path, call and number (`os error n`).
 pub fn io_error(path: &Path, call: &str, e: &io::Error) -> Error {
     let help = match e.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -195,7 +195,5 @@ pub fn io_error(path: &Path, call: &str, e: &io::Error) -> Error {
         }
         _ => "check the disk, then start the query again: it goes on from the last durable batch",
     };
-    let number = e.raw_os_error().map(|n| format!(" (errno {n})")).unwrap_or_default();
-    Error::io("CHECKPOINT_IO", format!("{call} of checkpoint file '{}' failed: {e}{number}", path.display()))
-        .with_help(help)
+    Error::io("CHECKPOINT_IO", format!("{call} of checkpoint file '{}' failed: {e}", path.display())).with_help(help)
 }

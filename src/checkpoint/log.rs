@@ -227,20 +227,21 @@ impl Log {
     /// Removes the oldest segments that hold no batch from `keep_from` on. Only unlinks: works on a full disk.
     pub(super) fn drop_segments(&self, keep_from: u64) -> Result<()> {
         let options = &self.core.options;
-        let dropped: Vec<SegmentInfo> = {
-            let mut appender = self.core.appender();
-            let sealed = appender.segments.len().saturating_sub(1);
-            let n =
-                appender.segments[..sealed].iter().take_while(|s| s.last_batch.is_none_or(|b| b < keep_from)).count();
-            appender.segments.drain(..n).collect()
+        let surplus: Vec<u64> = {
+            let appender = self.core.appender();
+            let sealed = &appender.segments[..appender.segments.len().saturating_sub(1)];
+            let is_surplus = |s: &&SegmentInfo| s.last_batch.is_none_or(|b| b < keep_from);
+            sealed.iter().take_while(is_surplus).map(|s| s.segment).collect()
         };
-        if dropped.is_empty() {
+        if surplus.is_empty() {
             return Ok(());
         }
         options.failpoints.hit("log.truncate.before")?;
-        for segment in &dropped {
-            let path = options.dir.join(segment_name(segment.segment));
+        // Oldest first and noted one by one: whatever fails, what is left has no gap.
+        for segment in surplus {
+            let path = options.dir.join(segment_name(segment));
             options.fs.remove_file(&path).map_err(|e| io_error(&path, "unlink", &e))?;
+            self.core.appender().segments.retain(|s| s.segment != segment);
         }
         options.fs.sync_dir(&options.dir).map_err(|e| io_error(&options.dir, "fsync", &e))?;
         options.failpoints.hit("log.truncate.after")

@@ -35,6 +35,9 @@ enum Op {
     Rename(PathBuf, PathBuf),
     Remove(PathBuf),
     SyncDir(PathBuf),
+    // The layer above makes a directory durable at once.
+    MakeDir(PathBuf),
+    RemoveDir(PathBuf),
 }
 
 /// Fails the `nth` call (0 is the next) on files whose path contains `path`.
@@ -62,17 +65,23 @@ impl SimFs {
         sim.names.iter().map(|(p, f)| (p.clone(), sim.files[*f].clone())).collect()
     }
 
-    /// A copy in which `path` has other contents, or is gone.
+    /// A copy in which `path` has other contents, or is gone; all of it durable.
     pub fn with(&self, path: &Path, contents: Option<Vec<u8>>) -> Self {
-        let mut sim = self.lock().clone();
+        let mut files: BTreeMap<_, _> = self.contents().into_iter().collect();
         match contents {
-            None => drop(sim.names.remove(path)),
-            Some(contents) => {
-                sim.names.insert(path.to_owned(), sim.files.len());
-                sim.files.push(contents);
-            }
+            None => drop(files.remove(path)),
+            Some(contents) => drop(files.insert(path.to_owned(), contents)),
         }
-        Self { sim: Arc::new(Mutex::new(sim)), locked: Arc::default() }
+        let dirs = self.lock().dirs.clone();
+        let copy = Self::default();
+        dirs.iter().for_each(|d| copy.create_dir_all(d).unwrap());
+        for (path, contents) in files {
+            let file = copy.create(&path).unwrap();
+            file.write_all_at(&contents, 0).unwrap();
+            file.sync_data().unwrap();
+        }
+        dirs.iter().for_each(|d| copy.sync_dir(d).unwrap());
+        copy
     }
 
     /// Arms a fault.
@@ -129,12 +138,12 @@ fn is_synced(ops: &[Op], i: usize) -> bool {
         Op::Create(path, _) | Op::Rename(_, path) | Op::Remove(path) => {
             later.iter().any(|o| matches!(o, Op::SyncDir(d) if Some(d.as_path()) == path.parent()))
         }
-        Op::Sync(_) | Op::SyncDir(_) => true,
+        Op::Sync(_) | Op::SyncDir(_) | Op::MakeDir(_) | Op::RemoveDir(_) => true,
     }
 }
 
 fn apply(sim: &Sim, ops: &[Op], fate: impl Fn(usize) -> Fate) -> SimFs {
-    let mut state = Sim { files: vec![vec![]; sim.files.len()], dirs: sim.dirs.clone(), ..Sim::default() };
+    let mut state = Sim { files: vec![vec![]; sim.files.len()], ..Sim::default() };
     for (i, op) in ops.iter().enumerate() {
         match (op, fate(i)) {
             (Op::Sync(_) | Op::SyncDir(_), _) | (_, Fate::Lost) => {}
@@ -151,6 +160,8 @@ fn apply(sim: &Sim, ops: &[Op], fate: impl Fn(usize) -> Fate) -> SimFs {
                 }
             }
             (Op::Remove(path), _) => drop(state.names.remove(path)),
+            (Op::MakeDir(dir), _) => state.dirs.extend(dir.ancestors().map(Path::to_owned)),
+            (Op::RemoveDir(dir), _) => drop(state.dirs.remove(dir)),
         }
     }
     SimFs { sim: Arc::new(Mutex::new(state)), locked: Arc::default() }
@@ -179,7 +190,9 @@ impl Sim {
 
 impl Fs for SimFs {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.lock().dirs.extend(dir.ancestors().map(Path::to_owned));
+        let mut sim = self.lock();
+        sim.dirs.extend(dir.ancestors().map(Path::to_owned));
+        sim.ops.push(Op::MakeDir(dir.to_owned()));
         Ok(())
     }
 
@@ -225,7 +238,9 @@ impl Fs for SimFs {
     }
 
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        self.lock().dirs.remove(dir);
+        let mut sim = self.lock();
+        sim.dirs.remove(dir);
+        sim.ops.push(Op::RemoveDir(dir.to_owned()));
         Ok(())
     }
 

@@ -109,8 +109,8 @@ impl Snapshotter {
     /// Begins a snapshot; while one is being written, returns that one's handle instead.
     pub(super) fn begin(&self, of: SnapshotOf, operators: Vec<(u32, Arc<dyn FrozenState>)>) -> Result<SnapshotHandle> {
         let mut running = lock(&self.running);
-        if let Some((handle, thread)) = &*running
-            && !thread.is_finished()
+        if let Some((handle, _)) = &*running
+            && !handle.is_finished()
         {
             return Ok(handle.clone());
         }
@@ -140,7 +140,7 @@ impl Snapshotter {
 
     /// The snapshot that is being written, if one is.
     pub(super) fn current(&self) -> Option<SnapshotHandle> {
-        lock(&self.running).as_ref().filter(|(_, thread)| !thread.is_finished()).map(|(handle, _)| handle.clone())
+        lock(&self.running).as_ref().map(|(handle, _)| handle.clone()).filter(|handle| !handle.is_finished())
     }
 }
 
