@@ -29,7 +29,16 @@ mod time;
 
 pub use error::{Error, ErrorKind, Result, Span};
 pub use options::{OptionReader, Options};
-pub use time::Clock;
+pub use plan::StreamTable;
+pub use query::{
+    QueryIdle, QueryStarted, QueryTerminated, SinkProgress, SourceProgress, StateOperatorProgress, StreamingQuery,
+    StreamingQueryListener, StreamingQueryManager, StreamingQueryProgress, StreamingQueryStatus, Trigger,
+};
+pub use sink::{BatchIdentity, LastCommitted, MemorySink, NoopSink, OutputMode, Sink, SinkContext};
+pub use source::{
+    MemoryStream, Offset, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider,
+};
+pub use time::{Clock, ManualClock};
 
 pub use arrow;
 pub use datafusion;

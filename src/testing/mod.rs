@@ -3,3 +3,4 @@
 mod failpoint;
 
 pub use failpoint::{Action, FAILPOINTS, Failpoints};
+pub use crate::query::{Environment, MicroBatchExecution, QuerySpec};
