@@ -104,8 +104,15 @@ impl Fs for OsFs {
         std::fs::remove_dir(dir)
     }
 
+    #[cfg(unix)]
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    // Elsewhere a directory cannot be opened; the file system's journal has to do.
+    #[cfg(not(unix))]
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
     }
 
     fn lock(&self, path: &Path, owner: &str) -> io::Result<Result<LockGuard, String>> {

@@ -13,12 +13,16 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::BatchRecord;
 use super::codec::{Schemas, encode_batch, encode_schema};
 use super::fs::{DurableFile, Fs, io_error};
 use super::record::{FileKind, Framer, HEADER, RecordKind, SegmentHeader};
-use super::{Appended, BatchRecord};
+use super::store::Appended;
 use crate::error::{Error, Result};
 use crate::testing::Failpoints;
+
+/// A buffer that one large batch made larger than this is given back.
+const KEPT_BUFFER: usize = 4 << 20;
 
 /// What the log needs to know.
 #[derive(Debug, Clone)]
@@ -375,6 +379,9 @@ impl Core {
         active.position += buffer.len() as u64;
         active.zeroed_end = active.zeroed_end.max(active.position);
         self.bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        if buffer.capacity() > KEPT_BUFFER {
+            *buffer = vec![];
+        }
         Ok(())
     }
 

@@ -24,14 +24,9 @@ mod tests;
 
 pub use describe::describe;
 pub use diff::diff_metadata;
-pub use fs::{DurableFile, Fs, LockGuard, OsFs};
 pub use record::FORMAT_VERSION;
-pub use recovery::{LastBatch, RecoveredBatch, RecoveredBatches};
-pub use snapshot::SnapshotReader;
-pub use snapshotter::{SnapshotHandle, SnapshotStatus};
-pub use store::{Appended, Checkpoint, CheckpointOptions, Recovered};
+pub use store::{Checkpoint, CheckpointOptions, Recovered};
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -111,6 +106,3 @@ pub struct OperatorMetadata {
     /// What must not change, in words.
     pub fingerprint: Vec<String>,
 }
-
-/// Bytes of a snapshot part or record body.
-pub type Body = Bytes;

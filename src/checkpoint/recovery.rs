@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 pub struct RecoveredBatch {
     /// As it was appended.
     pub record: BatchRecord,
-    /// As [`super::Appended::hash`].
+    /// The `hash` of [`super::store::Appended`].
     pub hash: u32,
     /// Whether the sink has said that it has the batch.
     pub acknowledged: bool,
@@ -83,7 +83,7 @@ impl ExactSizeIterator for RecoveredBatches {}
 pub struct LastBatch {
     /// What a human can read of it.
     pub header: BatchHeader,
-    /// As [`super::Appended::hash`].
+    /// The `hash` of [`super::store::Appended`].
     pub hash: u32,
     /// Whether the sink has said that it has the batch.
     pub acknowledged: bool,
