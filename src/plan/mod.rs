@@ -7,6 +7,8 @@
 //! ```
 
 mod bind;
+pub mod dedup;
+pub mod generators;
 mod legality;
 mod micro_batch;
 mod node;
@@ -15,6 +17,7 @@ mod planner;
 mod rewrite;
 mod stream_table;
 mod trigger_time;
+pub mod watermark;
 
 pub use bind::{BoundSource, bind};
 pub use legality::check as check_legality;

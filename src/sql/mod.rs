@@ -1,1 +1,3 @@
-//! To come.
+//! SQL: text to statements and plans.
+
+pub mod query;

@@ -1,0 +1,207 @@
+//! Text to syntax tree: the dialect, and errors with their place in the text.
+
+use std::any::TypeId;
+
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Query};
+use datafusion::sql::sqlparser::dialect::{Dialect, SparkSqlDialect};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Location, Span as SqlSpan, Token, Tokenizer};
+
+use super::tokens;
+use crate::error::{Error, Result, Span};
+
+/// How deeply parentheses and operators may nest.
+const MAX_DEPTH: usize = 60;
+
+/// Spark's dialect as sqlparser has it, plus what it lacks.
+#[derive(Debug)]
+pub struct TidemillDialect;
+
+impl Dialect for TidemillDialect {
+    fn dialect(&self) -> TypeId {
+        SparkSqlDialect.dialect()
+    }
+
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        ch == '`'
+    }
+
+    fn is_identifier_start(&self, ch: char) -> bool {
+        ch.is_alphabetic() || ch == '_'
+    }
+
+    fn is_identifier_part(&self, ch: char) -> bool {
+        ch.is_alphanumeric() || ch == '_'
+    }
+
+    fn supports_string_literal_backslash_escape(&self) -> bool {
+        true
+    }
+
+    fn supports_string_literal_concatenation(&self) -> bool {
+        true
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+
+    fn supports_group_by_expr(&self) -> bool {
+        true
+    }
+
+    fn supports_group_by_with_modifier(&self) -> bool {
+        true
+    }
+
+    fn supports_order_by_all(&self) -> bool {
+        true
+    }
+
+    fn supports_select_wildcard_except(&self) -> bool {
+        true
+    }
+
+    fn supports_nested_comments(&self) -> bool {
+        true
+    }
+
+    fn supports_long_type_as_bigint(&self) -> bool {
+        true
+    }
+
+    fn supports_values_as_table_factor(&self) -> bool {
+        true
+    }
+
+    fn supports_parens_around_table_factor(&self) -> bool {
+        true
+    }
+
+    fn supports_bang_not_operator(&self) -> bool {
+        true
+    }
+
+    fn supports_select_item_multi_column_alias(&self) -> bool {
+        true
+    }
+
+    fn supports_cte_without_as(&self) -> bool {
+        true
+    }
+
+    fn supports_map_literal_with_angle_brackets(&self) -> bool {
+        true
+    }
+
+    fn supports_bitwise_shift_operators(&self) -> bool {
+        true
+    }
+
+    /// `a DIV b`, as strong as `/`; sqlparser's own rule takes everything to its right.
+    fn parse_infix(&self, parser: &mut Parser, expr: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
+        if !parser.parse_keyword(Keyword::DIV) {
+            return None;
+        }
+        let right = parser.parse_subexpr(precedence);
+        Some(right.map(|right| Expr::BinaryOp {
+            left: Box::new(expr.clone()),
+            op: BinaryOperator::MyIntegerDivide,
+            right: Box::new(right),
+        }))
+    }
+}
+
+/// Parses one query, which must be all of `text` but for a final semicolon.
+pub fn parse_query(text: &str, lines: &Lines) -> Result<Box<Query>> {
+    let dialect = TidemillDialect;
+    let tokens = Tokenizer::new(&dialect, text)
+        .tokenize_with_location()
+        .map_err(|e| syntax_error(&e.message, lines.span(SqlSpan::new(e.location, e.location))))?;
+    let tokens = tokens::rewrite(tokens, lines)?;
+    let mut parser = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(tokens);
+    let query = parser.parse_query().map_err(|e| parser_error(e, lines))?;
+    while parser.consume_token(&Token::SemiColon) {}
+    let rest = parser.peek_token();
+    match rest.token {
+        Token::EOF => Ok(query),
+        token => Err(syntax_error(&format!("unexpected '{token}' after the query"), lines.span(rest.span))),
+    }
+}
+
+fn parser_error(e: ParserError, lines: &Lines) -> Error {
+    match e {
+        ParserError::RecursionLimitExceeded => syntax_error("the query is nested too deeply", None)
+            .with_help("split it into views or common table expressions"),
+        ParserError::ParserError(m) | ParserError::TokenizerError(m) => {
+            let (message, location) = split_location(&m);
+            syntax_error(message, location.and_then(|l| lines.token_span(l)))
+        }
+    }
+}
+
+fn syntax_error(message: &str, span: Option<Span>) -> Error {
+    let mut chars = message.chars();
+    let first = chars.next().map(|c| c.to_lowercase().to_string()).unwrap_or_default();
+    Error::invalid("PARSE_SYNTAX_ERROR", format!("{first}{}", chars.as_str())).with_span(span)
+}
+
+/// Takes ` at Line: 1, Column: 8` off the end of a message of sqlparser.
+fn split_location(message: &str) -> (&str, Option<Location>) {
+    let parse = || {
+        let (head, place) = message.rsplit_once(" at Line: ")?;
+        let (line, column) = place.split_once(", Column: ")?;
+        Some((head, Location::new(line.trim().parse().ok()?, column.trim().parse().ok()?)))
+    };
+    match parse() {
+        Some((head, location)) => (head, Some(location)),
+        None => (message, None),
+    }
+}
+
+/// Where the lines of a text begin, to turn lines and columns into bytes.
+#[derive(Debug)]
+pub struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    pub fn new(text: &'a str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
+        Self { text, starts }
+    }
+
+    /// The bytes of a span of sqlparser; `None` for the empty one, which it gives when it does not know.
+    pub fn span(&self, span: SqlSpan) -> Option<Span> {
+        let start = self.offset(span.start)?;
+        Some(Span { start, end: self.offset(span.end)?.max(start) })
+    }
+
+    /// The text of a span.
+    pub fn text(&self, span: SqlSpan) -> Option<&'a str> {
+        let span = self.span(span)?;
+        self.text.get(span.start..span.end)
+    }
+
+    /// The word or sign that begins at `location`.
+    fn token_span(&self, location: Location) -> Option<Span> {
+        let Some(start) = self.offset(location) else {
+            let end = self.text.len();
+            return Some(Span { start: end, end });
+        };
+        let rest = &self.text[start..];
+        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let one = rest.chars().next().map_or(0, char::len_utf8);
+        Some(Span { start, end: start + word.max(one) })
+    }
+
+    fn offset(&self, location: Location) -> Option<usize> {
+        let line = usize::try_from(location.line.checked_sub(1)?).ok()?;
+        let column = usize::try_from(location.column.checked_sub(1)?).ok()?;
+        let start = *self.starts.get(line)?;
+        let rest = &self.text[start..];
+        Some(start + rest.char_indices().nth(column).map_or(rest.len(), |(i, _)| i))
+    }
+}

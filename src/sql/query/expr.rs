@@ -1,0 +1,422 @@
+//! Syntax tree of an expression to DataFusion's `Expr`, with names resolved in a scope.
+
+use datafusion::common::{DFSchema, ScalarValue, Spans};
+use datafusion::functions::core::expr_fn::get_field;
+use datafusion::functions::string::expr_fn::{btrim, ltrim, rtrim};
+use datafusion::functions::unicode::expr_fn::strpos;
+use datafusion::logical_expr::expr::{Exists, InList, InSubquery};
+use datafusion::logical_expr::{
+    Between, BinaryExpr, Case, Expr, ExprSchemable, GroupingSet, Like, LogicalPlan, Operator, Subquery, lit,
+};
+use datafusion::sql::sqlparser::ast::{
+    self as sql, AccessExpr, CastKind, CeilFloorKind, DateTimeField, Ident, Spanned, Subscript, TrimWhereField, UnaryOperator, Value,
+};
+
+use super::planner::Planner;
+use super::scope::{Env, Relation, Scope, eq_names, find_field};
+use super::types::parse_data_type;
+use super::{interval, literal, operators};
+use crate::error::{Error, Result, Span};
+
+/// How deeply expressions may nest; chains of the same operator do not count.
+const MAX_DEPTH: usize = 200;
+
+/// Plans expressions over one relation.
+pub struct ExprContext<'c> {
+    pub planner: &'c Planner<'c>,
+    pub env: &'c Env,
+    pub scope: &'c Scope,
+    pub schema: &'c DFSchema,
+    /// Earlier items of the select list, which later ones may name.
+    pub aliases: &'c [(String, Expr)],
+    pub depth: usize,
+}
+
+impl<'c> ExprContext<'c> {
+    pub fn new(planner: &'c Planner<'c>, env: &'c Env, relation: &'c Relation, aliases: &'c [(String, Expr)]) -> Self {
+        Self { planner, env, scope: &relation.scope, schema: relation.plan.schema(), aliases, depth: 0 }
+    }
+
+    /// An expression, whose type is known to exist.
+    pub fn checked(&self, e: &sql::Expr) -> Result<Expr> {
+        let expr = self.expr(e)?;
+        self.check_type(&expr, e)?;
+        Ok(expr)
+    }
+
+    /// A condition: BOOLEAN, or a string or NULL brought to it.
+    pub fn condition(&self, e: &sql::Expr, clause: &str) -> Result<Expr> {
+        let expr = self.checked(e)?;
+        let data_type = expr.get_type(self.schema)?;
+        match data_type {
+            arrow::datatypes::DataType::Boolean | arrow::datatypes::DataType::Null => Ok(expr),
+            other => {
+                let message = format!("the condition of {clause} is {}, not BOOLEAN", super::types::spark_type_name(&other));
+                Err(Error::invalid("DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN", message).with_span(self.span(e)))
+            }
+        }
+    }
+
+    /// The place of an expression.
+    pub fn span(&self, e: &sql::Expr) -> Option<Span> {
+        self.planner.lines.span(e.span())
+    }
+
+    /// Refuses operands that do not fit, with their place.
+    fn check_type(&self, expr: &Expr, e: &sql::Expr) -> Result<()> {
+        match expr.get_type(self.schema) {
+            Ok(_) => Ok(()),
+            Err(err) => Err(self.mismatch(err, e)),
+        }
+    }
+
+    fn mismatch(&self, err: datafusion::error::DataFusionError, e: &sql::Expr) -> Error {
+        let err = Error::from(err);
+        if err.condition() != "INVALID_QUERY" && err.condition() != "QUERY_EXECUTION" && err.condition() != "INTERNAL_ERROR" {
+            return err.with_span(self.span(e));
+        }
+        let text = err.message().lines().next().unwrap_or_default().trim_end_matches('.').to_owned();
+        Error::invalid("DATATYPE_MISMATCH", text).with_span(self.span(e))
+    }
+
+    fn deeper(&self, e: &sql::Expr) -> Result<ExprContext<'c>> {
+        if self.depth >= MAX_DEPTH {
+            return Err(Error::invalid("PARSE_SYNTAX_ERROR", "the expression is nested too deeply").with_span(self.span(e)));
+        }
+        Ok(ExprContext { depth: self.depth + 1, ..*self })
+    }
+
+    pub fn exprs<'e>(&self, list: impl IntoIterator<Item = &'e sql::Expr>) -> Result<Vec<Expr>> {
+        list.into_iter().map(|e| self.expr(e)).collect()
+    }
+
+    /// The expression.
+    pub fn expr(&self, e: &sql::Expr) -> Result<Expr> {
+        let cx = self.deeper(e)?;
+        cx.convert(e).map_err(|err| err.with_span(self.span(e)))
+    }
+
+    fn convert(&self, e: &sql::Expr) -> Result<Expr> {
+        use sql::Expr as E;
+        match e {
+            E::Nested(e) => self.expr(e),
+            E::Identifier(i) => self.name(std::slice::from_ref(i)),
+            E::CompoundIdentifier(parts) => self.name(parts),
+            E::CompoundFieldAccess { root, access_chain } => self.access(root, access_chain),
+            E::Value(v) => self.literal(&v.value),
+            E::TypedString(t) => self.typed_string(t),
+            E::Interval(i) => self.interval(i),
+            E::Function(f) => self.function(f, e),
+            E::BinaryOp { .. } => self.binary_chain(e),
+            E::UnaryOp { op, expr } => self.unary(op, expr),
+            E::Cast { kind, expr, data_type, .. } => {
+                let to = parse_data_type(&data_type.to_string()).map_err(|err| relocate(err, self.span(e)))?;
+                let is_try = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
+                operators::cast(self.expr(expr)?, &to, is_try, self.schema)
+            }
+            E::IsNull(e) => Ok(self.expr(e)?.is_null()),
+            E::IsNotNull(e) => Ok(self.expr(e)?.is_not_null()),
+            E::IsTrue(e) => Ok(self.expr(e)?.is_true()),
+            E::IsNotTrue(e) => Ok(self.expr(e)?.is_not_true()),
+            E::IsFalse(e) => Ok(self.expr(e)?.is_false()),
+            E::IsNotFalse(e) => Ok(self.expr(e)?.is_not_false()),
+            E::IsUnknown(e) => Ok(self.expr(e)?.is_unknown()),
+            E::IsNotUnknown(e) => Ok(self.expr(e)?.is_not_unknown()),
+            E::IsDistinctFrom(l, r) => self.compare(l, Operator::IsDistinctFrom, r),
+            E::IsNotDistinctFrom(l, r) => self.compare(l, Operator::IsNotDistinctFrom, r),
+            E::Between { expr, negated, low, high } => self.between(expr, *negated, low, high),
+            E::InList { expr, list, negated } => self.in_list(expr, list, *negated),
+            E::Like { negated, any: false, expr, pattern, escape_char } => self.like(*negated, expr, pattern, escape_char, false),
+            E::ILike { negated, any: false, expr, pattern, escape_char } => self.like(*negated, expr, pattern, escape_char, true),
+            E::RLike { negated, expr, pattern, .. } => {
+                let op = if *negated { Operator::RegexNotMatch } else { Operator::RegexMatch };
+                Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(self.expr(expr)?), op, Box::new(self.expr(pattern)?))))
+            }
+            E::Case { operand, conditions, else_result, .. } => self.case(operand.as_deref(), conditions, else_result.as_deref()),
+            E::Extract { field, expr, .. } => self.call("date_part", vec![lit(field.to_string().to_lowercase()), self.expr(expr)?], e),
+            E::Ceil { expr, field } => self.round("ceil", expr, field, e),
+            E::Floor { expr, field } => self.round("floor", expr, field, e),
+            E::Position { expr, r#in } => Ok(strpos(self.expr(r#in)?, self.expr(expr)?)),
+            E::Substring { expr, substring_from, substring_for, .. } => {
+                let mut args = vec![self.expr(expr)?, substring_from.as_deref().map_or(Ok(lit(1)), |f| self.expr(f))?];
+                args.extend(substring_for.as_deref().map(|f| self.expr(f)).transpose()?);
+                self.call("substring", args, e)
+            }
+            E::Trim { trim_where, trim_what, expr, trim_characters: None } => self.trim(*trim_where, trim_what.as_deref(), expr, e),
+            E::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+                let mut args = vec![self.expr(expr)?, self.expr(overlay_what)?, self.expr(overlay_from)?];
+                args.extend(overlay_for.as_deref().map(|f| self.expr(f)).transpose()?);
+                self.call("overlay", args, e)
+            }
+            E::Tuple(items) => self.call("struct", self.exprs(items)?, e),
+            E::Subquery(q) => Ok(Expr::ScalarSubquery(self.one_column(q, e)?)),
+            E::Exists { subquery, negated } => Ok(Expr::Exists(Exists::new(self.subquery(subquery)?.0, *negated))),
+            E::InSubquery { expr, subquery, negated } => {
+                let subquery = self.one_column(subquery, e)?;
+                Ok(Expr::InSubquery(InSubquery::new(Box::new(self.expr(expr)?), subquery, *negated)))
+            }
+            E::Rollup(sets) => Ok(Expr::GroupingSet(GroupingSet::Rollup(self.grouping_columns(sets)?))),
+            E::Cube(sets) => Ok(Expr::GroupingSet(GroupingSet::Cube(self.grouping_columns(sets)?))),
+            E::GroupingSets(sets) => {
+                let sets = sets.iter().map(|s| self.exprs(s)).collect::<Result<_>>()?;
+                Ok(Expr::GroupingSet(GroupingSet::GroupingSets(sets)))
+            }
+            other => Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("the expression '{other}' is not supported"))),
+        }
+    }
+
+    /// A column, an earlier alias, or a field of one of them.
+    fn name(&self, parts: &[Ident]) -> Result<Expr> {
+        if let Some((column, used)) = self.scope.find(parts, &self.planner.lines)? {
+            return self.fields(Expr::Column(column.column.clone()), &parts[used..]);
+        }
+        if let Some((_, expr)) = self.aliases.iter().rev().find(|(name, _)| eq_names(name, &parts[0].value)) {
+            return self.fields(expr.clone(), &parts[1..]);
+        }
+        for (scope, schema) in self.env.outer.iter().rev() {
+            if let Some((column, used)) = scope.find(parts, &self.planner.lines)? {
+                let index = schema.index_of_column(&column.column)?;
+                let field = schema.field(index).clone();
+                return self.fields(Expr::OuterReferenceColumn(field, column.column.clone()), &parts[used..]);
+            }
+        }
+        Err(self.scope.unresolved(parts, &self.planner.lines))
+    }
+
+    fn fields(&self, base: Expr, path: &[Ident]) -> Result<Expr> {
+        path.iter().try_fold(base, |base, part| self.field(base, part))
+    }
+
+    fn field(&self, base: Expr, name: &Ident) -> Result<Expr> {
+        use arrow::datatypes::DataType;
+        match base.get_type(self.schema)? {
+            DataType::Struct(fields) => match find_field(fields.iter().map(|f| f.as_ref()), &name.value) {
+                Some(f) => Ok(get_field(base, f.name().clone())),
+                None => {
+                    let names: Vec<_> = fields.iter().map(|f| f.name().as_str()).collect();
+                    Err(Error::invalid("FIELD_NOT_FOUND", format!("no struct field '{}'", name.value))
+                        .with_help(format!("the fields are {}", names.join(", ")))
+                        .with_span(self.planner.lines.span(name.span)))
+                }
+            },
+            DataType::Map(..) => operators::get_item(base, string(&name.value), self.schema),
+            other => {
+                let message = format!("'{}' is no field: its base is {}, not a STRUCT", name.value, super::types::spark_type_name(&other));
+                Err(Error::invalid("INVALID_EXTRACT_BASE_FIELD_TYPE", message).with_span(self.planner.lines.span(name.span)))
+            }
+        }
+    }
+
+    fn access(&self, root: &sql::Expr, chain: &[AccessExpr]) -> Result<Expr> {
+        chain.iter().try_fold(self.expr(root)?, |base, access| match access {
+            AccessExpr::Dot(sql::Expr::Identifier(field)) => self.field(base, field),
+            AccessExpr::Subscript(Subscript::Index { index }) => operators::get_item(base, self.expr(index)?, self.schema),
+            other => Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("the access '{other}' is not supported"))),
+        })
+    }
+
+    fn literal(&self, v: &Value) -> Result<Expr> {
+        match literal::value(v) {
+            Some(Ok(value)) => Ok(Expr::Literal(value, None)),
+            Some(Err(message)) => Err(Error::invalid("INVALID_NUMERIC_LITERAL_RANGE", message)),
+            None => Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("the literal {v} is not supported"))),
+        }
+    }
+
+    fn typed_string(&self, t: &sql::TypedString) -> Result<Expr> {
+        let to = parse_data_type(&t.data_type.to_string()).map_err(|err| relocate(err, None))?;
+        let text = t.value.value.clone().into_string().unwrap_or_default();
+        let zone = self.planner.state.config_options().execution.time_zone.clone();
+        match literal::typed(&to, &text, zone.as_deref()) {
+            Some(Ok(value)) => Ok(Expr::Literal(value, None)),
+            Some(Err(message)) => Err(Error::invalid("INVALID_TYPED_LITERAL", message)),
+            None => Err(Error::invalid("UNSUPPORTED_TYPED_LITERAL", format!("there is no literal of type {}", t.data_type))),
+        }
+    }
+
+    fn interval(&self, i: &sql::Interval) -> Result<Expr> {
+        let parsed = interval_of(i)?;
+        let value = parsed.to_arrow().ok_or_else(|| Error::invalid("INVALID_INTERVAL_FORMAT", "the interval is too long"))?;
+        Ok(Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), None))
+    }
+
+    /// `a + b + c …` without recursion on its left side.
+    fn binary_chain(&self, e: &sql::Expr) -> Result<Expr> {
+        let mut rest = vec![];
+        let mut first = e;
+        while let sql::Expr::BinaryOp { left, op, right } = first {
+            rest.push((op, right.as_ref(), first));
+            first = left;
+        }
+        let mut expr = self.expr(first)?;
+        for (op, right, whole) in rest.into_iter().rev() {
+            let right = self.expr(right)?;
+            expr = operators::binary(expr, op, right, self.schema).map_err(|err| err.with_span(self.span(whole)))?;
+        }
+        Ok(expr)
+    }
+
+    fn unary(&self, op: &UnaryOperator, e: &sql::Expr) -> Result<Expr> {
+        if let (UnaryOperator::Minus, sql::Expr::Value(v)) = (op, e)
+            && let Value::Number(n, long) = &v.value
+        {
+            return self.literal(&Value::Number(format!("-{n}"), *long));
+        }
+        let expr = self.expr(e)?;
+        match op {
+            UnaryOperator::Plus => Ok(expr),
+            UnaryOperator::Minus => operators::negate(expr, self.schema),
+            UnaryOperator::Not | UnaryOperator::BangNot => Ok(Expr::Not(Box::new(expr))),
+            UnaryOperator::BitwiseNot => self.call("bitwise_not", vec![expr], e),
+            other => Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("there is no operator '{other}'"))),
+        }
+    }
+
+    fn compare(&self, l: &sql::Expr, op: Operator, r: &sql::Expr) -> Result<Expr> {
+        let (l, r) = operators::compare_as(self.expr(l)?, self.expr(r)?, self.schema)?;
+        Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(l), op, Box::new(r))))
+    }
+
+    fn between(&self, e: &sql::Expr, negated: bool, low: &sql::Expr, high: &sql::Expr) -> Result<Expr> {
+        let expr = self.expr(e)?;
+        let (_, low) = operators::compare_as(expr.clone(), self.expr(low)?, self.schema)?;
+        let (_, high) = operators::compare_as(expr.clone(), self.expr(high)?, self.schema)?;
+        Ok(Expr::Between(Between::new(Box::new(expr), negated, Box::new(low), Box::new(high))))
+    }
+
+    fn in_list(&self, e: &sql::Expr, list: &[sql::Expr], negated: bool) -> Result<Expr> {
+        let expr = self.expr(e)?;
+        let items = list.iter().map(|item| Ok(operators::compare_as(expr.clone(), self.expr(item)?, self.schema)?.1));
+        let items = items.collect::<Result<Vec<_>>>()?;
+        Ok(Expr::InList(InList::new(Box::new(expr), items, negated)))
+    }
+
+    fn like(&self, negated: bool, e: &sql::Expr, pattern: &sql::Expr, escape: &Option<sql::ValueWithSpan>, any_case: bool) -> Result<Expr> {
+        let escape = match escape.as_ref().map(|v| v.value.clone().into_string().unwrap_or_default()) {
+            None => None,
+            Some(text) if text.chars().count() == 1 => text.chars().next(),
+            Some(text) => return Err(Error::invalid("INVALID_ESCAPE_CHAR", format!("the escape '{text}' must be one character"))),
+        };
+        Ok(Expr::Like(Like::new(negated, Box::new(self.expr(e)?), Box::new(self.expr(pattern)?), escape, any_case)))
+    }
+
+    fn case(&self, operand: Option<&sql::Expr>, conditions: &[sql::CaseWhen], otherwise: Option<&sql::Expr>) -> Result<Expr> {
+        let operand = operand.map(|o| self.expr(o)).transpose()?;
+        let mut branches = vec![];
+        for when in conditions {
+            let mut condition = self.expr(&when.condition)?;
+            if let Some(o) = &operand {
+                condition = operators::binary(o.clone(), &sql::BinaryOperator::Eq, condition, self.schema)?;
+            }
+            branches.push((Box::new(condition), Box::new(self.expr(&when.result)?)));
+        }
+        let otherwise = otherwise.map(|e| self.expr(e).map(Box::new)).transpose()?;
+        Ok(Expr::Case(Case::new(None, branches, otherwise)))
+    }
+
+    fn round(&self, name: &str, expr: &sql::Expr, field: &CeilFloorKind, e: &sql::Expr) -> Result<Expr> {
+        let mut args = vec![self.expr(expr)?];
+        match field {
+            CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) => {}
+            CeilFloorKind::Scale(s) => args.push(self.literal(&s.value)?),
+            CeilFloorKind::DateTimeField(f) => {
+                return Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("{name} TO {f} is not supported")));
+            }
+        }
+        self.call(name, args, e)
+    }
+
+    fn trim(&self, side: Option<TrimWhereField>, what: Option<&sql::Expr>, expr: &sql::Expr, e: &sql::Expr) -> Result<Expr> {
+        let mut args = vec![self.expr(expr)?];
+        let Some(what) = what else {
+            let name = match side {
+                None | Some(TrimWhereField::Both) => "trim",
+                Some(TrimWhereField::Leading) => "ltrim",
+                Some(TrimWhereField::Trailing) => "rtrim",
+            };
+            return self.call(name, args, e);
+        };
+        args.push(self.expr(what)?);
+        Ok(match side {
+            None | Some(TrimWhereField::Both) => btrim(args),
+            Some(TrimWhereField::Leading) => ltrim(args),
+            Some(TrimWhereField::Trailing) => rtrim(args),
+        })
+    }
+
+    fn grouping_columns(&self, sets: &[Vec<sql::Expr>]) -> Result<Vec<Expr>> {
+        let single = |s: &Vec<sql::Expr>| match s.as_slice() {
+            [e] => self.expr(e),
+            _ => Err(Error::unsupported("UNSUPPORTED_FEATURE", "several columns in one element of ROLLUP or CUBE are not supported")
+                .with_help("write GROUPING SETS")),
+        };
+        sets.iter().map(single).collect()
+    }
+
+    /// A query inside this one, which sees the columns of this one.
+    fn subquery(&self, query: &sql::Query) -> Result<(Subquery, usize)> {
+        let mut env = self.env.clone();
+        env.outer.push((self.scope.clone(), std::sync::Arc::new(self.schema.clone())));
+        let relation = self.planner.query(query, &env)?;
+        let columns = relation.scope.columns.len();
+        let subquery = std::sync::Arc::new(relation.plan);
+        let outer_ref_columns = outer_references(&subquery);
+        Ok((Subquery { subquery, outer_ref_columns, spans: Spans::new() }, columns))
+    }
+
+    fn one_column(&self, query: &sql::Query, e: &sql::Expr) -> Result<Subquery> {
+        match self.subquery(query)? {
+            (subquery, 1) => Ok(subquery),
+            (_, n) => {
+                let message = format!("the subquery must give one column, but gives {n}");
+                Err(Error::invalid("INVALID_SUBQUERY_EXPRESSION.SCALAR_SUBQUERY_RETURN_MORE_THAN_ONE_OUTPUT_COLUMN", message)
+                    .with_span(self.span(e)))
+            }
+        }
+    }
+
+    /// A call of a scalar function by name.
+    pub fn call(&self, name: &str, args: Vec<Expr>, e: &sql::Expr) -> Result<Expr> {
+        match self.planner.state.scalar_functions().get(name) {
+            Some(udf) => Ok(udf.call(args)),
+            None => Err(self.unknown_function(name, e)),
+        }
+    }
+}
+
+fn outer_references(plan: &LogicalPlan) -> Vec<Expr> {
+    plan.all_out_ref_exprs()
+}
+
+/// A text literal.
+pub fn string(text: &str) -> Expr {
+    Expr::Literal(ScalarValue::Utf8View(Some(text.to_owned())), None)
+}
+
+/// The months and microseconds of an interval literal.
+pub fn interval_of(i: &sql::Interval) -> Result<interval::Interval> {
+    let text = match i.value.as_ref() {
+        sql::Expr::Value(v) if i.leading_field.is_none() => v.value.clone().into_string(),
+        _ => None,
+    };
+    let text = text.ok_or_else(|| {
+        Error::invalid("INVALID_INTERVAL_FORMAT", format!("'{i}' is not an interval literal"))
+            .with_help("write INTERVAL 10 SECONDS or INTERVAL '1 minute 30 seconds'")
+    })?;
+    interval::parse_interval(&text).map_err(|m| Error::invalid("INVALID_INTERVAL_FORMAT", m))
+}
+
+/// The same error at another place, since the type was parsed from a text of its own.
+fn relocate(e: Error, span: Option<Span>) -> Error {
+    let moved = Error::invalid(e.condition().to_owned(), e.message()).with_span(span);
+    match e.help() {
+        Some(help) => moved.with_help(help),
+        None => moved,
+    }
+}
+
+/// The parts of an object's name.
+pub fn name_parts(name: &sql::ObjectName) -> Result<Vec<Ident>> {
+    let parts = name.0.iter().map(|p| p.as_ident().cloned()).collect::<Option<Vec<_>>>();
+    parts.filter(|p| !p.is_empty()).ok_or_else(|| Error::invalid("PARSE_SYNTAX_ERROR", format!("'{name}' is not a name")))
+}

@@ -1,0 +1,364 @@
+//! The FROM clause: tables, subqueries, watermarks and joins.
+
+use datafusion::common::{Column, TableReference};
+use datafusion::functions::core::expr_fn::coalesce;
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::sql::sqlparser::ast::{
+    self as sql, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query,
+    SelectItem, SetExpr, TableAlias, TableFactor, TableFunctionArgs, TableWithJoins,
+};
+
+use super::expr::{ExprContext, interval_of, name_parts};
+use super::planner::Planner;
+use super::scope::{Env, Relation, Scope, ScopeColumn, eq_names, unique_names};
+use super::set_operation::{unsupported, with_names};
+use super::tokens::WATERMARK;
+use crate::error::{Error, Result};
+use crate::plan::watermark::WatermarkNode;
+
+/// The qualifiers that the plan of one FROM clause uses already.
+type Used = Vec<String>;
+
+impl Planner<'_> {
+    /// All relations of a FROM clause; one empty row if there is none.
+    pub fn from(&self, tables: &[TableWithJoins], env: &Env) -> Result<Relation> {
+        let mut used = Used::new();
+        let mut relations = tables.iter();
+        let Some(first) = relations.next() else {
+            return Ok(Relation { plan: LogicalPlanBuilder::empty(true).build()?, scope: Scope::default() });
+        };
+        let first = self.joins(first, env, &mut used)?;
+        relations.try_fold(first, |left, next| cross_join(left, self.joins(next, env, &mut used)?))
+    }
+
+    fn joins(&self, t: &TableWithJoins, env: &Env, used: &mut Used) -> Result<Relation> {
+        let first = self.factor(&t.relation, env, used)?;
+        t.joins.iter().try_fold(first, |left, join| {
+            let right = self.factor(&join.relation, env, used)?;
+            self.join(left, right, join, env)
+        })
+    }
+
+    fn factor(&self, factor: &TableFactor, env: &Env, used: &mut Used) -> Result<Relation> {
+        match factor {
+            TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
+                Err(Error::unsupported("UNSUPPORTED_STREAMING_OPERATION", "TABLESAMPLE is not supported"))
+            }
+            TableFactor::Table { name, alias, args, with_hints, version, partitions, json_path, .. } => {
+                if !with_hints.is_empty() || version.is_some() || !partitions.is_empty() || json_path.is_some() {
+                    return Err(unsupported(&format!("'{factor}' as a relation")));
+                }
+                match args {
+                    Some(args) => self.table_function(name, args, alias.as_ref(), env, used),
+                    None => self.table_or_cte(name, alias.as_ref(), env, used),
+                }
+            }
+            TableFactor::Derived { lateral: false, subquery, alias, .. } => {
+                let relation = match watermark_clause(subquery) {
+                    Some(clause) => self.watermark(&clause, env, used)?,
+                    None => {
+                        let relation = self.query(subquery, env)?;
+                        let hidden = self.fresh_alias("subquery");
+                        aliased(relation, &hidden, |c| c.qualifier.clone())?
+                    }
+                };
+                self.apply_alias(relation, alias.as_ref(), used)
+            }
+            TableFactor::NestedJoin { table_with_joins, alias } => {
+                let relation = self.joins(table_with_joins, env, used)?;
+                self.apply_alias(relation, alias.as_ref(), used)
+            }
+            other => Err(unsupported(&format!("'{other}' as a relation"))),
+        }
+    }
+
+    fn table_or_cte(&self, name: &ObjectName, alias: Option<&TableAlias>, env: &Env, used: &mut Used) -> Result<Relation> {
+        let parts = name_parts(name)?;
+        if let [one] = parts.as_slice()
+            && let Some((cte, relation)) = env.ctes.iter().rev().find(|(n, _)| eq_names(n, &one.value))
+        {
+            let qualifier = self.unused(cte, used);
+            let relation = aliased(relation.clone(), &qualifier, |_| vec![cte.clone()])?;
+            return self.apply_alias(relation, alias, used);
+        }
+        let table = self.table(&parts)?;
+        let name = table.reference.table();
+        let reference = if used.iter().any(|u| u == name) {
+            TableReference::bare(self.fresh_alias(name))
+        } else {
+            table.reference.clone()
+        };
+        used.push(name.to_owned());
+        let plan = LogicalPlanBuilder::scan(reference, table.source.clone(), None)?.build()?;
+        let qualifier: Vec<String> = table.reference.to_vec();
+        let relation = with_qualifier(plan, &qualifier);
+        self.apply_alias(relation, alias, used)
+    }
+
+    fn table_function(
+        &self,
+        name: &ObjectName,
+        args: &TableFunctionArgs,
+        alias: Option<&TableAlias>,
+        env: &Env,
+        used: &mut Used,
+    ) -> Result<Relation> {
+        let parts = name_parts(name)?;
+        let function = parts[parts.len() - 1].value.to_lowercase();
+        let nothing = Relation { plan: LogicalPlanBuilder::empty(true).build()?, scope: Scope::default() };
+        let cx = ExprContext::new(self, env, &nothing, &[]);
+        let args = args.args.iter().map(|a| match a {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => cx.checked(e),
+            other => Err(unsupported(&format!("the argument '{other}' of '{function}'"))),
+        });
+        let args = args.collect::<Result<Vec<_>>>()?;
+        let span = self.lines.span(parts[parts.len() - 1].span);
+        if let Some(generated) = self.generator_relation(&function, &args, &nothing)? {
+            let qualifier = self.unused(&function, used);
+            return self.apply_alias(aliased(generated, &qualifier, |_| vec![function.clone()])?, alias, used);
+        }
+        let Some(found) = self.state.table_functions().get(&function) else {
+            let message = format!("table function '{function}' does not exist");
+            return Err(Error::invalid("UNRESOLVABLE_TABLE_VALUED_FUNCTION", message).with_span(span));
+        };
+        let provider = found.create_table_provider(&args).map_err(|e| Error::from(e).with_span(span))?;
+        let source = datafusion::datasource::provider_as_source(provider);
+        let reference = TableReference::bare(self.unused(&function, used));
+        let plan = LogicalPlanBuilder::scan(reference, source, None)?.build()?;
+        self.apply_alias(with_qualifier(plan, std::slice::from_ref(&function)), alias, used)
+    }
+
+    /// `relation AS alias(columns)`; the relation as it is without one.
+    fn apply_alias(&self, relation: Relation, alias: Option<&TableAlias>, used: &mut Used) -> Result<Relation> {
+        let Some(alias) = alias else { return Ok(relation) };
+        let name = &alias.name.value;
+        let qualifier = self.unused(name, used);
+        let mut relation = aliased(flatten(relation)?, &qualifier, |_| vec![name.clone()])?;
+        self.rename(&mut relation.scope, alias)?;
+        Ok(relation)
+    }
+
+    /// Gives the columns the names of an alias's list.
+    pub fn rename(&self, scope: &mut Scope, alias: &TableAlias) -> Result<()> {
+        if !alias.columns.is_empty() && alias.columns.len() != scope.columns.len() {
+            let message = format!("alias '{}' names {} columns of {}", alias.name.value, alias.columns.len(), scope.columns.len());
+            return Err(Error::invalid("ASSIGNMENT_ARITY_MISMATCH", message).with_span(self.lines.span(alias.name.span)));
+        }
+        for (column, new) in scope.columns.iter_mut().zip(&alias.columns) {
+            column.name = new.name.value.clone();
+        }
+        Ok(())
+    }
+
+    /// A qualifier of the plan for a relation called `name`, which others may be called as well.
+    fn unused(&self, name: &str, used: &mut Used) -> String {
+        let qualifier = if used.iter().any(|u| u == name) { self.fresh_alias(name) } else { name.to_owned() };
+        used.push(qualifier.clone());
+        qualifier
+    }
+
+    fn watermark(&self, clause: &WatermarkClause, env: &Env, used: &mut Used) -> Result<Relation> {
+        let relation = self.joins(clause.relation, env, used)?;
+        let cx = ExprContext::new(self, env, &relation, &[]);
+        let expr = cx.checked(clause.expr)?;
+        let span = cx.span(clause.expr);
+        let delay = interval_of(clause.delay).map_err(|e| e.with_span(span))?;
+        let delay_ms = delay.to_delay_ms().ok_or_else(|| Error::invalid("INVALID_INTERVAL_FORMAT", "the delay is too long"))?;
+        let name = match (&clause.name, clause.expr) {
+            (Some(name), _) => Some(name.value.clone()),
+            (None, sql::Expr::CompoundIdentifier(parts)) => parts.last().map(|p| p.value.clone()),
+            _ => None,
+        };
+        let (relation, event_time) = match (expr, name) {
+            (Expr::Column(c), None) => (relation, c),
+            (Expr::Column(c), Some(_)) if clause.name.is_none() => (relation, c),
+            (expr, Some(name)) => self.add_event_time(relation, expr, name)?,
+            (_, None) => {
+                let message = "an expression in a WATERMARK clause needs a name";
+                return Err(Error::invalid("REQUIRES_EXPLICIT_NAME_IN_WATERMARK_CLAUSE", message)
+                    .with_help("write WATERMARK … AS name DELAY OF …")
+                    .with_span(span));
+            }
+        };
+        let node = WatermarkNode::try_new(relation.plan, event_time, delay_ms, self.next_watermark()).map_err(|e| e.with_span(span))?;
+        Ok(Relation { plan: node.into_plan(), scope: relation.scope })
+    }
+
+    /// The relation with the column `name` in front.
+    fn add_event_time(&self, relation: Relation, expr: Expr, name: String) -> Result<(Relation, Column)> {
+        let qualifier = TableReference::bare(self.fresh_alias("watermark"));
+        let column = Column::new(Some(qualifier.clone()), name.clone());
+        let columns = relation.plan.schema().columns().into_iter().map(Expr::Column);
+        let exprs: Vec<_> = std::iter::once(expr.alias_qualified(Some(qualifier), &name)).chain(columns).collect();
+        let plan = LogicalPlanBuilder::from(relation.plan).project(exprs)?.build()?;
+        let mut scope = relation.scope;
+        // It belongs to the relation, so that both its name and the relation's, or a later alias, find it.
+        let qualifier = scope.columns.first().map(|c| c.qualifier.clone()).unwrap_or_default();
+        scope.columns.insert(0, ScopeColumn { qualifier, name, column: column.clone(), hidden: false });
+        Ok((Relation { plan, scope }, column))
+    }
+
+    fn join(&self, left: Relation, right: Relation, join: &Join, env: &Env) -> Result<Relation> {
+        let (join_type, constraint) = join_kind(&join.join_operator)?;
+        match constraint {
+            JoinConstraint::On(on) => {
+                let both = both_sides(&left, &right)?;
+                let condition = ExprContext::new(self, env, &both, &[]).condition(on, "the join")?;
+                join_relations(left, right, join_type, Some(condition))
+            }
+            JoinConstraint::None => join_relations(left, right, join_type, None),
+            JoinConstraint::Using(names) => {
+                let keys = names.iter().map(|n| Ok(name_parts(n)?.remove(0))).collect::<Result<Vec<_>>>()?;
+                self.join_using(left, right, join_type, &keys)
+            }
+            JoinConstraint::Natural => {
+                let common = left.scope.visible().filter(|l| right.scope.visible().any(|r| eq_names(&l.name, &r.name)));
+                let keys: Vec<_> = common.map(|c| Ident::new(c.name.clone())).collect();
+                self.join_using(left, right, join_type, &keys)
+            }
+        }
+    }
+
+    /// Each key appears once, in front; the columns of both sides stay in reach of their qualifiers.
+    fn join_using(&self, left: Relation, right: Relation, join_type: JoinType, keys: &[Ident]) -> Result<Relation> {
+        let side = |r: &Relation, key: &Ident| -> Result<ScopeColumn> {
+            match r.scope.find(std::slice::from_ref(key), &self.lines)? {
+                Some((c, _)) => Ok(c.clone()),
+                None => Err(r.scope.unresolved(std::slice::from_ref(key), &self.lines)),
+            }
+        };
+        let mut pairs = vec![];
+        for key in keys {
+            pairs.push((side(&left, key)?, side(&right, key)?));
+        }
+        let condition = pairs.iter().map(|(l, r)| Expr::Column(l.column.clone()).eq(Expr::Column(r.column.clone()))).reduce(Expr::and);
+        let mut joined = join_relations(left, right, join_type, condition)?;
+        let is_key = |c: &ScopeColumn| pairs.iter().any(|(l, r)| c.column == l.column || c.column == r.column);
+        for c in joined.scope.columns.iter_mut().filter(|c| is_key(c)) {
+            c.hidden = true;
+        }
+        if join_type == JoinType::Full {
+            return self.coalesce_keys(joined, &pairs);
+        }
+        let kept = pairs.into_iter().map(|(l, r)| if join_type == JoinType::Right { ScopeColumn { name: l.name, ..r } } else { l });
+        let kept: Vec<_> = kept.map(|c| ScopeColumn { qualifier: vec![], hidden: false, ..c }).collect();
+        joined.scope.columns.splice(0..0, kept);
+        Ok(joined)
+    }
+
+    fn coalesce_keys(&self, joined: Relation, pairs: &[(ScopeColumn, ScopeColumn)]) -> Result<Relation> {
+        let qualifier = TableReference::bare(self.fresh_alias("using"));
+        let mut exprs: Vec<_> = joined.plan.schema().columns().into_iter().map(Expr::Column).collect();
+        let mut columns = vec![];
+        for (l, r) in pairs {
+            let either = coalesce(vec![Expr::Column(l.column.clone()), Expr::Column(r.column.clone())]);
+            exprs.push(either.alias_qualified(Some(qualifier.clone()), &l.name));
+            let column = Column::new(Some(qualifier.clone()), &l.name);
+            columns.push(ScopeColumn { qualifier: vec![], name: l.name.clone(), column, hidden: false });
+        }
+        let plan = LogicalPlanBuilder::from(joined.plan).project(exprs)?.build()?;
+        columns.extend(joined.scope.columns);
+        Ok(Relation { plan, scope: Scope { columns } })
+    }
+}
+
+/// `WATERMARK expr [AS name] DELAY OF delay` on a relation, as the tokens were rewritten.
+struct WatermarkClause<'q> {
+    relation: &'q TableWithJoins,
+    expr: &'q sql::Expr,
+    name: Option<&'q Ident>,
+    delay: &'q sql::Interval,
+}
+
+fn watermark_clause(query: &Query) -> Option<WatermarkClause<'_>> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let ([item], [relation]) = (select.projection.as_slice(), select.from.as_slice()) else { return None };
+    let (sql::Expr::Function(function), name) = (match item {
+        SelectItem::UnnamedExpr(e) => (e, None),
+        SelectItem::ExprWithAlias { expr, alias } => (expr, Some(alias)),
+        _ => return None,
+    }) else {
+        return None;
+    };
+    let is_marker = function.name.0.last().and_then(|p| p.as_ident()).is_some_and(|i| i.value == WATERMARK);
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)), FunctionArg::Unnamed(FunctionArgExpr::Expr(sql::Expr::Interval(delay)))]
+            if is_marker =>
+        {
+            Some(WatermarkClause { relation, expr, name, delay })
+        }
+        _ => None,
+    }
+}
+
+/// Puts `qualifier` on the plan's columns; `shown` gives the qualifier that users see.
+fn aliased(relation: Relation, qualifier: &str, shown: impl Fn(&ScopeColumn) -> Vec<String>) -> Result<Relation> {
+    let mut scope = relation.scope.qualified("", qualifier);
+    for (new, old) in scope.columns.iter_mut().zip(relation.scope.visible()) {
+        new.qualifier = shown(old);
+    }
+    let plan = LogicalPlanBuilder::from(relation.plan).alias(TableReference::bare(qualifier))?.build()?;
+    Ok(Relation { plan, scope })
+}
+
+/// Only the visible columns, under unique names, if more than one relation or a hidden column is in it.
+fn flatten(relation: Relation) -> Result<Relation> {
+    let columns: Vec<_> = relation.scope.visible().collect();
+    let schema = relation.plan.schema().columns();
+    let same = columns.len() == schema.len() && columns.iter().zip(&schema).all(|(c, s)| c.column == *s);
+    let one_relation = schema.windows(2).all(|w| w[0].relation == w[1].relation);
+    if same && one_relation {
+        return Ok(relation);
+    }
+    let names: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
+    let exprs: Vec<_> =
+        columns.iter().zip(unique_names(&names)).map(|(c, name)| Expr::Column(c.column.clone()).alias(name)).collect();
+    let plan = LogicalPlanBuilder::from(relation.plan.clone()).project(exprs)?.build()?;
+    Ok(with_names(plan, names))
+}
+
+fn with_qualifier(plan: LogicalPlan, qualifier: &[String]) -> Relation {
+    let columns = plan.schema().columns().into_iter().map(|column| ScopeColumn {
+        qualifier: qualifier.to_vec(),
+        name: column.name.clone(),
+        column,
+        hidden: false,
+    });
+    let scope = Scope { columns: columns.collect() };
+    Relation { plan, scope }
+}
+
+fn join_kind(op: &JoinOperator) -> Result<(JoinType, &JoinConstraint)> {
+    Ok(match op {
+        JoinOperator::Join(c) | JoinOperator::Inner(c) | JoinOperator::CrossJoin(c) => (JoinType::Inner, c),
+        JoinOperator::Left(c) | JoinOperator::LeftOuter(c) => (JoinType::Left, c),
+        JoinOperator::Right(c) | JoinOperator::RightOuter(c) => (JoinType::Right, c),
+        JoinOperator::FullOuter(c) => (JoinType::Full, c),
+        JoinOperator::Semi(c) | JoinOperator::LeftSemi(c) => (JoinType::LeftSemi, c),
+        JoinOperator::Anti(c) | JoinOperator::LeftAnti(c) => (JoinType::LeftAnti, c),
+        _ => return Err(unsupported("this kind of join")),
+    })
+}
+
+fn cross_join(left: Relation, right: Relation) -> Result<Relation> {
+    join_relations(left, right, JoinType::Inner, None)
+}
+
+fn join_relations(left: Relation, right: Relation, join_type: JoinType, on: Option<Expr>) -> Result<Relation> {
+    let mut columns = left.scope.columns;
+    if !matches!(join_type, JoinType::LeftSemi | JoinType::LeftAnti) {
+        columns.extend(right.scope.columns);
+    }
+    let builder = LogicalPlanBuilder::from(left.plan);
+    let plan = match (on, join_type) {
+        (None, JoinType::Inner) => builder.cross_join(right.plan)?,
+        (on, _) => builder.join_on(right.plan, join_type, on.or_else(|| Some(lit(true))))?,
+    };
+    Ok(Relation { plan: plan.build()?, scope: Scope { columns } })
+}
+
+/// Both relations side by side, for the names and types of a join's condition.
+fn both_sides(left: &Relation, right: &Relation) -> Result<Relation> {
+    cross_join(left.clone(), right.clone())
+}

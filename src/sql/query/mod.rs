@@ -1,0 +1,31 @@
+//! Query text to a DataFusion `LogicalPlan`, with Spark's names, types and clauses.
+//!
+//! ```text
+//! text → tokens (STREAM, WATERMARK, intervals rewritten) → sqlparser's tree → planner: from → select → query
+//! ```
+//!
+//! Owns: name resolution in any case, the types of literals, the names of output columns, generators, watermark and
+//! deduplication clauses. Does not own: what functions and operators compute (`crate::function`), what a stream may do.
+//!
+//! The plan's own column names are unique but need not be those the user sees: two columns may have the same name in SQL.
+//! [`PlannedQuery::names`] has the names to show.
+
+mod aggregate;
+mod dialect;
+mod expr;
+mod from;
+mod function;
+mod generator;
+mod interval;
+mod literal;
+mod name;
+mod operators;
+mod planner;
+mod scope;
+mod select;
+mod set_operation;
+mod tokens;
+pub mod types;
+
+pub use planner::{PlannedQuery, plan_query};
+pub use types::{parse_columns, parse_data_type};

@@ -1,0 +1,140 @@
+//! The planner of one text: its tables, loaded up front since that is asynchronous, and what every part of it needs.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion::common::TableReference;
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{LogicalPlan, TableSource};
+use datafusion::prelude::SessionContext;
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Query, visit_relations};
+
+use super::dialect::{Lines, parse_query};
+use super::expr::name_parts;
+use super::scope::{Env, eq_names, join};
+use crate::error::{Error, Result};
+use crate::options::did_you_mean;
+
+/// A plan, not optimised, and the names of its columns as users see them.
+#[derive(Debug, Clone)]
+pub struct PlannedQuery {
+    pub plan: LogicalPlan,
+    pub names: Vec<String>,
+}
+
+/// Plans one query over the tables and functions of `ctx`.
+///
+/// # Errors
+/// The place of an error is in bytes of `text`.
+pub async fn plan_query(ctx: &SessionContext, text: &str) -> Result<PlannedQuery> {
+    let lines = Lines::new(text);
+    let query = parse_query(text, &lines)?;
+    let state = ctx.state();
+    let tables = load_tables(&state, &query).await?;
+    let planner = Planner { state, lines, tables, aliases: Cell::new(0), watermarks: Cell::new(0) };
+    let relation = planner.query(&query, &Env::default())?;
+    let names = relation.scope.columns.iter().map(|c| c.name.clone()).collect();
+    Ok(PlannedQuery { plan: relation.plan, names })
+}
+
+/// A table or view that the text names.
+#[derive(Clone)]
+pub struct Table {
+    pub reference: TableReference,
+    pub source: Arc<dyn TableSource>,
+}
+
+/// See the module.
+pub struct Planner<'t> {
+    pub state: SessionState,
+    pub lines: Lines<'t>,
+    tables: Tables,
+    aliases: Cell<usize>,
+    watermarks: Cell<usize>,
+}
+
+struct Tables {
+    found: HashMap<String, Table>,
+    /// All names there are, for suggestions.
+    names: Vec<String>,
+}
+
+impl Planner<'_> {
+    /// A name for a relation of the plan that no user can type.
+    pub fn fresh_alias(&self, base: &str) -> String {
+        self.aliases.set(self.aliases.get() + 1);
+        format!("{base}#{}", self.aliases.get())
+    }
+
+    /// The number of the next watermark.
+    pub fn next_watermark(&self) -> usize {
+        self.watermarks.replace(self.watermarks.get() + 1)
+    }
+
+    /// The table or view of this name.
+    pub fn table(&self, parts: &[Ident]) -> Result<&Table> {
+        let name = join(parts);
+        self.tables.found.get(&name.to_lowercase()).ok_or_else(|| {
+            let span = self.lines.span(parts[0].span.union(&parts[parts.len() - 1].span));
+            let e = Error::invalid("TABLE_OR_VIEW_NOT_FOUND", format!("table or view '{name}' does not exist")).with_span(span);
+            match did_you_mean(&parts[parts.len() - 1].value, self.tables.names.iter().map(String::as_str)) {
+                Some(near) => e.with_help(format!("did you mean '{near}'?")),
+                None => e,
+            }
+        })
+    }
+}
+
+async fn load_tables(state: &SessionState, query: &Query) -> Result<Tables> {
+    let mut wanted: Vec<ObjectName> = vec![];
+    let _ = visit_relations(query, |name| {
+        wanted.push(name.clone());
+        ControlFlow::<()>::Continue(())
+    });
+    let mut tables = Tables { found: HashMap::new(), names: vec![] };
+    for name in wanted {
+        let Ok(parts) = name_parts(&name) else { continue };
+        let key = join(&parts).to_lowercase();
+        if !tables.found.contains_key(&key)
+            && let Some(table) = load_table(state, &parts, &mut tables.names).await?
+        {
+            tables.found.insert(key, table);
+        }
+    }
+    Ok(tables)
+}
+
+/// Finds catalog, schema and table in any case; an exact match goes first.
+async fn load_table(state: &SessionState, parts: &[Ident], known: &mut Vec<String>) -> Result<Option<Table>> {
+    let defaults = &state.config_options().catalog;
+    let (catalog, schema, table) = match parts {
+        [table] => (&defaults.default_catalog, &defaults.default_schema, &table.value),
+        [schema, table] => (&defaults.default_catalog, &schema.value, &table.value),
+        [catalog, schema, table] => (&catalog.value, &schema.value, &table.value),
+        _ => return Ok(None),
+    };
+    let list = state.catalog_list();
+    let Some(catalog_name) = pick(list.catalog_names(), catalog) else { return Ok(None) };
+    let Some(catalog) = list.catalog(&catalog_name) else { return Ok(None) };
+    let Some(schema_name) = pick(catalog.schema_names(), schema) else { return Ok(None) };
+    let Some(schema) = catalog.schema(&schema_name) else { return Ok(None) };
+    let names = schema.table_names();
+    let table_name = pick(names.clone(), table).unwrap_or_else(|| table.clone());
+    known.extend(names);
+    let Some(provider) = schema.table(&table_name).await? else { return Ok(None) };
+    let reference = match parts.len() {
+        1 => TableReference::bare(table_name),
+        2 => TableReference::partial(schema_name, table_name),
+        _ => TableReference::full(catalog_name, schema_name, table_name),
+    };
+    Ok(Some(Table { reference, source: provider_as_source(provider) }))
+}
+
+fn pick(names: Vec<String>, wanted: &str) -> Option<String> {
+    let exact = names.iter().position(|n| n == wanted);
+    let index = exact.or_else(|| names.iter().position(|n| eq_names(n, wanted)))?;
+    names.into_iter().nth(index)
+}

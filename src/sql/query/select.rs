@@ -1,0 +1,365 @@
+//! One SELECT: from its relation through WHERE, GROUP BY, HAVING and generators to its named columns and their order.
+
+use std::collections::HashSet;
+
+use datafusion::common::Column;
+use datafusion::functions::core::expr_fn::get_field;
+use datafusion::logical_expr::utils::find_aggregate_exprs;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr};
+use datafusion::sql::sqlparser::ast::{
+    self as sql, Distinct, GroupByExpr, Ident, ObjectName, OrderBy, OrderByKind, OrderByOptions, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
+};
+
+use super::aggregate::item_aliases;
+use super::expr::{ExprContext, name_parts};
+use super::function::sort_expr;
+use super::name::output_name;
+use super::planner::Planner;
+use super::scope::{Env, Relation, ScopeColumn, eq_names, unique_names};
+use super::set_operation::{refuse_select_clauses, unsupported, with_names};
+use super::tokens::WITHIN_WATERMARK;
+use crate::error::{Error, Result, Span};
+use crate::plan::dedup::DedupNode;
+use crate::plan::generators::Generator;
+
+/// An item of the select list, after `*` became columns.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The name that users see; of a generator it comes later.
+    pub name: String,
+    pub value: Value,
+    pub span: Option<Span>,
+}
+
+/// What an item is.
+#[derive(Debug, Clone)]
+pub enum Value {
+    Expr(Expr),
+    /// With the names that the user gave its columns.
+    Generator(Generator, Vec<Ident>),
+}
+
+/// A key of ORDER BY.
+struct SortKey {
+    target: Target,
+    options: OrderByOptions,
+    span: Option<Span>,
+}
+
+enum Target {
+    /// The column of this name in the output.
+    Output(usize),
+    /// Something that is not in the select list.
+    Expr(Expr),
+}
+
+impl Planner<'_> {
+    /// A SELECT with the ORDER BY that belongs to it.
+    pub fn select(&self, s: &Select, order_by: Option<&OrderBy>, env: &Env) -> Result<Relation> {
+        refuse_select_clauses(s)?;
+        let mut relation = self.from(&s.from, env)?;
+        for view in &s.lateral_views {
+            relation = self.lateral_view(relation, view, env)?;
+        }
+        if let Some(condition) = &s.selection {
+            relation = self.filter(relation, condition, env)?;
+        }
+        let windows = self.window_keys(&s.group_by, &relation, env)?;
+        let mut items = self.select_list(&s.projection, &relation, env, &windows)?;
+        let mut keys = self.sort_keys(order_by, &items, &relation, env)?;
+        let groups = self.group_keys(&s.group_by, &items, &relation, env)?;
+        let mut having = s.having.as_ref().map(|h| self.having(h, &items, &relation, env)).transpose()?;
+        relation = self.deduplicate(relation, s, &groups, env)?;
+
+        let grouped = having.is_some() || matches!(s.group_by, GroupByExpr::All(_));
+        let mut exprs = all_exprs(&mut items, &mut keys);
+        exprs.extend(having.iter_mut().map(|h| (h, None)));
+        relation = self.aggregate(relation, groups, grouped, &mut exprs)?;
+        if let Some(condition) = having {
+            relation.plan = LogicalPlanBuilder::from(relation.plan).filter(condition)?.build()?;
+        }
+        relation = self.windows(relation, &mut all_exprs(&mut items, &mut keys))?;
+        let count = items.len();
+        let generator = items.iter().position(|i| matches!(i.value, Value::Generator(..)));
+        let mut others: Vec<&mut Expr> = keys.iter_mut().filter_map(|k| k.expr_mut()).collect();
+        relation = self.generate(relation, &mut items, &mut others)?;
+        if let Some(at) = generator {
+            shift(&mut keys, at, items.len() - count);
+        }
+        self.project_and_sort(relation, items, keys, is_distinct(s))
+    }
+
+    fn filter(&self, relation: Relation, condition: &sql::Expr, env: &Env) -> Result<Relation> {
+        let cx = ExprContext::new(self, env, &relation, &[]);
+        let span = cx.span(condition);
+        let condition = cx.condition(condition, "WHERE")?;
+        if !find_aggregate_exprs([&condition]).is_empty() {
+            let message = "WHERE cannot contain an aggregate function";
+            return Err(Error::invalid("INVALID_WHERE_CONDITION", message).with_help("use HAVING").with_span(span));
+        }
+        let plan = LogicalPlanBuilder::from(relation.plan).filter(condition)?.build()?;
+        Ok(Relation { plan, scope: relation.scope })
+    }
+
+    fn having(&self, condition: &sql::Expr, items: &[Item], relation: &Relation, env: &Env) -> Result<Expr> {
+        let aliases = item_aliases(items);
+        ExprContext::new(self, env, relation, &aliases).condition(condition, "HAVING")
+    }
+
+    /// The items, each of which may use the aliases of those before it.
+    fn select_list(&self, list: &[SelectItem], relation: &Relation, env: &Env, windows: &[(String, Expr)]) -> Result<Vec<Item>> {
+        let mut items = vec![];
+        let mut aliases = windows.to_vec();
+        for item in list {
+            match item {
+                SelectItem::Wildcard(options) => items.extend(self.wildcard(relation, None, options)?),
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
+                    items.extend(self.wildcard(relation, Some(name), options)?);
+                }
+                SelectItem::QualifiedWildcard(..) => return Err(unsupported(&format!("'{item}' in the select list"))),
+                SelectItem::UnnamedExpr(e) => items.push(self.item(e, &[], relation, env, &aliases)?),
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    let item = self.item(expr, std::slice::from_ref(alias), relation, env, &aliases)?;
+                    if let Value::Expr(e) = &item.value {
+                        aliases.push((alias.value.clone(), e.clone()));
+                    }
+                    items.push(item);
+                }
+                SelectItem::ExprWithAliases { expr, aliases: names } => items.push(self.item(expr, names, relation, env, &aliases)?),
+            }
+        }
+        Ok(items)
+    }
+
+    fn item(&self, e: &sql::Expr, names: &[Ident], relation: &Relation, env: &Env, aliases: &[(String, Expr)]) -> Result<Item> {
+        let cx = ExprContext::new(self, env, relation, aliases);
+        let span = cx.span(e);
+        if let Some(generator) = cx.generator(e)? {
+            return Ok(Item { name: String::new(), value: Value::Generator(generator, names.to_vec()), span });
+        }
+        let expr = cx.checked(e)?;
+        let name = match (names, &expr) {
+            ([name], _) => name.value.clone(),
+            ([], Expr::Column(c)) if matches!(e, sql::Expr::Identifier(_) | sql::Expr::CompoundIdentifier(_)) => {
+                let defined = relation.scope.columns.iter().find(|s| s.column == *c);
+                defined.map_or_else(|| output_name(e, &relation.scope), |s| s.name.clone())
+            }
+            ([], _) => output_name(e, &relation.scope),
+            _ => {
+                let message = "several names are possible for a generator only";
+                return Err(Error::invalid("MULTI_ALIAS_WITHOUT_GENERATOR", message).with_span(span));
+            }
+        };
+        Ok(Item { name, value: Value::Expr(expr), span })
+    }
+
+    /// `*`, `t.*` or, of a struct, `s.*`, without the columns of EXCEPT.
+    fn wildcard(&self, relation: &Relation, of: Option<&ObjectName>, options: &WildcardAdditionalOptions) -> Result<Vec<Item>> {
+        if options.opt_ilike.is_some() || options.opt_replace.is_some() || options.opt_rename.is_some() || options.opt_exclude.is_some() {
+            return Err(unsupported("ILIKE, EXCLUDE, REPLACE and RENAME after '*'"));
+        }
+        let item = |c: &ScopeColumn| Item { name: c.name.clone(), value: Value::Expr(Expr::Column(c.column.clone())), span: None };
+        let mut items: Vec<Item> = match of {
+            None => relation.scope.visible().map(item).collect(),
+            Some(name) => {
+                let parts = name_parts(name)?;
+                let columns: Vec<_> = relation.scope.of_relation(&parts).map(item).collect();
+                if columns.is_empty() { self.struct_wildcard(relation, &parts)? } else { columns }
+            }
+        };
+        if let Some(except) = &options.opt_except {
+            for name in std::iter::once(&except.first_element).chain(&except.additional_elements) {
+                let before = items.len();
+                items.retain(|i| !eq_names(&i.name, &name.value));
+                if items.len() == before {
+                    return Err(relation.scope.unresolved(std::slice::from_ref(name), &self.lines));
+                }
+            }
+        }
+        if items.is_empty() && of.is_none() && relation.scope.columns.is_empty() {
+            return Err(Error::invalid("INVALID_USAGE_OF_STAR_OR_REGEX", "'*' needs a FROM clause"));
+        }
+        Ok(items)
+    }
+
+    fn struct_wildcard(&self, relation: &Relation, parts: &[Ident]) -> Result<Vec<Item>> {
+        let unresolved = || relation.scope.unresolved(parts, &self.lines);
+        let Some((column, used)) = relation.scope.find(parts, &self.lines)? else { return Err(unresolved()) };
+        let base = Expr::Column(column.column.clone());
+        match base.get_type(relation.plan.schema())? {
+            arrow::datatypes::DataType::Struct(fields) if used == parts.len() => Ok(fields
+                .iter()
+                .map(|f| Item { name: f.name().clone(), value: Value::Expr(get_field(base.clone(), f.name().clone())), span: None })
+                .collect()),
+            _ => Err(unresolved()),
+        }
+    }
+
+    /// `DISTINCT ON (…)`: below the select list, over the columns of the relation.
+    fn deduplicate(&self, relation: Relation, s: &Select, groups: &[Expr], env: &Env) -> Result<Relation> {
+        let Some(Distinct::On(exprs)) = &s.distinct else { return Ok(relation) };
+        if !groups.is_empty() {
+            return Err(unsupported("DISTINCT ON together with GROUP BY").with_help("aggregate in a subquery"));
+        }
+        let is_marker = |e: &sql::Expr| matches!(e, sql::Expr::Identifier(i) if i.value == WITHIN_WATERMARK);
+        let within_watermark = exprs.first().is_some_and(is_marker);
+        let cx = ExprContext::new(self, env, &relation, &[]);
+        let mut keys = vec![];
+        for e in exprs.iter().filter(|e| !is_marker(e)) {
+            let key = cx.checked(e)?;
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        if keys.is_empty() {
+            keys = relation.scope.visible().map(|c| Expr::Column(c.column.clone())).collect();
+        }
+        let node = DedupNode { input: relation.plan, keys, within_watermark };
+        Ok(Relation { plan: node.into_plan(), scope: relation.scope })
+    }
+
+    fn sort_keys(&self, order_by: Option<&OrderBy>, items: &[Item], relation: &Relation, env: &Env) -> Result<Vec<SortKey>> {
+        let keys = match order_by.map(|o| &o.kind) {
+            None => return Ok(vec![]),
+            Some(OrderByKind::All(options)) => {
+                let key = |i| SortKey { target: Target::Output(i), options: *options, span: None };
+                return Ok((0..items.len()).map(key).collect());
+            }
+            Some(OrderByKind::Expressions(keys)) => keys,
+        };
+        let aliases = item_aliases(items);
+        let cx = ExprContext::new(self, env, relation, &aliases);
+        let key = |k: &sql::OrderByExpr| {
+            let target = self.sort_target(&k.expr, items, &cx)?;
+            Ok(SortKey { target, options: k.options, span: cx.span(&k.expr) })
+        };
+        keys.iter().map(key).collect()
+    }
+
+    /// A number, the name of an item, an expression that is an item too, or anything else.
+    fn sort_target(&self, e: &sql::Expr, items: &[Item], cx: &ExprContext) -> Result<Target> {
+        if let Some(i) = ordinal(e, items.len(), "ORDER BY", self)? {
+            return Ok(Target::Output(i));
+        }
+        if let sql::Expr::Identifier(name) = e
+            && let Some(i) = items.iter().position(|i| match &i.value {
+                Value::Expr(_) => eq_names(&i.name, &name.value),
+                Value::Generator(_, names) => matches!(names.as_slice(), [one] if eq_names(&one.value, &name.value)),
+            })
+        {
+            return Ok(Target::Output(i));
+        }
+        let expr = cx.checked(e)?;
+        let same = items.iter().position(|i| matches!(&i.value, Value::Expr(x) if *x == expr));
+        Ok(same.map_or(Target::Expr(expr), Target::Output))
+    }
+
+    /// The output columns under unique names; those that only ORDER BY needs are taken off again.
+    fn project_and_sort(&self, relation: Relation, items: Vec<Item>, keys: Vec<SortKey>, distinct: bool) -> Result<Relation> {
+        let names: Vec<String> = items.iter().map(|i| i.name.clone()).collect();
+        let unique = unique_names(&names);
+        let mut exprs: Vec<Expr> = items.into_iter().zip(&unique).filter_map(|(i, name)| i.into_expr().map(|e| e.alias(name))).collect();
+        let mut sort: Vec<SortExpr> = vec![];
+        for key in keys {
+            let name = match key.target {
+                Target::Output(i) => unique[i].clone(),
+                Target::Expr(_) if distinct => {
+                    let message = "with SELECT DISTINCT, ORDER BY can use columns of the select list only";
+                    return Err(Error::invalid("UNRESOLVED_COLUMN.WITH_SUGGESTION", message).with_span(key.span));
+                }
+                Target::Expr(e) => {
+                    let name = self.fresh_alias("sort");
+                    exprs.push(e.alias(&name));
+                    name
+                }
+            };
+            sort.push(sort_expr(Expr::Column(Column::new_unqualified(name)), &key.options));
+        }
+        let hidden = exprs.len() > unique.len();
+        let mut builder = LogicalPlanBuilder::from(relation.plan).project(exprs)?;
+        if distinct {
+            builder = builder.distinct()?;
+        }
+        if !sort.is_empty() {
+            builder = builder.sort(sort)?;
+        }
+        if hidden {
+            builder = builder.project(unique.into_iter().map(|n| Expr::Column(Column::new_unqualified(n))))?;
+        }
+        Ok(with_names(check_names(builder.build()?)?, names))
+    }
+}
+
+/// The plan, whose columns must be distinct since everything above relies on it.
+fn check_names(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let columns = plan.schema().columns();
+    let distinct: HashSet<_> = columns.iter().map(|c| &c.name).collect();
+    if distinct.len() == columns.len() { Ok(plan) } else { Err(Error::internal("two columns of a plan have one name")) }
+}
+
+impl Item {
+    fn into_expr(self) -> Option<Expr> {
+        match self.value {
+            Value::Expr(e) => Some(e),
+            Value::Generator(..) => None,
+        }
+    }
+}
+
+impl SortKey {
+    fn expr_mut(&mut self) -> Option<&mut Expr> {
+        match &mut self.target {
+            Target::Expr(e) => Some(e),
+            Target::Output(_) => None,
+        }
+    }
+}
+
+/// Every expression of the query above its relation, with its place.
+fn all_exprs<'e>(items: &'e mut [Item], keys: &'e mut [SortKey]) -> Vec<(&'e mut Expr, Option<Span>)> {
+    let mut exprs = vec![];
+    for item in items {
+        let span = item.span;
+        match &mut item.value {
+            Value::Expr(e) => exprs.push((e, span)),
+            Value::Generator(g, _) => exprs.extend(g.args.iter_mut().map(|e| (e, span))),
+        }
+    }
+    for key in keys {
+        let span = key.span;
+        exprs.extend(key.expr_mut().map(|e| (e, span)));
+    }
+    exprs
+}
+
+/// Moves the outputs behind the item at `at`, which became `more` columns more.
+fn shift(keys: &mut [SortKey], at: usize, more: usize) {
+    for key in keys {
+        if let Target::Output(i) = &mut key.target
+            && *i > at
+        {
+            *i += more;
+        }
+    }
+}
+
+fn is_distinct(s: &Select) -> bool {
+    matches!(s.distinct, Some(Distinct::Distinct))
+}
+
+/// The item that a number in GROUP BY or ORDER BY means, from 0.
+pub fn ordinal(e: &sql::Expr, count: usize, clause: &str, planner: &Planner) -> Result<Option<usize>> {
+    use datafusion::sql::sqlparser::ast::Spanned;
+    let sql::Expr::Value(v) = e else { return Ok(None) };
+    let sql::Value::Number(n, _) = &v.value else { return Ok(None) };
+    let Ok(number) = n.parse::<usize>() else { return Ok(None) };
+    match number.checked_sub(1).filter(|i| *i < count) {
+        Some(i) => Ok(Some(i)),
+        None => {
+            let condition = if clause == "GROUP BY" { "GROUP_BY_POS_OUT_OF_RANGE" } else { "ORDER_BY_POS_OUT_OF_RANGE" };
+            let message = format!("{clause} position {number} is not in the select list, which has {count} items");
+            Err(Error::invalid(condition, message).with_span(planner.lines.span(e.span())))
+        }
+    }
+}

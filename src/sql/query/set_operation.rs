@@ -1,0 +1,204 @@
+//! Whole queries: common table expressions, set operations, `VALUES`, `ORDER BY` and `LIMIT` above them.
+
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr, lit};
+use datafusion::common::ScalarValue;
+use datafusion::sql::sqlparser::ast::{
+    Cte, LimitClause, OrderBy, OrderByKind, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, Values, With,
+};
+
+use super::expr::ExprContext;
+use super::function::sort_expr;
+use super::planner::Planner;
+use super::scope::{Env, Relation, Scope, ScopeColumn};
+use super::select::ordinal;
+use crate::error::{Error, Result};
+
+impl Planner<'_> {
+    /// A query with everything that belongs to it. Columns of its plan have unique names without a qualifier.
+    pub fn query(&self, q: &Query, env: &Env) -> Result<Relation> {
+        refuse_clauses(q)?;
+        let mut env = env.clone();
+        if let Some(with) = &q.with {
+            self.with(with, &mut env)?;
+        }
+        let relation = match q.body.as_ref() {
+            SetExpr::Select(s) => self.select(s, q.order_by.as_ref(), &env)?,
+            body => {
+                let relation = self.set_expr(body, &env)?;
+                self.order_by_output(relation, q.order_by.as_ref(), &env)?
+            }
+        };
+        match &q.limit_clause {
+            Some(limit) => self.limit(relation, limit, &env),
+            None => Ok(relation),
+        }
+    }
+
+    fn with(&self, with: &With, env: &mut Env) -> Result<()> {
+        if with.recursive {
+            return Err(unsupported("WITH RECURSIVE"));
+        }
+        for Cte { alias, query, .. } in &with.cte_tables {
+            let mut relation = self.query(query, env)?;
+            self.rename(&mut relation.scope, alias)?;
+            env.ctes.push((alias.name.value.clone(), relation));
+        }
+        Ok(())
+    }
+
+    fn set_expr(&self, e: &SetExpr, env: &Env) -> Result<Relation> {
+        match e {
+            SetExpr::Select(s) => self.select(s, None, env),
+            SetExpr::Query(q) => self.query(q, env),
+            SetExpr::Values(v) => self.values(v, env),
+            SetExpr::SetOperation { .. } => self.set_operations(e, env),
+            other => Err(unsupported(&format!("'{other}' as a query"))),
+        }
+    }
+
+    /// `a UNION b UNION c …` without recursion on its left side.
+    fn set_operations(&self, e: &SetExpr, env: &Env) -> Result<Relation> {
+        let mut rest = vec![];
+        let mut first = e;
+        while let SetExpr::SetOperation { op, set_quantifier, left, right } = first {
+            rest.push((*op, *set_quantifier, right.as_ref()));
+            first = left;
+        }
+        let mut relation = self.set_expr(first, env)?;
+        for (op, quantifier, right) in rest.into_iter().rev() {
+            let span = self.lines.span(right.span());
+            relation = combine(relation, op, quantifier, self.set_expr(right, env)?).map_err(|e| e.with_span(span))?;
+        }
+        Ok(relation)
+    }
+
+    fn values(&self, v: &Values, env: &Env) -> Result<Relation> {
+        let nothing = Relation { plan: LogicalPlanBuilder::empty(true).build()?, scope: Scope::default() };
+        let cx = ExprContext::new(self, env, &nothing, &[]);
+        let rows = v.rows.iter().map(|row| row.content.iter().map(|e| cx.checked(e)).collect()).collect::<Result<Vec<Vec<_>>>>()?;
+        let plan = LogicalPlanBuilder::values(rows)?.build()?;
+        let names = (1..=plan.schema().fields().len()).map(|i| format!("col{i}")).collect();
+        Ok(with_names(plan, names))
+    }
+
+    /// `ORDER BY` that sees the output columns only.
+    fn order_by_output(&self, r: Relation, order_by: Option<&OrderBy>, env: &Env) -> Result<Relation> {
+        let Some(order_by) = order_by else { return Ok(r) };
+        let keys = match &order_by.kind {
+            OrderByKind::All(options) => {
+                r.scope.columns.iter().map(|c| sort_expr(Expr::Column(c.column.clone()), options)).collect()
+            }
+            OrderByKind::Expressions(keys) => {
+                let cx = ExprContext::new(self, env, &r, &[]);
+                let key = |k: &datafusion::sql::sqlparser::ast::OrderByExpr| -> Result<SortExpr> {
+                    let expr = match ordinal(&k.expr, r.scope.columns.len(), "ORDER BY", self)? {
+                        Some(i) => Expr::Column(r.scope.columns[i].column.clone()),
+                        None => cx.checked(&k.expr)?,
+                    };
+                    Ok(sort_expr(expr, &k.options))
+                };
+                keys.iter().map(key).collect::<Result<Vec<_>>>()?
+            }
+        };
+        let plan = LogicalPlanBuilder::from(r.plan).sort(keys)?.build()?;
+        Ok(Relation { plan, scope: r.scope })
+    }
+
+    fn limit(&self, r: Relation, clause: &LimitClause, env: &Env) -> Result<Relation> {
+        let (limit, offset) = match clause {
+            LimitClause::LimitOffset { limit_by, .. } if !limit_by.is_empty() => return Err(unsupported("LIMIT BY")),
+            LimitClause::LimitOffset { limit, offset, .. } => (limit.as_ref(), offset.as_ref().map(|o| &o.value)),
+            LimitClause::OffsetCommaLimit { offset, limit } => (Some(limit), Some(offset)),
+        };
+        let count = |e: &datafusion::sql::sqlparser::ast::Expr, clause: &str| -> Result<Expr> {
+            let nothing = Relation { plan: LogicalPlanBuilder::empty(true).build()?, scope: Scope::default() };
+            let cx = ExprContext::new(self, env, &nothing, &[]);
+            let expr = cx.checked(e)?;
+            let value = match &expr {
+                Expr::Literal(value, _) if expr.get_type(nothing.plan.schema())?.is_integer() => value.cast_to(&arrow::datatypes::DataType::Int64)?,
+                _ => ScalarValue::Null,
+            };
+            match value {
+                ScalarValue::Int64(Some(n)) if n >= 0 => Ok(lit(n)),
+                _ => Err(Error::invalid("INVALID_LIMIT_LIKE_EXPRESSION", format!("{clause} must be a non-negative integer literal"))
+                    .with_span(cx.span(e))),
+            }
+        };
+        let limit = limit.map(|e| count(e, "LIMIT")).transpose()?;
+        let offset = offset.map(|e| count(e, "OFFSET")).transpose()?;
+        if limit.is_none() && offset.is_none() {
+            return Ok(r);
+        }
+        let plan = LogicalPlanBuilder::from(r.plan).limit_by_expr(offset, limit)?.build()?;
+        Ok(Relation { plan, scope: r.scope })
+    }
+}
+
+fn combine(left: Relation, op: SetOperator, quantifier: SetQuantifier, right: Relation) -> Result<Relation> {
+    let all = match quantifier {
+        SetQuantifier::All => true,
+        SetQuantifier::None | SetQuantifier::Distinct => false,
+        _ => return Err(unsupported("BY NAME")),
+    };
+    let (l, r) = (left.scope.columns.len(), right.scope.columns.len());
+    if l != r {
+        let message = format!("{op} needs the same number of columns on both sides, but has {l} and {r}");
+        return Err(Error::invalid("NUM_COLUMNS_MISMATCH", message));
+    }
+    let names = left.scope.columns.iter().map(|c| c.name.clone()).collect();
+    let builder = LogicalPlanBuilder::from(left.plan);
+    let plan = match (op, all) {
+        (SetOperator::Union, true) => builder.union(right.plan)?.build()?,
+        (SetOperator::Union, false) => builder.union_distinct(right.plan)?.build()?,
+        (SetOperator::Intersect, _) => LogicalPlanBuilder::intersect(builder.build()?, right.plan, all)?,
+        (SetOperator::Except | SetOperator::Minus, _) => LogicalPlanBuilder::except(builder.build()?, right.plan, all)?,
+    };
+    Ok(with_names(plan, names))
+}
+
+/// A relation whose columns, in order, have these names.
+pub fn with_names(plan: LogicalPlan, names: Vec<String>) -> Relation {
+    let columns = plan.schema().columns().into_iter().zip(names);
+    let columns = columns.map(|(column, name)| ScopeColumn { qualifier: vec![], name, column, hidden: false }).collect();
+    Relation { plan, scope: Scope { columns } }
+}
+
+fn refuse_clauses(q: &Query) -> Result<()> {
+    let clauses = [
+        (q.fetch.is_some(), "FETCH"),
+        (!q.locks.is_empty() || q.for_clause.is_some(), "FOR"),
+        (q.settings.is_some(), "SETTINGS"),
+        (q.format_clause.is_some(), "FORMAT"),
+        (!q.pipe_operators.is_empty(), "the operator |>"),
+    ];
+    match clauses.iter().find(|(there, _)| *there) {
+        Some((_, clause)) => Err(unsupported(clause)),
+        None => Ok(()),
+    }
+}
+
+/// Refuses clauses of SELECT that mean nothing here.
+pub fn refuse_select_clauses(s: &Select) -> Result<()> {
+    let clauses = [
+        (s.top.is_some(), "TOP"),
+        (s.into.is_some(), "SELECT INTO"),
+        (s.prewhere.is_some(), "PREWHERE"),
+        (!s.connect_by.is_empty(), "CONNECT BY"),
+        (!s.cluster_by.is_empty(), "CLUSTER BY"),
+        (!s.distribute_by.is_empty(), "DISTRIBUTE BY"),
+        (!s.sort_by.is_empty(), "SORT BY"),
+        (!s.named_window.is_empty(), "WINDOW"),
+        (s.qualify.is_some(), "QUALIFY"),
+        (s.value_table_mode.is_some(), "SELECT AS"),
+        (s.exclude.is_some(), "EXCLUDE"),
+    ];
+    match clauses.iter().find(|(there, _)| *there) {
+        Some((_, clause)) => Err(unsupported(clause)),
+        None => Ok(()),
+    }
+}
+
+/// The error for a clause that this version does not have.
+pub fn unsupported(what: &str) -> Error {
+    Error::unsupported("UNSUPPORTED_FEATURE", format!("{what} is not supported"))
+}
