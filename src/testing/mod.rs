@@ -1,5 +1,9 @@
 //! What tests need: failpoints, and the pipeline tests of `tidemill test`.
 
-/// Crash points of a session.
-#[derive(Debug, Clone, Default)]
-pub struct Failpoints;
+mod failpoint;
+#[cfg(feature = "cli")]
+mod slt;
+
+pub use failpoint::{Action, FAILPOINTS, Failpoints};
+#[cfg(feature = "cli")]
+pub use slt::{SltFailure, SltOptions, SltReport, run_slt};
