@@ -27,6 +27,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use uuid::Uuid;
 
 use crate::error::Result;
+use crate::testing::Failpoints;
 
 /// When and which rows of the result a sink gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -62,6 +63,8 @@ pub struct SinkContext {
     pub output_mode: OutputMode,
     /// Columns of the rows.
     pub schema: SchemaRef,
+    /// Crash points of the session.
+    pub failpoints: Failpoints,
 }
 
 /// The identity of a batch's output: the same batch run again has the same identity.

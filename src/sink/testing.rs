@@ -9,6 +9,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use uuid::Uuid;
 
 use super::{BatchIdentity, OutputMode, Sink, SinkContext};
+use crate::testing::Failpoints;
 
 /// One column, `value INT`.
 pub fn schema() -> SchemaRef {
@@ -22,6 +23,7 @@ pub fn context() -> SinkContext {
         query_name: Some("q".into()),
         output_mode: OutputMode::Append,
         schema: schema(),
+        failpoints: Failpoints::default(),
     }
 }
 

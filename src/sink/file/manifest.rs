@@ -22,6 +22,7 @@ use uuid::Uuid;
 use super::disk;
 use crate::error::{Error, Result};
 use crate::sink::BatchIdentity;
+use crate::testing::Failpoints;
 
 const VERSION: u32 = 1;
 /// Lines of batches without files are dropped at `open` when there are more of them than this.
@@ -61,6 +62,7 @@ pub struct Manifest {
     dir: PathBuf,
     file: File,
     last: Option<Entry>,
+    failpoints: Failpoints,
     _lock: File,
 }
 
@@ -86,7 +88,7 @@ impl Manifest {
     ///
     /// # Errors
     /// `SINK_IN_USE` if the directory belongs to another query or is being written; `SINK_CORRUPT`; I/O.
-    pub fn open(dir: &Path, query_id: Uuid) -> Result<Self> {
+    pub fn open(dir: &Path, query_id: Uuid, failpoints: Failpoints) -> Result<Self> {
         refuse_spark(dir)?;
         disk::create_dirs(&staged_dir(dir))?;
         let lock = lock(dir)?;
@@ -96,11 +98,12 @@ impl Manifest {
         }
         let content = read(&path)?;
         check_owner(dir, &content.header, query_id)?;
-        compact(dir, &content)?;
+        compact(dir, &content, &failpoints)?;
         let manifest = Self {
             dir: dir.to_owned(),
             file: reopen(&path, &content)?,
             last: content.entries.last().cloned(),
+            failpoints,
             _lock: lock,
         };
         manifest.publish_last()?;
@@ -119,11 +122,13 @@ impl Manifest {
             return self.remove_leftovers();
         }
         self.append(entry)?;
-        self.publish_last()
+        self.failpoints.hit("filesink.manifest_synced")?;
+        self.publish_last()?;
+        self.failpoints.hit("filesink.renamed")
     }
 
     /// From here on the batch is committed.
-    pub(super) fn append(&mut self, entry: Entry) -> Result<()> {
+    fn append(&mut self, entry: Entry) -> Result<()> {
         let path = manifest_path(&self.dir);
         let written = self.file.write_all(line(&entry)?.as_bytes()).and_then(|()| self.file.sync_data());
         written.map_err(|e| disk::failed("writing manifest", &path, &e))?;
@@ -133,7 +138,7 @@ impl Manifest {
 
     /// Gives the files of the last batch the names readers look for. They all have them already unless a crash came
     /// between the two steps of a commit.
-    pub(super) fn publish_last(&self) -> Result<()> {
+    fn publish_last(&self) -> Result<()> {
         let files = self.last.iter().flat_map(|e| &e.files);
         let mut renamed = false;
         for file in files {
@@ -253,7 +258,7 @@ fn replace(dir: &Path, header: &Header, entries: &[&Entry]) -> Result<()> {
 }
 
 /// Drops the lines of batches that wrote nothing, but the last: an idle query must not grow the manifest for ever.
-fn compact(dir: &Path, content: &Content) -> Result<()> {
+fn compact(dir: &Path, content: &Content, failpoints: &Failpoints) -> Result<()> {
     let useful: Vec<&Entry> = content
         .entries
         .iter()
@@ -264,7 +269,8 @@ fn compact(dir: &Path, content: &Content) -> Result<()> {
     if content.entries.len() - useful.len() <= MAX_EMPTY_LINES {
         return Ok(());
     }
-    replace(dir, &content.header, &useful)
+    replace(dir, &content.header, &useful)?;
+    failpoints.hit("filesink.compacted")
 }
 
 fn lock(dir: &Path) -> Result<File> {

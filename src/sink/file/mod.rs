@@ -97,8 +97,8 @@ impl Sink for FileSink {
         let mut state = self.state.lock().await;
         // What this sink held before, the lock of the directory above all, goes first.
         *state = None;
-        let (dir, query_id) = (self.dir.clone(), context.query_id);
-        let manifest = blocking(move || Manifest::open(&dir, query_id)).await?;
+        let (dir, query_id, failpoints) = (self.dir.clone(), context.query_id, context.failpoints.clone());
+        let manifest = blocking(move || Manifest::open(&dir, query_id, failpoints)).await?;
         *state = Some(Open { context: context.clone(), manifest, prepared: None });
         Ok(())
     }
@@ -115,6 +115,7 @@ impl Sink for FileSink {
         open.prepared = None;
         let (num_rows, files) = self.stage(batch_id, open, rows).await?;
         open.prepared = Some((batch_id, files));
+        open.context.failpoints.hit("filesink.staged")?;
         Ok(Some(num_rows))
     }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
 
-use super::manifest::{Manifest, visible_names};
+use super::manifest::visible_names;
 use super::*;
 use crate::sink::testing::{context, identity, ints, run_batch, stream};
+use crate::testing::Action;
 
 fn sink(kind: FileFormatKind, dir: &Path) -> FileSink {
     FileSink::new(kind, &Options::from_iter([("path", dir.display())])).unwrap()
@@ -43,30 +44,51 @@ async fn a_crash_before_the_commit_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_crash_between_manifest_and_rename_is_completed() {
-    let dir = tempfile::tempdir().unwrap();
-    let sink = opened(FileFormatKind::Json, dir.path()).await;
-    sink.prepare(0, stream(vec![ints(&[1])])).await.unwrap();
-    let (_, files) = sink.state.lock().await.as_mut().unwrap().prepared.take().unwrap();
-    drop(sink);
-    {
-        // The first half of a commit.
-        let mut manifest = open_keeping_staged(dir.path(), &files);
-        manifest.append(Entry { batch_id: 0, record_hash: identity(0).record_hash, files }).unwrap();
+async fn a_crash_at_every_point_loses_and_doubles_nothing() {
+    for point in ["filesink.staged", "filesink.manifest_synced", "filesink.renamed"] {
+        let dir = tempfile::tempdir().unwrap();
+        let context = context();
+        let sink = sink(FileFormatKind::Json, dir.path());
+        sink.open(&context).await.unwrap();
+        run_batch(&sink, 0, vec![ints(&[1])]).await;
+        context.failpoints.arm(point, Action::Error).unwrap();
+        let prepared = sink.prepare(1, stream(vec![ints(&[2])])).await;
+        let crashed = prepared.is_err() || sink.commit(identity(1)).await.is_err();
+        assert!(crashed, "{point}");
+        drop(sink);
+        let seen = committed(dir.path());
+        let is_visible = point == "filesink.renamed";
+        assert_eq!(seen.contains('2'), is_visible, "{point}: {seen}");
+
+        let sink = opened(FileFormatKind::Json, dir.path()).await;
+        if sink.last_committed().await.unwrap() == LastCommitted::Batch(identity(0)) {
+            assert_eq!(point, "filesink.staged");
+            run_batch(&sink, 1, vec![ints(&[2])]).await;
+        }
+        assert_eq!(committed(dir.path()), "{\"value\":1}\n{\"value\":2}\n", "{point}");
     }
-    assert_eq!(committed(dir.path()), "", "not visible before the rename");
-    let sink = opened(FileFormatKind::Json, dir.path()).await;
-    assert_eq!(sink.last_committed().await.unwrap(), LastCommitted::Batch(identity(0)));
-    assert_eq!(committed(dir.path()), "{\"value\":1}\n");
 }
 
-/// `open` removes what is staged; this puts it back, as a process that had prepared it would have it.
-fn open_keeping_staged(dir: &Path, files: &[FileEntry]) -> Manifest {
-    let staged: Vec<_> = files.iter().map(|f| manifest::staged_path(dir, &f.name)).collect();
-    let contents: Vec<_> = staged.iter().map(|p| fs::read(p).unwrap()).collect();
-    let manifest = Manifest::open(dir, context().query_id).unwrap();
-    staged.iter().zip(contents).for_each(|(p, c)| fs::write(p, c).unwrap());
-    manifest
+#[tokio::test]
+async fn compaction_drops_empty_batches_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = opened(FileFormatKind::Json, dir.path()).await;
+    run_batch(&sink, 0, vec![ints(&[1])]).await;
+    {
+        let mut state = sink.state.lock().await;
+        let manifest = &mut state.as_mut().unwrap().manifest;
+        for batch_id in 1..=1100 {
+            manifest.commit(Entry { batch_id, record_hash: 100 + batch_id as u32, files: vec![] }).unwrap();
+        }
+    }
+    drop(sink);
+    let sink = opened(FileFormatKind::Json, dir.path()).await;
+    assert_eq!(sink.last_committed().await.unwrap(), LastCommitted::Batch(identity(1100)));
+    assert_eq!(committed(dir.path()), "{\"value\":1}\n");
+    let manifest = fs::read_to_string(dir.path().join("_tidemill_metadata/manifest")).unwrap();
+    assert_eq!(manifest.lines().count(), 3);
+    run_batch(&sink, 1101, vec![ints(&[2])]).await;
+    assert_eq!(committed(dir.path()), "{\"value\":1}\n{\"value\":2}\n");
 }
 
 #[tokio::test]

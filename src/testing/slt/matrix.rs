@@ -1,0 +1,142 @@
+//! The settings a file runs under: every combination of its `# configMatrix: key=v1,v2` lines. Expected output must not
+//! depend on them.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+use crate::options::did_you_mean;
+
+/// When queries are closed and reopened from their checkpoint without being asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Restart {
+    /// Never.
+    #[default]
+    Never,
+    /// Before every batch.
+    EveryTrigger,
+}
+
+/// Settings of one run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Combination {
+    settings: Vec<(&'static str, String)>,
+}
+
+impl Combination {
+    /// Settings of the session.
+    pub fn conf(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.settings.iter().filter(|(k, _)| *k != RESTART).map(|(k, v)| (*k, v.as_str()))
+    }
+
+    /// When queries restart.
+    pub fn restart(&self) -> Restart {
+        let every = self.settings.iter().any(|(k, v)| *k == RESTART && v == "every_trigger");
+        if every { Restart::EveryTrigger } else { Restart::Never }
+    }
+}
+
+impl fmt::Display for Combination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings: Vec<String> = self.settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        f.write_str(&settings.join(", "))
+    }
+}
+
+const RESTART: &str = "restart";
+const KEYS: [&str; 4] = ["batch.size", "partitions", "state.backend", RESTART];
+
+/// Keys and the values each takes.
+#[derive(Debug, Default)]
+pub struct Matrix {
+    axes: Vec<(&'static str, Vec<String>)>,
+}
+
+impl Matrix {
+    /// What the project's own files must pass.
+    pub fn full() -> Self {
+        let axis = |key, values: [&str; 2]| (key, values.map(str::to_owned).to_vec());
+        Self {
+            axes: vec![
+                axis("batch.size", ["1", "8192"]),
+                axis("partitions", ["1", "4"]),
+                axis(RESTART, ["never", "every_trigger"]),
+            ],
+        }
+    }
+
+    /// Adds the `configMatrix` lines among the comments that open `text`; they replace axes of the same key.
+    pub fn read_header(&mut self, text: &str) -> Result<()> {
+        for line in text.lines().take_while(|l| l.starts_with('#') || l.trim().is_empty()) {
+            let Some(axis) = line.trim_start_matches('#').trim().strip_prefix("configMatrix:") else { continue };
+            let (key, values) = axis.split_once('=').ok_or_else(|| wrong(line, "expected key=v1,v2"))?;
+            let key = known_key(line, key.trim())?;
+            let values: Vec<String> = values.split(',').map(|v| v.trim().to_owned()).collect();
+            values.iter().try_for_each(|v| check_value(line, key, v))?;
+            self.axes.retain(|(k, _)| *k != key);
+            self.axes.push((key, values));
+        }
+        Ok(())
+    }
+
+    /// Every combination; one without settings if there are no axes.
+    pub fn combinations(&self) -> Vec<Combination> {
+        let mut all = vec![Combination::default()];
+        for (key, values) in &self.axes {
+            let with = |c: &Combination, v: &String| {
+                let mut c = c.clone();
+                c.settings.push((key, v.clone()));
+                c
+            };
+            all = all.iter().flat_map(|c| values.iter().map(move |v| with(c, v))).collect();
+        }
+        all
+    }
+}
+
+fn known_key(line: &str, key: &str) -> Result<&'static str> {
+    KEYS.into_iter().find(|k| *k == key).ok_or_else(|| {
+        let error = wrong(line, &format!("there is no key '{key}'"));
+        match did_you_mean(key, KEYS) {
+            Some(near) => error.with_help(format!("did you mean '{near}'?")),
+            None => error.with_help(format!("there are: {}", KEYS.join(", "))),
+        }
+    })
+}
+
+fn check_value(line: &str, key: &str, value: &str) -> Result<()> {
+    let fits = match key {
+        RESTART => ["never", "every_trigger"].contains(&value),
+        "state.backend" => value == "memory",
+        _ => value.parse::<usize>().is_ok_and(|n| n > 0),
+    };
+    if fits { Ok(()) } else { Err(wrong(line, &format!("'{value}' is not a value of '{key}'"))) }
+}
+
+fn wrong(line: &str, what: &str) -> Error {
+    Error::invalid("INVALID_CONFIG_MATRIX", format!("{what} in '{line}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_multiply_and_replace() {
+        let mut m = Matrix::full();
+        m.read_header("# about\n# configMatrix: batch.size=1,2,3\n\nstatement ok\n# configMatrix: nonsense\n").unwrap();
+        let all = m.combinations();
+        assert_eq!(all.len(), 3 * 2 * 2);
+        assert_eq!(all[0].to_string(), "partitions=1, restart=never, batch.size=1");
+        assert_eq!(all[11].restart(), Restart::EveryTrigger);
+        assert_eq!(all[11].conf().collect::<Vec<_>>(), [("partitions", "4"), ("batch.size", "3")]);
+        assert_eq!(Matrix::default().combinations(), [Combination::default()]);
+    }
+
+    #[test]
+    fn unknown_keys_and_values_are_errors() {
+        let read = |line: &str| Matrix::default().read_header(line).unwrap_err();
+        assert_eq!(read("# configMatrix: batchsize=1").help(), Some("did you mean 'batch.size'?"));
+        assert!(read("# configMatrix: restart=sometimes").message().contains("'sometimes'"));
+        assert!(read("# configMatrix: partitions=0").message().contains("'0'"));
+    }
+}

@@ -1,0 +1,193 @@
+//! A file's session and its queries: what the records of a file run against.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, TimestampMillisecondArray};
+use async_trait::async_trait;
+use chrono_tz::Tz;
+use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
+
+use super::matrix::{Combination, Restart};
+use super::query::TestQuery;
+use super::verb::Verb;
+use super::{seams, system};
+use crate::error::{Error, Result};
+use crate::function::display::format_value;
+use crate::options::{Options, did_you_mean};
+use crate::query::{QuerySpec, Trigger};
+use crate::session::Session;
+use crate::sink::OutputMode;
+use crate::testing::Failpoints;
+use crate::time::{Clock, ManualClock};
+
+/// The state of a file that runs.
+pub struct Pipeline {
+    session: Session,
+    clock: Arc<ManualClock>,
+    restart: Restart,
+    queries: BTreeMap<String, TestQuery>,
+}
+
+/// What `sqllogictest` wants.
+type RecordResult = DBOutput<DefaultColumnType>;
+
+const DONE: RecordResult = DBOutput::StatementComplete(0);
+
+impl Pipeline {
+    /// A new session under these settings.
+    pub fn new(combination: &Combination) -> Result<Self> {
+        let clock: Arc<ManualClock> = Arc::default();
+        let session = seams::open_session(combination, Clock::Manual(clock.clone()), Failpoints::default())?;
+        Ok(Self { session, clock, restart: combination.restart(), queries: BTreeMap::new() })
+    }
+
+    async fn run_record(&mut self, text: &str) -> Result<RecordResult> {
+        let env = self.session.environment();
+        match Verb::parse(text)? {
+            Verb::Sql => self.run_sql(text).await,
+            Verb::Start { query, mode, trigger, conf, text } => self.start(query, mode, trigger, conf, text).await,
+            Verb::Feed { stream, values } => {
+                let num_rows = seams::feed(&self.session, &stream, values.as_deref()).await?;
+                Ok(DBOutput::StatementComplete(num_rows))
+            }
+            Verb::Trigger { query } => {
+                let rows = self.query(&query)?.trigger(&env).await?;
+                self.show(&rows)
+            }
+            Verb::Drain { query, last } => {
+                let rows = self.query(&query)?.drain(&env, last).await?;
+                self.show(&rows)
+            }
+            Verb::Sink { query } => {
+                let rows = self.query(&query)?.all_rows();
+                self.show(&rows)
+            }
+            Verb::Watermark { query } => {
+                let watermark = TimestampMillisecondArray::from(vec![self.query(&query)?.watermark_ms()?]);
+                let column: ArrayRef = Arc::new(watermark.with_timezone("UTC"));
+                self.show(&[RecordBatch::try_from_iter([("watermark", column)])?])
+            }
+            Verb::AdvanceClock(by) => {
+                self.clock.advance(by);
+                Ok(DONE)
+            }
+            Verb::Stop { query } => self.query(&query)?.stop().await.map(|()| DONE),
+            Verb::Restart { query, conf, text } => self.restart(&query, conf, text).await,
+            Verb::Crash { query, failpoint } => self.query(&query)?.crash_at(&env, &failpoint).map(|()| DONE),
+        }
+    }
+
+    async fn run_sql(&mut self, text: &str) -> Result<RecordResult> {
+        if text.to_ascii_lowercase().contains("system.") {
+            self.register_system_tables()?;
+        }
+        match seams::run_sql(&self.session, text).await? {
+            Some(rows) => self.show(&rows),
+            None => Ok(DONE),
+        }
+    }
+
+    fn register_system_tables(&self) -> Result<()> {
+        let of = |(name, query): (&String, &TestQuery)| {
+            query.progress().iter().map(|p| (name.clone(), p.clone())).collect::<Vec<_>>()
+        };
+        let progress: Vec<system::QueryProgress> = self.queries.iter().flat_map(of).collect();
+        system::register(self.session.context(), &progress)
+    }
+
+    async fn start(
+        &mut self,
+        name: String,
+        output_mode: OutputMode,
+        trigger: Trigger,
+        conf: Options,
+        text: String,
+    ) -> Result<RecordResult> {
+        if let Some(mut old) = self.queries.remove(&name) {
+            old.stop().await?;
+        }
+        let planned = seams::plan(&self.session, &text).await?;
+        let env = self.session.environment();
+        let query = TestQuery::start(&env, self.restart, |sink| QuerySpec {
+            name: Some(name.clone()),
+            plan: planned.plan,
+            column_names: planned.names,
+            text,
+            sink,
+            output_mode,
+            trigger,
+            checkpoint: None,
+            conf,
+        })
+        .await?;
+        self.queries.insert(name, query);
+        Ok(DONE)
+    }
+
+    async fn restart(&mut self, name: &str, conf: Option<Options>, text: Option<String>) -> Result<RecordResult> {
+        let env = self.session.environment();
+        // A changed query is planned first: if it is wrong, the old one goes on.
+        let planned = match &text {
+            Some(text) => Some(seams::plan(&self.session, text).await?),
+            None => None,
+        };
+        let query = self.query(name)?;
+        let spec = query.spec_mut();
+        if let (Some(planned), Some(text)) = (planned, text) {
+            (spec.plan, spec.column_names, spec.text) = (planned.plan, planned.names, text);
+        }
+        if let Some(conf) = conf {
+            spec.conf = conf;
+        }
+        query.reopen(&env).await?;
+        Ok(DONE)
+    }
+
+    fn query(&mut self, name: &str) -> Result<&mut TestQuery> {
+        let error = Error::invalid("QUERY_NOT_FOUND", format!("there is no query '{name}'"));
+        let error = match did_you_mean(name, self.queries.keys().map(String::as_str)) {
+            Some(near) => error.with_help(format!("did you mean '{near}'?")),
+            None => error.with_help("START it first"),
+        };
+        self.queries.get_mut(name).ok_or(error)
+    }
+
+    /// Rows as Spark's console prints their values.
+    fn show(&self, batches: &[RecordBatch]) -> Result<RecordResult> {
+        let zone = self.session.context().state().config_options().execution.time_zone.clone();
+        let tz = zone.and_then(|z| z.parse().ok()).unwrap_or(Tz::UTC);
+        let types = vec![DefaultColumnType::Any; batches.first().map_or(0, RecordBatch::num_columns)];
+        let row = |b: &RecordBatch, i: usize| b.columns().iter().map(|c| format_value(c, i, tz)).collect();
+        let rows = batches.iter().flat_map(|b| (0..b.num_rows()).map(move |i| row(b, i))).collect();
+        Ok(DBOutput::Rows { types, rows })
+    }
+}
+
+#[async_trait]
+impl AsyncDB for Pipeline {
+    type Error = Error;
+    type ColumnType = DefaultColumnType;
+
+    async fn run(&mut self, sql: &str) -> Result<RecordResult> {
+        self.run_record(sql).await
+    }
+
+    async fn shutdown(&mut self) {
+        for (name, mut query) in std::mem::take(&mut self.queries) {
+            if let Err(e) = query.stop().await {
+                tracing::warn!("stopping query '{name}': {e}");
+            }
+        }
+    }
+
+    fn engine_name(&self) -> &str {
+        "tidemill"
+    }
+
+    /// A test file is data: it does not get to run programs.
+    async fn run_command(_: Command) -> std::io::Result<Output> {
+        Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "pipeline tests run no system commands"))
+    }
+}
