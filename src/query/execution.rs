@@ -113,6 +113,7 @@ impl MicroBatchExecution {
             query_name: spec.name.clone(),
             output_mode: spec.output_mode,
             schema: sink_schema.clone(),
+            failpoints: env.failpoints.clone(),
         };
         spec.sink.open(&context).await?;
         let sink_knows = spec.sink.last_committed().await?;
