@@ -29,7 +29,27 @@ mod time;
 
 pub use error::{Error, ErrorKind, Result, Span};
 pub use options::{OptionReader, Options};
+pub use query::{
+    QueryIdle, QueryStarted, QueryTerminated, SinkProgress, SourceProgress, StateOperatorProgress, StreamingQuery,
+    StreamingQueryListener, StreamingQueryManager, StreamingQueryProgress, StreamingQueryStatus, Trigger,
+};
+pub use session::{
+    DataStreamReader, DataStreamWriter, RowSet, RuntimeConf, Script, Session, SessionBuilder, StatementResult, Variables,
+    WriteStreamExt,
+};
+pub use sink::{BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
+pub use source::{Offset, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics};
+pub use sql::diagnostic::{SourceText, render as render_error};
 pub use time::Clock;
+
+/// What most programs need: `use tidemill::prelude::*`.
+pub mod prelude {
+    pub use crate::{
+        Clock, DataStreamReader, DataStreamWriter, Error, OutputMode, Result, Session, StreamingQuery,
+        StreamingQueryListener, StreamingQueryManager, Trigger, WriteStreamExt,
+    };
+    pub use datafusion::prelude::{DataFrame, col, lit};
+}
 
 pub use arrow;
 pub use datafusion;
