@@ -39,6 +39,7 @@ pub use session::{
 };
 pub use sink::{BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
 pub use source::{Offset, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics};
+pub use sql::is_complete;
 pub use sql::diagnostic::{SourceText, render as render_error};
 pub use time::Clock;
 

@@ -135,9 +135,11 @@ pub(super) fn may_create(there: Option<&str>, name: &Name, if_there: IfThere) ->
         None => Ok(true),
         Some(_) if if_there.keep => Ok(false),
         Some(_) if if_there.replace => Ok(true),
-        Some(kind) => Err(Error::invalid("TABLE_OR_VIEW_ALREADY_EXISTS", format!("{kind} '{}' is there already", name.text))
-            .with_span(name.span)
-            .with_help("choose another name, or write CREATE OR REPLACE or IF NOT EXISTS")),
+        Some(kind) => {
+            Err(Error::invalid("TABLE_OR_VIEW_ALREADY_EXISTS", format!("{kind} '{}' is there already", name.text))
+                .with_span(name.span)
+                .with_help("choose another name, or write CREATE OR REPLACE or IF NOT EXISTS"))
+        }
     }
 }
 
@@ -156,7 +158,12 @@ impl Savepoint {
     }
 
     /// Names a table in DataFusion, or with `None` takes the name away; remembers what was there.
-    pub(super) fn set_table(&mut self, session: &Session, key: &str, table: Option<Arc<dyn TableProvider>>) -> Result<()> {
+    pub(super) fn set_table(
+        &mut self,
+        session: &Session,
+        key: &str,
+        table: Option<Arc<dyn TableProvider>>,
+    ) -> Result<()> {
         let old = replace_table(session, key, table)?;
         self.tables.push((key.to_owned(), old));
         Ok(())

@@ -238,7 +238,9 @@ mod tests {
         let mut s = Settings::default();
         let e = s.set("checkpoint.rot", "x").unwrap_err();
         assert_eq!((e.condition(), e.help()), ("CONFIG_NOT_AVAILABLE", Some("did you mean 'checkpoint.root'?")));
-        for (key, value) in [("batch.size", "0"), ("memory.limit", "2XB"), ("session.timeZone", "Mars"), ("state.backend", "x")] {
+        for (key, value) in
+            [("batch.size", "0"), ("memory.limit", "2XB"), ("session.timeZone", "Mars"), ("state.backend", "x")]
+        {
             assert_eq!(s.set(key, value).unwrap_err().condition(), "INVALID_CONF_VALUE", "{key}");
         }
     }

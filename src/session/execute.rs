@@ -232,9 +232,8 @@ impl Session {
 /// Rows of text.
 fn text_rows(names: &[&str], rows: &[Vec<String>]) -> Result<RowSet> {
     let schema = Schema::new(names.iter().map(|n| Field::new(*n, DataType::Utf8, true)).collect::<Vec<_>>());
-    let column = |i: usize| -> ArrayRef {
-        Arc::new(rows.iter().map(|r| r.get(i).map(String::as_str)).collect::<StringArray>())
-    };
+    let column =
+        |i: usize| -> ArrayRef { Arc::new(rows.iter().map(|r| r.get(i).map(String::as_str)).collect::<StringArray>()) };
     let columns = (0..names.len()).map(column).collect();
     let batch = RecordBatch::try_new(Arc::new(schema.clone()), columns).map_err(Error::from)?;
     let names: Vec<_> = names.iter().map(|n| (*n).to_owned()).collect();

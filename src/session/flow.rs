@@ -13,9 +13,7 @@ use crate::error::{Error, Result, Span};
 use crate::options::Options;
 use crate::query::Trigger;
 use crate::sink::{OutputMode, Sink};
-use crate::sql::statement::{
-    CreateFlow, CreateStreamingTable, FlowSettings, Fragment, Insert, Name, ObjectKind,
-};
+use crate::sql::statement::{CreateFlow, CreateStreamingTable, FlowSettings, Fragment, Insert, Name, ObjectKind};
 
 /// The sink that is always there.
 pub(super) const CONSOLE: &str = "console";
@@ -223,9 +221,11 @@ impl Session {
                 Ok(Destination { sink: sink.clone(), exclusive: Some(words.clone()), target: words })
             }
             (ObjectKind::Sink, None) => Destination::new(&object.format, &object.options, &object.name, words),
-            _ => Err(catalog
-                .not_found(ObjectKind::Sink, target)
-                .with_help(format!("'{}' is a {}; a flow writes to a sink: CREATE SINK", object.name, object.kind.name()))),
+            _ => Err(catalog.not_found(ObjectKind::Sink, target).with_help(format!(
+                "'{}' is a {}; a flow writes to a sink: CREATE SINK",
+                object.name,
+                object.kind.name()
+            ))),
         }
     }
 
@@ -267,9 +267,9 @@ impl Session {
         let Some(exclusive) = &draft.destination.exclusive else { return Ok(()) };
         let name = draft.name.to_lowercase();
         let catalog = self.catalog();
-        let other = catalog.flows().find(|f| {
-            f.exclusive.as_ref() == Some(exclusive) && f.name.to_lowercase() != name && self.is_live(f)
-        });
+        let other = catalog
+            .flows()
+            .find(|f| f.exclusive.as_ref() == Some(exclusive) && f.name.to_lowercase() != name && self.is_live(f));
         match other {
             None => Ok(()),
             Some(other) => Err(Error::invalid(
@@ -301,7 +301,8 @@ impl Session {
             return Ok(None);
         }
         // Names are case-insensitive, and may hold what a file name must not.
-        let dir: String = name.to_lowercase().chars().map(|c| if matches!(c, '/' | '\\' | '\0') { '_' } else { c }).collect();
+        let dir: String =
+            name.to_lowercase().chars().map(|c| if matches!(c, '/' | '\\' | '\0') { '_' } else { c }).collect();
         Ok(Some(Path::new(local_path(&root)).join(dir)))
     }
 }

@@ -9,10 +9,10 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::CatalogProviderList;
 use datafusion::catalog::{
     CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, SchemaProvider, TableProvider,
 };
-use datafusion::catalog::CatalogProviderList;
 use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
 use datafusion::error::Result as DataFusionResult;
@@ -35,7 +35,11 @@ use crate::sql::statement::{Fragment, Name, Statement, StatementKind};
 const BATCH: &str = "batch";
 
 /// A checked body as a sink for the rows of `planned`.
-pub(super) async fn body_sink(session: &Session, body: Vec<Statement>, planned: &PlannedQuery) -> Result<Arc<dyn Sink>> {
+pub(super) async fn body_sink(
+    session: &Session,
+    body: Vec<Statement>,
+    planned: &PlannedQuery,
+) -> Result<Arc<dyn Sink>> {
     let schema = renamed(planned.plan.schema().as_arrow(), &planned.names);
     let context = batch_context(session.context(), schema, vec![], 0)?;
     let mut steps = vec![];

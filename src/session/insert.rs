@@ -59,12 +59,8 @@ impl Session {
             InsertTarget::Table(key) => insert_into_table(self.context(), &key, insert.planned.plan).await,
             InsertTarget::Sink(sink) => {
                 let schema = renamed(insert.planned.plan.schema().as_arrow(), &insert.planned.names);
-                let context = SinkContext {
-                    query_id: Uuid::new_v4(),
-                    query_name: None,
-                    output_mode: OutputMode::Append,
-                    schema,
-                };
+                let context =
+                    SinkContext { query_id: Uuid::new_v4(), query_name: None, output_mode: OutputMode::Append, schema };
                 sink.open(&context).await?;
                 let batch = BatchIdentity { batch_id: 0, record_hash: 0 };
                 let written = write_batch(self.context(), sink.as_ref(), batch, insert.planned.plan).await;

@@ -155,7 +155,10 @@ impl Session {
     }
 
     fn upgrade(shared: &Weak<Shared>) -> Result<Self> {
-        shared.upgrade().map(Self).ok_or_else(|| Error::execution("NO_ACTIVE_SESSION", "the session of this query has ended"))
+        shared
+            .upgrade()
+            .map(Self)
+            .ok_or_else(|| Error::execution("NO_ACTIVE_SESSION", "the session of this query has ended"))
     }
 }
 

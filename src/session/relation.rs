@@ -10,7 +10,6 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableType}
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
-
 use super::Session;
 use super::catalog::{Object, Savepoint, may_create};
 use super::seams::{self, PlannedQuery};
@@ -34,7 +33,8 @@ impl Session {
             return Ok(());
         }
         let declared = self.declared(create.columns.as_ref()).await?;
-        let at_format = |e: Error| if e.condition() == "DATA_SOURCE_NOT_FOUND" { e.with_span(create.format.span) } else { e };
+        let at_format =
+            |e: Error| if e.condition() == "DATA_SOURCE_NOT_FOUND" { e.with_span(create.format.span) } else { e };
         let format = create.format.key();
         let (mut sink, mut table) = (None, None);
         match create.kind {
@@ -138,7 +138,13 @@ impl Session {
     }
 
     /// Takes a stream, table, sink or view away. Queries that read or write it go on.
-    pub(super) fn drop_relation(&self, kind: ObjectKind, name: &Name, if_exists: bool, save: &mut Savepoint) -> Result<()> {
+    pub(super) fn drop_relation(
+        &self,
+        kind: ObjectKind,
+        name: &Name,
+        if_exists: bool,
+        save: &mut Savepoint,
+    ) -> Result<()> {
         let found = self.catalog().relation(&name.key()).map(|o| o.kind);
         match found {
             Some(there) if there == kind => {

@@ -51,7 +51,10 @@ pub(super) enum Action {
     /// Everything was done while it was prepared.
     Nothing,
     /// Starts a flow; one of the same name is stopped first.
-    Start { flow: Arc<Flow>, place: Option<crate::error::Span> },
+    Start {
+        flow: Arc<Flow>,
+        place: Option<crate::error::Span>,
+    },
     /// Runs a query over static tables.
     Query(PlannedQuery),
     /// Runs such a query and writes its rows.
@@ -62,8 +65,14 @@ pub(super) enum Action {
     Table(Vec<&'static str>, Vec<Vec<String>>),
     Show(ObjectKind),
     DescribeFlow(Name),
-    ExplainFlow { name: Name, extended: bool },
-    Stop { name: Name, forget: bool },
+    ExplainFlow {
+        name: Name,
+        extended: bool,
+    },
+    Stop {
+        name: Name,
+        forget: bool,
+    },
 }
 
 /// What preparing a script collects.
@@ -111,7 +120,9 @@ impl Session {
             StatementKind::CreateStreamingTable(create) => self.prepare_streaming_table(create, p).await,
             StatementKind::Insert(insert) => self.prepare_insert(insert, p).await,
             StatementKind::Query(query) => self.prepare_query(query, p).await,
-            StatementKind::Set { key, value } => self.conf().set(&key.text, value).map(done).map_err(|e| e.with_span(key.span)),
+            StatementKind::Set { key, value } => {
+                self.conf().set(&key.text, value).map(done).map_err(|e| e.with_span(key.span))
+            }
             StatementKind::ShowSetting(key) => self.prepare_show_setting(key),
             StatementKind::Explain { extended, target } => self.prepare_explain(extended, target).await,
             StatementKind::Show(kind) => Ok(Action::Show(kind)),

@@ -196,7 +196,9 @@ impl DataStreamWriter {
             Output::None => Err(Error::invalid("DATA_SOURCE_NOT_FOUND", "write_stream() has no format and no sink")
                 .with_help("call .format(\"console\") or .sink(…)")),
             Output::Sink(sink) => match options.iter().next() {
-                Some((key, _)) => Err(Error::invalid("UNKNOWN_OPTION", format!("a sink of your own has no option '{key}'"))),
+                Some((key, _)) => {
+                    Err(Error::invalid("UNKNOWN_OPTION", format!("a sink of your own has no option '{key}'")))
+                }
                 None => Ok((sink?, None)),
             },
             Output::Format(format) if format.eq_ignore_ascii_case(MEMORY) => {

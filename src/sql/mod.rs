@@ -10,5 +10,4 @@ pub mod statement;
 pub mod token;
 pub mod variable;
 
-pub use parser::parse_script;
-pub use statement::Statement;
+pub use parser::{is_complete, parse_script};

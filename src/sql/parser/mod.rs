@@ -42,6 +42,14 @@ pub fn parse_script(text: &str) -> (Vec<Statement>, Vec<Error>) {
     (statements, errors)
 }
 
+/// Whether `text` ends with a whole statement, so that a shell need not ask for more.
+pub fn is_complete(text: &str) -> bool {
+    let Ok(tokens) = tokenize(text) else { return false };
+    let cursor = Cursor::new(text, &tokens);
+    let open = (0..tokens.len()).any(|at| is_body(&cursor, at) && body_length(&cursor, at).is_none());
+    !open && tokens.last().is_some_and(|t| t.token == Token::SemiColon)
+}
+
 /// Ranges of tokens between semicolons; those inside `FOREACH BATCH BEGIN … END` do not count.
 fn split(tokens: &[Spanned]) -> Vec<Range<usize>> {
     let cursor = Cursor::new("", tokens);
@@ -63,10 +71,10 @@ fn split(tokens: &[Spanned]) -> Vec<Range<usize>> {
 
 /// The number of tokens of `FOREACH BATCH BEGIN … END` at `at`, if there is one and it ends.
 fn body_length(cursor: &Cursor<'_>, at: usize) -> Option<usize> {
-    let word = |i: usize, w: &str| cursor.word_at(at + i).is_some_and(|found| found.eq_ignore_ascii_case(w));
-    if !(word(0, "FOREACH") && word(1, "BATCH") && word(2, "BEGIN")) {
+    if !is_body(cursor, at) {
         return None;
     }
+    let word = |i: usize, w: &str| cursor.word_at(at + i).is_some_and(|found| found.eq_ignore_ascii_case(w));
     let (mut depth, mut i) = (1usize, 3);
     while cursor.peek_at(at + i).is_some() {
         // CASE … END nests inside the body.
@@ -78,6 +86,11 @@ fn body_length(cursor: &Cursor<'_>, at: usize) -> Option<usize> {
         }
     }
     None
+}
+
+fn is_body(cursor: &Cursor<'_>, at: usize) -> bool {
+    let word = |(i, w): (usize, &&str)| cursor.word_at(at + i).is_some_and(|found| found.eq_ignore_ascii_case(w));
+    ["FOREACH", "BATCH", "BEGIN"].iter().enumerate().all(word)
 }
 
 /// The statement that these tokens are.

@@ -287,3 +287,12 @@ fn conditions_and_places() {
         assert_eq!(e.help().unwrap_or(""), help, "{text}");
     }
 }
+
+#[test]
+fn the_shell_asks_for_more_until_a_statement_is_whole() {
+    let body = "CREATE FLOW f AS SELECT a FROM s FOREACH BATCH BEGIN SELECT 1;";
+    for (text, complete) in [("SELECT 1", false), ("SELECT 1;", true), ("SELECT ';", false), (body, false)] {
+        assert_eq!(is_complete(text), complete, "{text}");
+    }
+    assert!(is_complete(&format!("{body} END;")));
+}
