@@ -38,6 +38,18 @@ pub struct Span {
     pub end: usize,
 }
 
+impl Span {
+    /// From the start of this one to the end of the other.
+    pub fn to(self, other: Span) -> Span {
+        Span { start: self.start, end: other.end.max(self.start) }
+    }
+
+    /// The same range, `by` bytes further on.
+    pub fn shift(self, by: usize) -> Span {
+        Span { start: self.start + by, end: self.end + by }
+    }
+}
+
 /// An error of this library.
 ///
 /// `Display` gives `[CONDITION] message`, followed by place and help if there are any, on lines of their own.
@@ -106,6 +118,12 @@ impl Error {
     /// Adds the place in the text, unless one is known already (the innermost place is the most exact).
     pub fn with_span(mut self, span: impl Into<Option<Span>>) -> Self {
         self.0.span = self.0.span.or(span.into());
+        self
+    }
+
+    /// Moves the place in the text, if one is known: from a fragment of a script to the whole of it.
+    pub fn map_span(mut self, f: impl FnOnce(Span) -> Span) -> Self {
+        self.0.span = self.0.span.map(f);
         self
     }
 

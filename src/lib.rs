@@ -39,6 +39,21 @@ pub use source::{
     MemoryStream, Offset, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider,
 };
 pub use time::{Clock, ManualClock};
+pub use session::{
+    DataStreamReader, DataStreamWriter, RowSet, RuntimeConf, Script, Session, SessionBuilder, StatementResult, Variables,
+    WriteStreamExt,
+};
+pub use sql::is_complete;
+pub use sql::diagnostic::{SourceText, render as render_error};
+
+/// What most programs need: `use tidemill::prelude::*`.
+pub mod prelude {
+    pub use crate::{
+        Clock, DataStreamReader, DataStreamWriter, Error, OutputMode, Result, Session, StreamingQuery,
+        StreamingQueryListener, StreamingQueryManager, Trigger, WriteStreamExt,
+    };
+    pub use datafusion::prelude::{DataFrame, col, lit};
+}
 
 pub use arrow;
 pub use datafusion;

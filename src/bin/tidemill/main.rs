@@ -1,1 +1,80 @@
-fn main() {}
+//! The command line. It is thin: it reads arguments, runs scripts in a session, and shows what they give.
+//!
+//! Results go to the standard output, everything else to the standard error. Exit codes: 0 done or stopped by a signal,
+//! 1 a query failed, 2 the script or the command line is wrong, 130 a second signal.
+
+mod cli;
+mod demo;
+mod output;
+mod run;
+mod seams;
+mod shell;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{CheckpointCommand, Cli, Command};
+use output::{fail, say};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A query failed.
+const FAILED: u8 = 1;
+/// The script or the command line is wrong.
+const WRONG: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    init_logs(cli.verbose);
+    let workers = cli.workers();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(n) = workers {
+        builder.worker_threads(n);
+    }
+    let runtime = match builder.enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            say(&format!("error: no runtime: {e}"));
+            return ExitCode::from(FAILED);
+        }
+    };
+    let code = dispatch(&runtime, cli.command);
+    // Reads that never end, such as of a terminal, must not keep the process.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+fn dispatch(runtime: &tokio::runtime::Runtime, command: Command) -> u8 {
+    match command {
+        Command::Run(args) => runtime.block_on(run::run(args)),
+        Command::Demo(args) => runtime.block_on(demo::demo(args)),
+        Command::Explain(args) => runtime.block_on(run::explain(args)),
+        Command::Test(args) => runtime.block_on(seams::run_tests(&args.files)),
+        Command::Sql(args) => shell::shell(runtime, &args),
+        Command::Checkpoint { command: CheckpointCommand::Show { dir } } => match seams::checkpoint_describe(&dir) {
+            Ok(text) => output::print(&text),
+            Err(e) => fail(&e, None),
+        },
+    }
+}
+
+/// Logs go to the standard error: warnings, with `-v` what happens, or as `RUST_LOG` says.
+fn init_logs(verbose: u8) {
+    use tracing_subscriber::EnvFilter;
+    let default = match verbose {
+        0 => "warn",
+        1 => "warn,tidemill=info",
+        2 => "info,tidemill=debug",
+        _ => "debug,tidemill=trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(output::colour())
+        .with_target(verbose > 1)
+        .init();
+}

@@ -1,0 +1,179 @@
+//! Arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Spark's Structured Streaming semantics in SQL, in one binary, without a JVM.
+#[derive(Debug, Parser)]
+#[command(name = "tidemill", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Show what happens; twice for details. RUST_LOG says it exactly
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run SQL files until Ctrl-C, or until every flow has ended
+    Run(RunArgs),
+    /// Serve lines on a local port and count their words: needs nothing
+    Demo(DemoArgs),
+    /// Show plans, stateful operators and watermarks; starts nothing
+    Explain(ExplainArgs),
+    /// Run pipeline tests
+    Test(TestArgs),
+    /// Interactive shell
+    Sql(SessionArgs),
+    /// Look into checkpoints
+    Checkpoint {
+        #[command(subcommand)]
+        command: CheckpointCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CheckpointCommand {
+    /// What a checkpoint directory holds
+    Show {
+        /// The checkpoint of one query
+        dir: PathBuf,
+    },
+}
+
+/// Scripts to read.
+#[derive(Debug, Args)]
+pub struct ScriptArgs {
+    /// SQL files, run in order in one session
+    #[arg(value_name = "FILE", required_unless_present = "execute")]
+    pub files: Vec<PathBuf>,
+    /// SQL text, run after the files
+    #[arg(short = 'e', long = "execute", value_name = "SQL")]
+    pub execute: Vec<String>,
+}
+
+/// How the session is made.
+#[derive(Debug, Args)]
+pub struct SessionArgs {
+    /// The value of ${NAME} in scripts
+    #[arg(short = 'D', long = "define", value_name = "NAME=VALUE", value_parser = definition)]
+    pub define: Vec<(String, String)>,
+    /// Keep the checkpoint of each flow in a directory of its name below this one
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint_root: Option<PathBuf>,
+    /// How many cores to use: local[N], local[*] or local
+    #[arg(long, value_name = "local[N]", value_parser = master)]
+    pub master: Option<Master>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub scripts: ScriptArgs,
+    #[command(flatten)]
+    pub session: SessionArgs,
+    /// Stop everything when a flow fails
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Print the progress of every batch to the standard error, as Spark's JSON, one line each
+    #[arg(long)]
+    pub progress_json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    pub scripts: ScriptArgs,
+    #[command(flatten)]
+    pub session: SessionArgs,
+    /// Also the plans before optimisation
+    #[arg(long)]
+    pub extended: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// sqllogictest files
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// End after this many batches with rows; without it, run until Ctrl-C
+    #[arg(long, value_name = "N")]
+    pub batches: Option<u64>,
+}
+
+/// How many cores to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Master {
+    /// `local[N]`.
+    Cores(usize),
+    /// `local[*]`.
+    All,
+}
+
+impl Cli {
+    /// Threads of the runtime; one for each core without.
+    pub fn workers(&self) -> Option<usize> {
+        let session = match &self.command {
+            Command::Run(args) => &args.session,
+            Command::Explain(args) => &args.session,
+            Command::Sql(args) => args,
+            _ => return None,
+        };
+        session.cores()
+    }
+}
+
+impl SessionArgs {
+    /// The N of `local[N]`.
+    pub fn cores(&self) -> Option<usize> {
+        match self.master {
+            Some(Master::Cores(n)) => Some(n),
+            Some(Master::All) | None => None,
+        }
+    }
+}
+
+fn definition(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".into()),
+    }
+}
+
+fn master(text: &str) -> Result<Master, String> {
+    let inner = text.strip_prefix("local[").and_then(|rest| rest.strip_suffix(']'));
+    match (text, inner) {
+        ("local", _) => Ok(Master::Cores(1)),
+        (_, Some("*")) => Ok(Master::All),
+        (_, Some(n)) => match n.parse() {
+            Ok(n) if n > 0 => Ok(Master::Cores(n)),
+            _ => Err("expected local[N] with N above 0".into()),
+        },
+        _ => Err("expected local, local[N] or local[*]; there are no clusters".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn masters() {
+        assert_eq!(master("local[4]"), Ok(Master::Cores(4)));
+        assert_eq!(master("local[*]"), Ok(Master::All));
+        assert!(master("spark://host").is_err());
+        assert!(master("local[0]").is_err());
+    }
+}

@@ -1,0 +1,68 @@
+//! Writing to the two standard streams. A closed pipe is the reader's way to say that it has enough.
+
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+use tidemill::{Error, RowSet, Session, SourceText, StatementResult, render_error};
+
+use crate::{FAILED, WRONG};
+
+/// Whether messages may have colours.
+pub fn colour() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// A line on the standard error.
+pub fn say(text: &str) {
+    // There is nowhere left to report that the standard error is closed.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Text on the standard output; the exit code.
+pub fn print(text: &str) -> u8 {
+    match write_out(text) {
+        Ok(()) => 0,
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => 0,
+        Err(e) => {
+            say(&format!("error: standard output: {e}"));
+            FAILED
+        }
+    }
+}
+
+fn write_out(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        out.write_all(b"\n")?;
+    }
+    out.flush()
+}
+
+/// Shows an error; the exit code that it means.
+pub fn fail(error: &Error, source: Option<SourceText<'_>>) -> u8 {
+    say(&render_error(error, source, colour()));
+    match error.kind() {
+        tidemill::ErrorKind::Invalid | tidemill::ErrorKind::Unsupported => WRONG,
+        _ => FAILED,
+    }
+}
+
+/// Whether a query failed only because nobody reads the standard output any more.
+pub fn is_broken_pipe(error: &Error) -> bool {
+    error.message().to_lowercase().contains("broken pipe")
+}
+
+/// Prints what a statement gave.
+pub fn show(session: &Session, result: &StatementResult) -> u8 {
+    match result {
+        StatementResult::Rows(rows) => print(&table(session, rows)),
+        StatementResult::Text(text) => print(text),
+        StatementResult::Nothing | StatementResult::Query(_) => 0,
+    }
+}
+
+fn table(session: &Session, rows: &RowSet) -> String {
+    let zone = session.conf().get("session.timeZone").unwrap_or_else(|_| "UTC".into());
+    let count = rows.batches().iter().map(|b| b.num_rows()).sum();
+    rows.show(count, &zone)
+}

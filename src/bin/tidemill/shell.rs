@@ -1,0 +1,134 @@
+//! `tidemill sql`: statements as they are typed.
+
+use std::path::PathBuf;
+
+use rustyline::error::ReadlineError;
+use rustyline::{Config, DefaultEditor};
+use tidemill::{Session, SourceText, is_complete};
+use tokio::runtime::Runtime;
+
+use crate::cli::SessionArgs;
+use crate::output::{fail, say, show};
+use crate::run::{make_session, variables};
+use crate::{FAILED, WRONG};
+
+const HELP: &str = "\
+A statement ends with ';' and may have several lines.
+  CREATE STREAM lines USING socket OPTIONS (host '127.0.0.1', port 9999);
+  SELECT value FROM lines;        a query over a stream runs until it is stopped
+  SHOW FLOWS;   STOP FLOW f;      what runs, and ending it
+Ctrl-C drops what is typed; on an empty line it stops every flow. Ctrl-D or .exit leaves.";
+
+const PROMPT: &str = "tidemill> ";
+const CONTINUATION: &str = "       -> ";
+
+/// Reads and runs statements until the end of input; the exit code.
+pub fn shell(runtime: &Runtime, args: &SessionArgs) -> u8 {
+    let session = match make_session(args) {
+        Ok(session) => session,
+        Err(e) => return fail(&e, None),
+    };
+    let mut editor = match DefaultEditor::with_config(Config::builder().auto_add_history(false).build()) {
+        Ok(editor) => editor,
+        Err(e) => {
+            say(&format!("error: no line editor: {e}"));
+            return FAILED;
+        }
+    };
+    let history = history_file();
+    if let Some(file) = &history {
+        // The first time there is none.
+        let _ = editor.load_history(file);
+    }
+    let code = read_statements(runtime, &session, &mut editor, args);
+    if let Some(Err(e)) = history.map(|file| editor.save_history(&file)) {
+        say(&format!("warning: the history was not kept: {e}"));
+    }
+    stop_all(runtime, &session);
+    code
+}
+
+fn read_statements(runtime: &Runtime, session: &Session, editor: &mut DefaultEditor, args: &SessionArgs) -> u8 {
+    let mut text = String::new();
+    loop {
+        match editor.readline(if text.is_empty() { PROMPT } else { CONTINUATION }) {
+            Ok(line) if text.is_empty() && line.trim().is_empty() => {}
+            Ok(line) if text.is_empty() && line.trim_start().starts_with('.') => match line.trim() {
+                ".exit" | ".quit" => return 0,
+                ".help" => say(HELP),
+                other => say(&format!("there is no command '{other}'; .help shows what there is")),
+            },
+            Ok(line) => {
+                text.push_str(&line);
+                text.push('\n');
+                if is_complete(&text) {
+                    let statement = std::mem::take(&mut text);
+                    if let Err(e) = editor.add_history_entry(statement.trim()) {
+                        tracing::debug!("history: {e}");
+                    }
+                    run_statement(runtime, session, &statement, args);
+                }
+            }
+            Err(ReadlineError::Interrupted) if text.is_empty() => {
+                if stop_all(runtime, session) == 0 {
+                    say("Ctrl-D or .exit leaves");
+                }
+            }
+            Err(ReadlineError::Interrupted) => text.clear(),
+            Err(ReadlineError::Eof) if text.trim().is_empty() => return 0,
+            Err(ReadlineError::Eof) => {
+                // Input from a pipe may lack the last semicolon.
+                return if run_statement(runtime, session, &text, args) { 0 } else { WRONG };
+            }
+            Err(e) => {
+                say(&format!("error: {e}"));
+                return FAILED;
+            }
+        }
+    }
+}
+
+/// Runs one statement; whether it was right.
+fn run_statement(runtime: &Runtime, session: &Session, text: &str, args: &SessionArgs) -> bool {
+    let source = Some(SourceText { name: "<input>", text });
+    runtime.block_on(async {
+        let script = match session.prepare(text, &variables(args)).await {
+            Ok(script) => script,
+            Err(errors) => {
+                errors.iter().for_each(|e| drop(fail(e, source)));
+                return false;
+            }
+        };
+        script.warnings.iter().for_each(|w| say(&format!("warning: {w}")));
+        let executed = session.execute(script, |result| drop(show(session, &result)));
+        tokio::select! {
+            done = executed => match done {
+                Ok(()) => true,
+                Err(e) => {
+                    fail(&e, source);
+                    false
+                }
+            },
+            _ = tokio::signal::ctrl_c() => {
+                say("interrupted");
+                false
+            }
+        }
+    })
+}
+
+/// Stops every flow; how many there were.
+fn stop_all(runtime: &Runtime, session: &Session) -> usize {
+    let active = session.streams().active();
+    for query in &active {
+        if let Err(e) = runtime.block_on(query.stop()) {
+            fail(&e, None);
+        }
+        say(&format!("flow '{}' was stopped", query.name().unwrap_or_default()));
+    }
+    active.len()
+}
+
+fn history_file() -> Option<PathBuf> {
+    std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".tidemill_history"))
+}

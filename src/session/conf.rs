@@ -1,0 +1,254 @@
+//! Settings: the keys there are, their values, and what they do to DataFusion.
+
+use std::sync::Arc;
+
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::SessionContext;
+
+use super::Session;
+use crate::error::{Error, Result};
+use crate::options::{Options, did_you_mean, is_secret, parse_duration};
+
+/// What values a setting takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Bool,
+    Count,
+    Bytes,
+    Duration,
+    Zone,
+    Choice(&'static [&'static str]),
+}
+
+/// A setting that there is.
+#[derive(Debug)]
+struct Known {
+    key: &'static str,
+    kind: Kind,
+    default: &'static str,
+    /// Other spellings, without `spark.`, `spark.sql.` or `spark.sql.streaming.` before them.
+    aliases: &'static [&'static str],
+}
+
+const fn known(key: &'static str, kind: Kind, default: &'static str, aliases: &'static [&'static str]) -> Known {
+    Known { key, kind, default, aliases }
+}
+
+/// Every setting. The defaults of those that DataFusion or the query loop default themselves are for people to read.
+const KNOWN: &[Known] = &[
+    known("checkpoint.root", Kind::Text, "", &["checkpointLocation"]),
+    known("session.timeZone", Kind::Zone, "UTC", &["timeZone"]),
+    known("default.parallelism", Kind::Count, "", &["partitions", "shuffle.partitions", "parallelism"]),
+    known("batch.size", Kind::Count, "8192", &[]),
+    known("memory.limit", Kind::Bytes, "", &[]),
+    known("state.backend", Kind::Choice(&["memory", "disk"]), "memory", &[]),
+    known("state.directory", Kind::Text, "", &[]),
+    known("multipleWatermarkPolicy", Kind::Choice(&["min", "max"]), "min", &[]),
+    known("noDataMicroBatches.enabled", Kind::Bool, "true", &[]),
+    known("noDataProgressEventInterval", Kind::Duration, "10 seconds", &[]),
+    known("numRecentProgressUpdates", Kind::Count, "100", &[]),
+    known("minBatchesToRetain", Kind::Count, "100", &[]),
+    known("pollingDelay", Kind::Duration, "10 ms", &[]),
+    known("statefulOperator.allowMultiple", Kind::Bool, "true", &[]),
+    known("statefulOperator.checkCorrectness.enabled", Kind::Bool, "true", &["unsupportedOperationCheck"]),
+];
+
+/// The values that were set, by canonical key.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    values: Options,
+}
+
+impl Settings {
+    /// Sets `key`, in any of its spellings.
+    pub(super) fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let known = find(key)?;
+        let value = known.checked(value)?;
+        self.values.set(known.key, value);
+        Ok(())
+    }
+
+    /// The value of `key`, or its default.
+    pub(super) fn get(&self, key: &str) -> Result<String> {
+        let known = find(key)?;
+        Ok(self.values.get(known.key).unwrap_or(known.default).to_owned())
+    }
+
+    /// What was set.
+    pub(super) fn to_options(&self) -> Options {
+        self.values.clone()
+    }
+
+    /// Every setting and its value.
+    pub(super) fn all(&self) -> Vec<(&'static str, String)> {
+        KNOWN.iter().map(|k| (k.key, self.values.get(k.key).unwrap_or(k.default).to_owned())).collect()
+    }
+
+    /// Hands to DataFusion what is DataFusion's.
+    pub(super) fn apply(&self, context: &SessionContext) -> Result<()> {
+        let (partitions, batch) = (self.count("default.parallelism"), self.count("batch.size"));
+        let state = context.state_ref();
+        let mut state = state.write();
+        let options = state.config_mut().options_mut();
+        options.execution.time_zone = Some(self.values.get("session.timeZone").unwrap_or("UTC").to_owned());
+        if let Some(n) = partitions {
+            options.execution.target_partitions = n;
+        }
+        if let Some(n) = batch {
+            options.set("datafusion.execution.batch_size", &n.to_string())?;
+        }
+        if let Some(limit) = self.values.get("memory.limit").and_then(parse_bytes) {
+            let runtime = RuntimeEnvBuilder::from_runtime_env(state.runtime_env()).with_memory_limit(limit, 1.0);
+            let runtime = Arc::new(runtime.build()?);
+            *state = SessionStateBuilder::from(state.clone()).with_runtime_env(runtime).build();
+        }
+        Ok(())
+    }
+
+    fn count(&self, key: &str) -> Option<usize> {
+        self.values.get(key).and_then(|v| v.parse().ok())
+    }
+}
+
+impl Known {
+    fn checked(&self, value: &str) -> Result<String> {
+        let value = value.trim();
+        let lower = value.to_ascii_lowercase();
+        let (fits, expected) = match self.kind {
+            Kind::Text => (true, "a text".to_owned()),
+            Kind::Bool => (lower == "true" || lower == "false", "true or false".to_owned()),
+            Kind::Count => (value.parse::<usize>().is_ok_and(|n| n > 0), "a whole number above 0".to_owned()),
+            Kind::Bytes => (parse_bytes(value).is_some(), "a size such as 512MB or 2GB".to_owned()),
+            Kind::Duration => (parse_duration(value).is_some(), "a duration such as '10 seconds'".to_owned()),
+            Kind::Zone => (is_zone(value), "a time zone such as UTC, Europe/Prague or +02:00".to_owned()),
+            Kind::Choice(choices) => (choices.contains(&lower.as_str()), format!("one of {}", choices.join(", "))),
+        };
+        if fits {
+            return Ok(if matches!(self.kind, Kind::Bool | Kind::Choice(_)) { lower } else { value.to_owned() });
+        }
+        let shown = if is_secret(self.key) { "*****" } else { value };
+        Err(Error::invalid("INVALID_CONF_VALUE", format!("setting '{}' is '{shown}'; expected {expected}", self.key)))
+    }
+}
+
+fn is_zone(text: &str) -> bool {
+    text.parse::<arrow::array::timezone::Tz>().is_ok()
+}
+
+/// `512MB`, `2g`, `1.5 GiB`, or bytes: units are powers of 1024, as Spark's.
+fn parse_bytes(text: &str) -> Option<usize> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number: f64 = text[..digits].parse().ok()?;
+    let exponent = match text[digits..].trim() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 1,
+        "m" | "mb" | "mib" => 2,
+        "g" | "gb" | "gib" => 3,
+        "t" | "tb" | "tib" => 4,
+        _ => return None,
+    };
+    let bytes = number * 1024f64.powi(exponent);
+    (bytes >= 1.0 && bytes < 9e18).then_some(bytes as usize)
+}
+
+/// The setting of this name: in any case, with or without Spark's prefixes.
+fn find(key: &str) -> Result<&'static Known> {
+    let mut short = key.trim();
+    for prefix in ["spark.", "sql.", "streaming."] {
+        if short.get(..prefix.len()).is_some_and(|p| p.eq_ignore_ascii_case(prefix)) {
+            short = &short[prefix.len()..];
+        }
+    }
+    let is = |name: &str| name.eq_ignore_ascii_case(short);
+    KNOWN.iter().find(|k| is(k.key) || k.aliases.iter().any(|a| is(a))).ok_or_else(|| unknown(key, short))
+}
+
+fn unknown(key: &str, short: &str) -> Error {
+    let e = Error::invalid("CONFIG_NOT_AVAILABLE", format!("there is no setting '{key}'"));
+    match did_you_mean(short, KNOWN.iter().map(|k| k.key)) {
+        Some(near) => e.with_help(format!("did you mean '{near}'?")),
+        None => e.with_help(format!("there are: {}", KNOWN.iter().map(|k| k.key).collect::<Vec<_>>().join(", "))),
+    }
+}
+
+/// Whether there is a setting of this name.
+pub(super) fn is_known(key: &str) -> bool {
+    find(key).is_ok()
+}
+
+/// A value of `key` under its canonical name, checked.
+pub(super) fn checked(key: &str, value: &str) -> Result<(&'static str, String)> {
+    let known = find(key)?;
+    Ok((known.key, known.checked(value)?))
+}
+
+/// The settings of a session. Those of running queries do not change.
+#[derive(Debug)]
+pub struct RuntimeConf<'s> {
+    session: &'s Session,
+}
+
+impl<'s> RuntimeConf<'s> {
+    pub(super) fn new(session: &'s Session) -> Self {
+        Self { session }
+    }
+
+    /// Sets `key`.
+    ///
+    /// # Errors
+    /// A key that there is not, or a value that does not fit.
+    pub fn set(&self, key: &str, value: impl ToString) -> Result<()> {
+        let mut settings = self.session.settings().clone();
+        settings.set(key, &value.to_string())?;
+        settings.apply(self.session.context())?;
+        *self.session.settings() = settings;
+        Ok(())
+    }
+
+    /// The value of `key`; its default if it was not set, which may be empty.
+    ///
+    /// # Errors
+    /// A key that there is not.
+    pub fn get(&self, key: &str) -> Result<String> {
+        self.session.settings().get(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spark_spellings_are_the_same_setting() {
+        let mut s = Settings::default();
+        s.set("spark.sql.streaming.multipleWatermarkPolicy", "MAX").unwrap();
+        s.set("spark.sql.shuffle.partitions", "7").unwrap();
+        s.set("spark.sql.session.timeZone", "Europe/Prague").unwrap();
+        assert_eq!(s.get("multiplewatermarkpolicy").unwrap(), "max");
+        assert_eq!(s.get("default.parallelism").unwrap(), "7");
+        assert_eq!(s.get("session.timeZone").unwrap(), "Europe/Prague");
+        assert_eq!(s.get("batch.size").unwrap(), "8192");
+    }
+
+    #[test]
+    fn wrong_keys_and_values() {
+        let mut s = Settings::default();
+        let e = s.set("checkpoint.rot", "x").unwrap_err();
+        assert_eq!((e.condition(), e.help()), ("CONFIG_NOT_AVAILABLE", Some("did you mean 'checkpoint.root'?")));
+        for (key, value) in
+            [("batch.size", "0"), ("memory.limit", "2XB"), ("session.timeZone", "Mars"), ("state.backend", "x")]
+        {
+            assert_eq!(s.set(key, value).unwrap_err().condition(), "INVALID_CONF_VALUE", "{key}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [("512MB", 512 << 20), ("2g", 2 << 30), ("1.5 KiB", 1536), ("100", 100)] {
+            assert_eq!(parse_bytes(text), Some(bytes), "{text}");
+        }
+    }
+}

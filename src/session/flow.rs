@@ -1,0 +1,341 @@
+//! Flows: which query writes where, in which mode, when, and with which checkpoint.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::catalog::{Flow, Object, may_create};
+use super::relation::{MEMORY, ResultTable};
+use super::script::{Action, Preparation};
+use super::seams::{self, PlannedQuery};
+use super::{Session, conf, foreach};
+use crate::error::{Error, Result, Span};
+use crate::options::Options;
+use crate::query::Trigger;
+use crate::sink::{OutputMode, Sink};
+use crate::sql::statement::{CreateFlow, CreateStreamingTable, FlowSettings, Fragment, Insert, Name, ObjectKind};
+
+/// The sink that is always there.
+pub(super) const CONSOLE: &str = "console";
+/// Formats whose sinks own a directory.
+const FILE_FORMATS: [&str; 4] = ["csv", "json", "parquet", "text"];
+
+/// Where a flow writes.
+pub(super) struct Destination {
+    pub sink: Arc<dyn Sink>,
+    /// In words, for people.
+    pub target: String,
+    /// What only one flow may write.
+    pub exclusive: Option<String>,
+}
+
+impl Destination {
+    fn new(format: &str, options: &Options, name: &str, target: String) -> Result<Self> {
+        let exclusive = exclusive(format, options);
+        Ok(Self { sink: seams::create_sink(format, options, name)?, target, exclusive })
+    }
+}
+
+/// The directory of a file sink.
+fn exclusive(format: &str, options: &Options) -> Option<String> {
+    let path = options.get("path").filter(|_| FILE_FORMATS.contains(&format))?;
+    let clean: PathBuf = Path::new(local_path(path)).components().collect();
+    Some(format!("directory '{}'", clean.display()))
+}
+
+/// The path without the scheme of local files.
+fn local_path(text: &str) -> &str {
+    text.strip_prefix("file://").or_else(|| text.strip_prefix("file:")).unwrap_or(text)
+}
+
+/// What a flow is made of, once its query is planned.
+struct Draft {
+    name: String,
+    place: Option<Span>,
+    planned: PlannedQuery,
+    query: Fragment,
+    destination: Destination,
+    settings: FlowSettings,
+    conf: Options,
+    comment: Option<String>,
+}
+
+impl Session {
+    /// `CREATE FLOW`.
+    pub(super) async fn prepare_flow(&self, create: CreateFlow, p: &mut Preparation) -> Result<Action> {
+        let live = self.catalog().flow(&create.name.key()).filter(|f| self.is_live(f));
+        if !may_create(live.map(|_| "flow"), &create.name, create.if_there)? {
+            return Ok(Action::Nothing);
+        }
+        let planned = self.plan_streaming(&create.query, &create.name.text).await?;
+        let (sink_options, conf) = split_options(&create)?;
+        let destination = match (&create.format, &create.target, create.body) {
+            (_, _, Some(body)) => {
+                let sink = foreach::body_sink(self, body, &planned).await?;
+                Destination { sink, target: "FOREACH BATCH".into(), exclusive: None }
+            }
+            (_, Some(target), None) => self.destination(target)?,
+            (Some(format), None, None) if format.key() == MEMORY => {
+                self.own_table(&create.name, &sink_options, &planned, p)?
+            }
+            (format, None, None) => own_sink(format.as_ref(), &sink_options, &create.name.text)?,
+        };
+        let draft = Draft {
+            name: create.name.text.clone(),
+            place: Some(create.name.span),
+            planned,
+            query: create.query,
+            destination,
+            settings: create.settings,
+            conf,
+            comment: create.comment,
+        };
+        self.start_later(draft, p)
+    }
+
+    /// `CREATE STREAMING TABLE`: a sink, the flow that fills it, and a table.
+    pub(super) async fn prepare_streaming_table(
+        &self,
+        create: CreateStreamingTable,
+        p: &mut Preparation,
+    ) -> Result<Action> {
+        if !self.may_create_relation(&create.name, create.if_there)? {
+            return Ok(Action::Nothing);
+        }
+        let planned = self.plan_streaming(&create.query, &create.name.text).await?;
+        let format = create.format.as_ref().map_or_else(|| MEMORY.to_owned(), Name::key);
+        let destination = if format == MEMORY {
+            self.own_table(&create.name, &create.options, &planned, p)?
+        } else {
+            let destination = own_sink(create.format.as_ref(), &create.options, &create.name.text)?;
+            self.readable(&create, &format, &planned, p).await?;
+            destination
+        };
+        let object = Object {
+            kind: ObjectKind::StreamingTable,
+            name: create.name.text.clone(),
+            format,
+            options: create.options,
+            comment: create.comment.clone(),
+            sink: None,
+            query: Some(create.query.text.clone()),
+        };
+        self.catalog().put(create.name.key(), object);
+        let draft = Draft {
+            name: create.name.text.clone(),
+            place: Some(create.name.span),
+            planned,
+            query: create.query,
+            destination,
+            settings: create.settings,
+            conf: Options::new(),
+            comment: create.comment,
+        };
+        self.start_later(draft, p)
+    }
+
+    /// `INSERT INTO target query`: a flow named after its target, or a batch if nothing streams.
+    pub(super) async fn prepare_insert(&self, insert: Insert, p: &mut Preparation) -> Result<Action> {
+        let planned = self.plan_fragment(&insert.query).await?;
+        if !seams::is_streaming(&planned.plan) {
+            return self.batch_insert(&insert.target, planned).map(Action::Insert);
+        }
+        let destination = self.destination(&insert.target)?;
+        let output_mode = self.is_console(&insert.target).then(|| seams::default_output_mode(&planned.plan));
+        self.start_anonymous(&insert.target.text, insert.query, planned, destination, output_mode, p)
+    }
+
+    /// A query by itself: rows on the console, once or for ever.
+    pub(super) async fn prepare_query(&self, query: Fragment, p: &mut Preparation) -> Result<Action> {
+        let planned = self.plan_fragment(&query).await?;
+        if !seams::is_streaming(&planned.plan) {
+            return Ok(Action::Query(planned));
+        }
+        let destination = console()?;
+        let output_mode = Some(seams::default_output_mode(&planned.plan));
+        self.start_anonymous(CONSOLE, query, planned, destination, output_mode, p)
+    }
+
+    fn start_anonymous(
+        &self,
+        base: &str,
+        query: Fragment,
+        planned: PlannedQuery,
+        destination: Destination,
+        output_mode: Option<OutputMode>,
+        p: &mut Preparation,
+    ) -> Result<Action> {
+        let settings = FlowSettings { output_mode, ..FlowSettings::default() };
+        let name = self.free_flow_name(base);
+        let (place, conf, comment) = (Some(query.span), Options::new(), None);
+        self.start_later(Draft { name, place, planned, query, destination, settings, conf, comment }, p)
+    }
+
+    fn start_later(&self, draft: Draft, p: &mut Preparation) -> Result<Action> {
+        let output_mode = draft.settings.output_mode.unwrap_or_default();
+        seams::check_query(&draft.planned.plan, output_mode).map_err(|e| e.with_span(draft.query.span))?;
+        self.check_exclusive(&draft)?;
+        let checkpoint = self.checkpoint_of(&draft.name, draft.settings.checkpoint.as_deref())?;
+        if checkpoint.is_none() {
+            p.warnings.push(temporary_checkpoint(&draft.name));
+        }
+        let flow = Flow {
+            plan: draft.planned.plan,
+            column_names: draft.planned.names,
+            text: draft.query.text,
+            sink: draft.destination.sink,
+            target: draft.destination.target,
+            exclusive: draft.destination.exclusive,
+            output_mode,
+            trigger: draft.settings.trigger.unwrap_or(Trigger::Default),
+            checkpoint,
+            conf: draft.conf,
+            comment: draft.comment,
+            started: AtomicBool::new(false),
+            name: draft.name,
+        };
+        let flow = self.catalog().put_flow(flow);
+        Ok(Action::Start { flow, place: draft.place })
+    }
+
+    async fn plan_streaming(&self, query: &Fragment, flow: &str) -> Result<PlannedQuery> {
+        let planned = self.plan_fragment(query).await?;
+        if seams::is_streaming(&planned.plan) {
+            return Ok(planned);
+        }
+        Err(Error::invalid("WRITE_STREAM_NOT_ALLOWED", format!("the query of flow '{flow}' reads no stream"))
+            .with_span(query.span)
+            .with_help("read an object made by CREATE STREAM; a query over tables alone runs once: SELECT …"))
+    }
+
+    /// A sink by name. The name `console` needs no sink.
+    pub(super) fn destination(&self, target: &Name) -> Result<Destination> {
+        if self.is_console(target) {
+            return console();
+        }
+        let catalog = self.catalog();
+        let object = catalog.relation(&target.key()).ok_or_else(|| catalog.not_found(ObjectKind::Sink, target))?;
+        let words = format!("sink '{}'", object.name);
+        match (object.kind, &object.sink) {
+            (ObjectKind::Sink, Some(sink)) => {
+                Ok(Destination { sink: sink.clone(), exclusive: Some(words.clone()), target: words })
+            }
+            (ObjectKind::Sink, None) => Destination::new(&object.format, &object.options, &object.name, words),
+            _ => Err(catalog.not_found(ObjectKind::Sink, target).with_help(format!(
+                "'{}' is a {}; a flow writes to a sink: CREATE SINK",
+                object.name,
+                object.kind.name()
+            ))),
+        }
+    }
+
+    pub(super) fn is_console(&self, target: &Name) -> bool {
+        target.key() == CONSOLE && self.catalog().relation(CONSOLE).is_none()
+    }
+
+    /// A table in memory of the flow's own, readable under the flow's name.
+    fn own_table(
+        &self,
+        name: &Name,
+        options: &Options,
+        planned: &PlannedQuery,
+        p: &mut Preparation,
+    ) -> Result<Destination> {
+        let (sink, rows) = seams::memory_sink(&name.text, options)?;
+        let table = ResultTable::new(planned.plan.schema().as_arrow(), &planned.names, rows);
+        p.save.set_table(self, &name.key(), Some(Arc::new(table)))?;
+        let target = format!("table '{}' in memory", name.text);
+        Ok(Destination { sink, exclusive: Some(target.clone()), target })
+    }
+
+    /// Names the files of a streaming table as a static table.
+    async fn readable(
+        &self,
+        create: &CreateStreamingTable,
+        format: &str,
+        planned: &PlannedQuery,
+        p: &mut Preparation,
+    ) -> Result<()> {
+        let schema = super::rows::renamed(planned.plan.schema().as_arrow(), &planned.names);
+        let path = create.options.get("path").map(|path| ("path", path));
+        let options = Options::from_iter(path);
+        let table = seams::static_table(self.context(), format, Some(schema), &options).await?;
+        p.save.set_table(self, &create.name.key(), Some(table))
+    }
+
+    fn check_exclusive(&self, draft: &Draft) -> Result<()> {
+        let Some(exclusive) = &draft.destination.exclusive else { return Ok(()) };
+        let name = draft.name.to_lowercase();
+        let catalog = self.catalog();
+        let other = catalog
+            .flows()
+            .find(|f| f.exclusive.as_ref() == Some(exclusive) && f.name.to_lowercase() != name && self.is_live(f));
+        match other {
+            None => Ok(()),
+            Some(other) => Err(Error::invalid(
+                "CONCURRENT_STREAM_WRITE",
+                format!("flow '{}' writes to {exclusive}, which flow '{}' writes already", draft.name, other.name),
+            )
+            .with_span(draft.place)
+            .with_help("give each flow a directory or table of its own, or join them with UNION ALL in one flow")),
+        }
+    }
+
+    /// Whether the flow runs, or will when its script does.
+    pub(super) fn is_live(&self, flow: &Flow) -> bool {
+        !flow.started.load(Ordering::Acquire) || self.streams().get_by_name(&flow.name).is_some()
+    }
+
+    fn free_flow_name(&self, base: &str) -> String {
+        let catalog = self.catalog();
+        catalog.free_flow_name(base, |flow| self.is_live(flow))
+    }
+
+    /// The checkpoint of a query: as given, else its directory under `checkpoint.root`, else none.
+    pub(super) fn checkpoint_of(&self, name: &str, given: Option<&str>) -> Result<Option<PathBuf>> {
+        if let Some(dir) = given {
+            return Ok(Some(local_path(dir).into()));
+        }
+        let root = self.settings().get("checkpoint.root")?;
+        if root.is_empty() {
+            return Ok(None);
+        }
+        // Names are case-insensitive, and may hold what a file name must not.
+        let dir: String =
+            name.to_lowercase().chars().map(|c| if matches!(c, '/' | '\\' | '\0') { '_' } else { c }).collect();
+        Ok(Some(Path::new(local_path(&root)).join(dir)))
+    }
+}
+
+fn temporary_checkpoint(name: &str) -> String {
+    format!(
+        "flow '{name}' has a temporary checkpoint and begins anew after a restart; \
+         CHECKPOINT LOCATION or SET checkpoint.root keeps it"
+    )
+}
+
+pub(super) fn console() -> Result<Destination> {
+    Destination::new(CONSOLE, &Options::new(), CONSOLE, CONSOLE.into())
+}
+
+/// The sink of a flow that names a format, or nothing at all.
+fn own_sink(format: Option<&Name>, options: &Options, name: &str) -> Result<Destination> {
+    let Some(format) = format else { return console() };
+    let destination = Destination::new(&format.key(), options, name, format!("format {}", format.key()));
+    destination.map_err(|e| if e.condition() == "DATA_SOURCE_NOT_FOUND" { e.with_span(format.span) } else { e })
+}
+
+/// Options of a flow: those of its own sink, and settings of the query.
+fn split_options(create: &CreateFlow) -> Result<(Options, Options)> {
+    let (mut sink, mut conf) = (Options::new(), Options::new());
+    for (key, value) in create.options.iter() {
+        let span = create.options.span(key);
+        if conf::is_known(key) || create.format.is_none() {
+            let (key, value) = conf::checked(key, value).map_err(|e| e.with_span(span))?;
+            conf.set_at(key, value, span);
+        } else {
+            sink.set_at(key, value, span);
+        }
+    }
+    Ok((sink, conf))
+}

@@ -1,0 +1,114 @@
+//! Batch writes: `INSERT INTO` a static table or a sink from a query that ends.
+
+use std::sync::Arc;
+
+use datafusion::common::TableReference;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
+use datafusion::prelude::{DataFrame, SessionContext};
+use uuid::Uuid;
+
+use super::Session;
+use super::rows::renamed;
+use super::seams::PlannedQuery;
+use crate::error::{Error, Result};
+use crate::sink::{BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
+use crate::sql::statement::{Name, ObjectKind};
+
+/// A batch query and where its rows go.
+pub(super) struct BatchInsert {
+    pub planned: PlannedQuery,
+    pub target: InsertTarget,
+}
+
+impl std::fmt::Debug for BatchInsert {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BatchInsert").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+/// Where rows of a batch go.
+#[derive(Debug, Clone)]
+pub(super) enum InsertTarget {
+    /// A sink.
+    Sink(Arc<dyn Sink>),
+    /// A static table, by its key.
+    Table(String),
+}
+
+impl Session {
+    /// Where `INSERT INTO target` writes a batch.
+    pub(super) fn insert_target(&self, target: &Name) -> Result<InsertTarget> {
+        let kind = self.catalog().relation(&target.key()).map(|o| o.kind);
+        let registered = || self.context().table_exist(TableReference::bare(target.key())).unwrap_or(false);
+        match kind {
+            Some(ObjectKind::Table) => Ok(InsertTarget::Table(target.key())),
+            None if !self.is_console(target) && registered() => Ok(InsertTarget::Table(target.key())),
+            _ => self.destination(target).map(|d| InsertTarget::Sink(d.sink)),
+        }
+    }
+
+    pub(super) fn batch_insert(&self, target: &Name, planned: PlannedQuery) -> Result<BatchInsert> {
+        Ok(BatchInsert { target: self.insert_target(target)?, planned })
+    }
+
+    /// Runs the query and writes all of its rows.
+    pub(super) async fn run_insert(&self, insert: BatchInsert) -> Result<()> {
+        match insert.target {
+            InsertTarget::Table(key) => insert_into_table(self.context(), &key, insert.planned.plan).await,
+            InsertTarget::Sink(sink) => {
+                let schema = renamed(insert.planned.plan.schema().as_arrow(), &insert.planned.names);
+                let context =
+                    SinkContext { query_id: Uuid::new_v4(), query_name: None, output_mode: OutputMode::Append, schema };
+                sink.open(&context).await?;
+                let batch = BatchIdentity { batch_id: 0, record_hash: 0 };
+                let written = write_batch(self.context(), sink.as_ref(), batch, insert.planned.plan).await;
+                let closed = sink.close().await;
+                written.and(closed)
+            }
+        }
+    }
+}
+
+/// Gives the rows of `plan` to an open sink as one batch, unless the sink has that batch already.
+pub(super) async fn write_batch(
+    context: &SessionContext,
+    sink: &dyn Sink,
+    batch: BatchIdentity,
+    plan: LogicalPlan,
+) -> Result<()> {
+    if sink.last_committed().await? == LastCommitted::Batch(batch) {
+        return Ok(());
+    }
+    let rows = DataFrame::new(context.state(), plan).execute_stream().await?;
+    if let Err(e) = sink.prepare(batch.batch_id, rows).await {
+        sink.abort().await?;
+        return Err(e);
+    }
+    sink.commit(batch).await
+}
+
+/// Appends the rows of `plan` to a static table, column by column in order, as Spark does.
+pub(super) async fn insert_into_table(context: &SessionContext, key: &str, plan: LogicalPlan) -> Result<()> {
+    let name = TableReference::bare(key);
+    let table = context.table_provider(name.clone()).await?;
+    let plan = cast_to(plan, &table.schema(), key)?;
+    let insert = LogicalPlanBuilder::insert_into(plan, name, provider_as_source(table), InsertOp::Append)?.build()?;
+    DataFrame::new(context.state(), insert).collect().await?;
+    Ok(())
+}
+
+fn cast_to(plan: LogicalPlan, schema: &arrow::datatypes::Schema, table: &str) -> Result<LogicalPlan> {
+    let columns = plan.schema().columns();
+    if columns.len() != schema.fields().len() {
+        let (given, needed) = (columns.len(), schema.fields().len());
+        return Err(Error::invalid(
+            "INSERT_COLUMN_ARITY_MISMATCH",
+            format!("the query has {given} columns, table '{table}' has {needed}"),
+        ));
+    }
+    let exprs = columns.into_iter().zip(schema.fields());
+    let exprs = exprs.map(|(c, f)| cast(Expr::Column(c), f.data_type().clone()).alias(f.name()));
+    Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
+}

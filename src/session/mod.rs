@@ -1,0 +1,166 @@
+//! The session: a DataFusion context, its streams, tables, sinks, views and flows, and the queries that run.
+//!
+//! This module owns names and settings, and turns statements and builder calls into query specifications. It does not
+//! own how a query runs: that is `query`.
+
+mod build;
+mod catalog;
+mod conf;
+mod execute;
+mod flow;
+mod foreach;
+mod insert;
+mod reader;
+mod relation;
+mod rows;
+mod script;
+mod seams;
+mod writer;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use datafusion::prelude::SessionContext;
+
+pub use build::SessionBuilder;
+pub use conf::RuntimeConf;
+pub use execute::StatementResult;
+pub use reader::DataStreamReader;
+pub use rows::RowSet;
+pub use script::{Script, Variables};
+pub use writer::{DataStreamWriter, WriteStreamExt};
+
+use crate::error::{Error, Result};
+use crate::query::{Environment, StreamingQueryManager};
+use crate::testing::Failpoints;
+use crate::time::Clock;
+use catalog::Catalog;
+
+/// The entry point, as Spark's `SparkSession`. Clones are the same session.
+///
+/// A session owns the queries it started; DataFrames made from it point back to it weakly, so it must be kept while
+/// they are used.
+#[derive(Clone)]
+pub struct Session(Arc<Shared>);
+
+/// What clones of a session share.
+pub(crate) struct Shared {
+    context: SessionContext,
+    clock: Clock,
+    failpoints: Failpoints,
+    conf: Mutex<conf::Settings>,
+    catalog: Mutex<Catalog>,
+    queries: StreamingQueryManager,
+}
+
+/// Lets a DataFrame find its session: an extension of DataFusion's `SessionConfig`.
+#[derive(Debug, Default)]
+pub(crate) struct SessionLink(std::sync::OnceLock<Weak<Shared>>);
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("id", &self.context.session_id()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Session {
+    /// A session with default settings.
+    ///
+    /// # Panics
+    /// Never in practice: only settings given to a [`SessionBuilder`] can be wrong.
+    #[allow(clippy::new_without_default, clippy::missing_panics_doc, reason = "default settings are right")]
+    pub fn new() -> Self {
+        Self::builder().build_default()
+    }
+
+    /// A session with settings of your own.
+    pub fn builder() -> SessionBuilder {
+        SessionBuilder::default()
+    }
+
+    /// The DataFusion context below: for functions, object stores and tables of your own.
+    pub fn context(&self) -> &SessionContext {
+        &self.0.context
+    }
+
+    /// Processing time.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// The settings.
+    pub fn conf(&self) -> RuntimeConf<'_> {
+        RuntimeConf::new(self)
+    }
+
+    /// The queries of this session.
+    pub fn streams(&self) -> &StreamingQueryManager {
+        &self.0.queries
+    }
+
+    /// What the queries of this session share.
+    pub fn environment(&self) -> Environment {
+        Environment {
+            context: self.0.context.clone(),
+            clock: self.0.clock.clone(),
+            failpoints: self.0.failpoints.clone(),
+            conf: self.settings().to_options(),
+        }
+    }
+
+    /// Reads a stream: a DataFrame over a source.
+    pub fn read_stream(&self) -> DataStreamReader {
+        DataStreamReader::new(self.clone())
+    }
+
+    /// Runs the statements of `text`, in order, once all of them are right. `${NAME}` is taken from the environment.
+    ///
+    /// # Errors
+    /// The first error of the text, and nothing was done; or the error of the statement that failed while it ran.
+    pub async fn sql(&self, text: &str) -> Result<Vec<StatementResult>> {
+        let script = self.prepare(text, &Variables::default()).await.map_err(|errors| {
+            errors.into_iter().next().unwrap_or_else(|| Error::internal("a script is wrong without an error"))
+        })?;
+        let mut results = vec![];
+        self.execute(script, |result| results.push(result)).await?;
+        Ok(results)
+    }
+
+    /// The session that a DataFrame of this state belongs to.
+    pub(crate) fn of(state: &datafusion::execution::SessionState) -> Result<Self> {
+        let link = state.config().get_extension::<SessionLink>();
+        let shared = link.and_then(|link| link.0.get().and_then(Weak::upgrade));
+        shared.map(Self).ok_or_else(|| {
+            Error::invalid("NO_ACTIVE_SESSION", "this DataFrame belongs to no session that is alive")
+                .with_help("make it with a tidemill::Session, and keep the session while its queries run")
+        })
+    }
+
+    fn settings(&self) -> MutexGuard<'_, conf::Settings> {
+        // Settings and catalog change by single assignments, so they are whole even if a holder panicked.
+        self.0.conf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn catalog(&self) -> MutexGuard<'_, Catalog> {
+        self.0.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn downgrade(&self) -> Weak<Shared> {
+        Arc::downgrade(&self.0)
+    }
+
+    fn upgrade(shared: &Weak<Shared>) -> Result<Self> {
+        shared
+            .upgrade()
+            .map(Self)
+            .ok_or_else(|| Error::execution("NO_ACTIVE_SESSION", "the session of this query has ended"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! `CREATE STREAM | TABLE | SINK | VIEW`, and `DROP`.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::catalog::{Session as DataFusionSession, TableProvider};
+use datafusion::datasource::ViewTable;
+use datafusion::error::Result as DataFusionResult;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+
+use super::Session;
+use super::catalog::{Object, Savepoint, may_create};
+use super::seams::{self, PlannedQuery};
+use crate::error::{Error, Result};
+use crate::options::Options;
+use crate::sql::statement::{CreateRelation, CreateView, Fragment, Name, ObjectKind, Watermark};
+
+/// Formats that can be read as a table while a query writes them, and need one sink for all that.
+pub(super) const MEMORY: &str = "memory";
+
+impl Session {
+    /// Plans a query of a script; places in errors are those of the script.
+    pub(super) async fn plan_fragment(&self, query: &Fragment) -> Result<PlannedQuery> {
+        seams::plan_query(self.context(), &query.text)
+            .await
+            .map_err(|e| e.map_span(|s| s.shift(query.span.start)).with_span(query.span))
+    }
+
+    pub(super) async fn create_relation(&self, create: CreateRelation, save: &mut Savepoint) -> Result<()> {
+        if !self.may_create_relation(&create.name, create.if_there)? {
+            return Ok(());
+        }
+        let declared = self.declared(create.columns.as_ref()).await?;
+        let at_format =
+            |e: Error| if e.condition() == "DATA_SOURCE_NOT_FOUND" { e.with_span(create.format.span) } else { e };
+        let format = create.format.key();
+        let (mut sink, mut table) = (None, None);
+        match create.kind {
+            ObjectKind::Stream => {
+                self.create_stream(&create, &format, declared, save).await.map_err(at_format)?;
+            }
+            ObjectKind::Sink => {
+                no_columns(&create)?;
+                (sink, table) = self.create_sink_object(&create, &format).map_err(at_format)?;
+            }
+            _ => {
+                let options = &create.options;
+                table = Some(seams::static_table(self.context(), &format, declared, options).await.map_err(at_format)?);
+            }
+        }
+        if create.kind != ObjectKind::Stream {
+            save.set_table(self, &create.name.key(), table)?;
+        }
+        let object = Object {
+            kind: create.kind,
+            name: create.name.text.clone(),
+            format,
+            options: create.options,
+            comment: create.comment,
+            sink,
+            query: None,
+        };
+        self.catalog().put(create.name.key(), object);
+        Ok(())
+    }
+
+    pub(super) fn may_create_relation(&self, name: &Name, if_there: crate::sql::statement::IfThere) -> Result<bool> {
+        let there = self.catalog().relation(&name.key()).map(|o| o.kind.name());
+        may_create(there, name, if_there)
+    }
+
+    async fn declared(&self, columns: Option<&Fragment>) -> Result<Option<SchemaRef>> {
+        let Some(columns) = columns else { return Ok(None) };
+        let parsed = seams::parse_columns(self.context(), &columns.text).await;
+        parsed.map(Some).map_err(|e| e.map_span(|s| s.shift(columns.span.start)).with_span(columns.span))
+    }
+
+    /// A stream with a watermark is a view with the watermark over a stream of a hidden name.
+    async fn create_stream(
+        &self,
+        create: &CreateRelation,
+        format: &str,
+        declared: Option<SchemaRef>,
+        save: &mut Savepoint,
+    ) -> Result<()> {
+        let (key, ctx) = (create.name.key(), self.context());
+        let provider = seams::stream_provider(ctx, format, &create.name.text, declared, &create.options).await?;
+        let Some(watermark) = &create.watermark else {
+            return save.set_table(self, &key, Some(seams::stream_table(&create.name.text, provider)?));
+        };
+        let hidden = format!("__stream_{key}");
+        save.set_table(self, &hidden, Some(seams::stream_table(&create.name.text, provider)?))?;
+        let planned = self.plan_watermark(&hidden, watermark).await?;
+        save.set_table(self, &key, Some(view_table(planned, None)?))
+    }
+
+    async fn plan_watermark(&self, table: &str, watermark: &Watermark) -> Result<PlannedQuery> {
+        let column = watermark.column.text.replace('`', "``");
+        let text = format!("SELECT * FROM `{table}` WATERMARK `{column}` DELAY OF {}", watermark.delay.text);
+        let planned = seams::plan_query(self.context(), &text).await;
+        planned.map_err(|e| e.map_span(|_| watermark.column.span).with_span(watermark.column.span))
+    }
+
+    /// Checks format and options; a memory sink is made once and for all, others anew by each flow.
+    fn create_sink_object(
+        &self,
+        create: &CreateRelation,
+        format: &str,
+    ) -> Result<(Option<Arc<dyn crate::sink::Sink>>, Option<Arc<dyn TableProvider>>)> {
+        if format == MEMORY {
+            let (sink, table) = seams::memory_sink(&create.name.text, &create.options)?;
+            return Ok((Some(sink), Some(table)));
+        }
+        seams::create_sink(format, &create.options, &create.name.text)?;
+        Ok((None, None))
+    }
+
+    pub(super) async fn create_view(&self, create: CreateView, save: &mut Savepoint) -> Result<()> {
+        if !self.may_create_relation(&create.name, create.if_there)? {
+            return Ok(());
+        }
+        let planned = self.plan_fragment(&create.query).await?;
+        let table = view_table(planned, Some(create.query.text.clone())).map_err(|e| e.with_span(create.query.span))?;
+        save.set_table(self, &create.name.key(), Some(table))?;
+        let object = Object {
+            kind: ObjectKind::View,
+            name: create.name.text.clone(),
+            format: String::new(),
+            options: Options::new(),
+            comment: create.comment,
+            sink: None,
+            query: Some(create.query.text),
+        };
+        self.catalog().put(create.name.key(), object);
+        Ok(())
+    }
+
+    /// Takes a stream, table, sink or view away. Queries that read or write it go on.
+    pub(super) fn drop_relation(
+        &self,
+        kind: ObjectKind,
+        name: &Name,
+        if_exists: bool,
+        save: &mut Savepoint,
+    ) -> Result<()> {
+        let found = self.catalog().relation(&name.key()).map(|o| o.kind);
+        match found {
+            Some(there) if there == kind => {
+                self.catalog().remove(&name.key());
+                save.set_table(self, &name.key(), None)
+            }
+            _ if if_exists => Ok(()),
+            _ => Err(self.catalog().not_found(kind, name)),
+        }
+    }
+}
+
+fn no_columns(create: &CreateRelation) -> Result<()> {
+    match &create.columns {
+        Some(columns) => Err(Error::unsupported("UNSUPPORTED_FEATURE", "a sink has no columns of its own")
+            .with_span(columns.span)
+            .with_help("leave them out: the columns are those of the query")),
+        None => Ok(()),
+    }
+}
+
+/// A view whose columns have the names that users see.
+fn view_table(planned: PlannedQuery, definition: Option<String>) -> Result<Arc<dyn TableProvider>> {
+    Ok(Arc::new(ViewTable::new(named_plan(planned)?, definition)))
+}
+
+/// The plan with its columns under the names that users see, which must be unique here.
+pub(super) fn named_plan(planned: PlannedQuery) -> Result<LogicalPlan> {
+    let mut seen = std::collections::BTreeSet::new();
+    if let Some(twice) = planned.names.iter().find(|n| !seen.insert(n.to_lowercase())) {
+        return Err(Error::invalid("COLUMN_ALREADY_EXISTS", format!("column '{twice}' is there twice"))
+            .with_help("name columns with AS"));
+    }
+    let fields = planned.plan.schema().clone();
+    if fields.fields().iter().zip(&planned.names).all(|(f, n)| f.name() == n) {
+        return Ok(planned.plan);
+    }
+    let columns = fields.columns().into_iter().zip(planned.names);
+    let exprs: Vec<Expr> = columns.map(|(column, name)| Expr::Column(column).alias(name)).collect();
+    Ok(LogicalPlanBuilder::from(planned.plan).project(exprs)?.build()?)
+}
+
+/// A table that a query will fill: its columns are known before its first row.
+#[derive(Debug)]
+pub(super) struct ResultTable {
+    schema: SchemaRef,
+    rows: Arc<dyn TableProvider>,
+}
+
+impl ResultTable {
+    pub(super) fn new(schema: &Schema, names: &[String], rows: Arc<dyn TableProvider>) -> Self {
+        Self { schema: super::rows::renamed(schema, names), rows }
+    }
+}
+
+#[async_trait::async_trait]
+impl TableProvider for ResultTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn DataFusionSession,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        if self.rows.schema().fields().is_empty() {
+            let schema = match projection {
+                Some(columns) => Arc::new(self.schema.project(columns)?),
+                None => self.schema.clone(),
+            };
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
+        self.rows.scan(state, projection, filters, limit).await
+    }
+}

@@ -1,0 +1,51 @@
+//! Rows of a batch query, with the column names that users see.
+
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+
+use super::seams;
+use crate::error::{Error, Result};
+
+/// The result of a batch query.
+#[derive(Debug, Clone)]
+pub struct RowSet {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+}
+
+impl RowSet {
+    /// `names` replace the names of `schema`; they need not be unique.
+    pub(super) fn new(schema: &Schema, names: &[String], batches: Vec<RecordBatch>) -> Result<Self> {
+        let schema = renamed(schema, names);
+        let batches = batches.into_iter().map(|b| under(&schema, b)).collect::<Result<_>>()?;
+        Ok(Self { schema, batches })
+    }
+
+    /// The columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The rows.
+    pub fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
+    /// The first `num_rows` rows as Spark's `show` prints them; `session_time_zone` is for timestamps.
+    pub fn show(&self, num_rows: usize, session_time_zone: &str) -> String {
+        seams::show_table(&self.schema, &self.batches, num_rows, session_time_zone)
+    }
+}
+
+/// The same columns under another schema.
+pub(super) fn under(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options).map_err(Error::from)
+}
+
+/// The schema under other column names. Values may be null: planners are not always right about it.
+pub(super) fn renamed(schema: &Schema, names: &[String]) -> SchemaRef {
+    let fields = schema.fields().iter().zip(names);
+    let fields: Vec<Field> = fields.map(|(f, n)| f.as_ref().clone().with_name(n).with_nullable(true)).collect();
+    std::sync::Arc::new(Schema::new(fields))
+}

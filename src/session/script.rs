@@ -1,0 +1,213 @@
+//! Scripts: every statement is checked and prepared before the first one runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Session;
+use super::catalog::{Flow, Savepoint};
+use super::seams::{self, PlannedQuery};
+use crate::error::{Error, Result};
+use crate::sql::statement::{ExplainTarget, Name, ObjectKind, Statement, StatementKind};
+use crate::sql::{parse_script, variable};
+
+/// Values of `${NAME}`: those given, and behind them the environment.
+#[derive(Debug, Clone, Default)]
+pub struct Variables {
+    given: BTreeMap<String, String>,
+}
+
+impl Variables {
+    /// Gives `name` a value.
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.given.insert(name.into(), value.into());
+    }
+
+    fn get(&self, name: &str) -> Option<String> {
+        self.given.get(name).cloned().or_else(|| std::env::var(name).ok())
+    }
+}
+
+/// A script that is right: its names are in the session, nothing of it runs yet.
+#[derive(Debug)]
+pub struct Script {
+    pub(super) actions: Vec<Action>,
+    /// What the user should know; no reason not to run.
+    pub warnings: Vec<String>,
+}
+
+impl Script {
+    /// Names of the flows that the script starts.
+    pub fn flows(&self) -> impl Iterator<Item = &str> {
+        self.actions.iter().filter_map(|a| match a {
+            Action::Start { flow, .. } => Some(flow.name.as_str()),
+            _ => None,
+        })
+    }
+}
+
+/// What a statement does when its turn comes.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Everything was done while it was prepared.
+    Nothing,
+    /// Starts a flow; one of the same name is stopped first.
+    Start {
+        flow: Arc<Flow>,
+        place: Option<crate::error::Span>,
+    },
+    /// Runs a query over static tables.
+    Query(PlannedQuery),
+    /// Runs such a query and writes its rows.
+    Insert(super::insert::BatchInsert),
+    /// Text that is known already.
+    Text(String),
+    /// Rows that are known already: names and cells.
+    Table(Vec<&'static str>, Vec<Vec<String>>),
+    Show(ObjectKind),
+    DescribeFlow(Name),
+    ExplainFlow {
+        name: Name,
+        extended: bool,
+    },
+    Stop {
+        name: Name,
+        forget: bool,
+    },
+}
+
+/// What preparing a script collects.
+pub(super) struct Preparation {
+    pub save: Savepoint,
+    pub warnings: Vec<String>,
+}
+
+impl Session {
+    /// Checks every statement of `text` and names its objects, so that [`Session::execute`] can run it.
+    ///
+    /// # Errors
+    /// All errors of the text, each with its place in it; the session is as before.
+    pub async fn prepare(&self, text: &str, variables: &Variables) -> Result<Script, Vec<Error>> {
+        let names = variables.given.keys().map(String::as_str);
+        let expanded = variable::expand(text, |name| variables.get(name), names)?;
+        let (statements, mut errors) = parse_script(&expanded.text);
+        let mut preparation = Preparation { save: Savepoint::of(self), warnings: vec![] };
+        let mut suspects = Suspects { all: !errors.is_empty(), ..Suspects::default() };
+        let mut actions = vec![];
+        for statement in statements {
+            let (span, made) = (statement.span, made_name(&statement.kind));
+            match self.prepare_statement(statement, &mut preparation).await {
+                Ok(action) => actions.push(action),
+                Err(e) => {
+                    suspects.names.extend(made);
+                    errors.extend((!suspects.explain(&e)).then(|| e.with_span(span)));
+                }
+            }
+        }
+        if errors.is_empty() {
+            return Ok(Script { actions, warnings: preparation.warnings });
+        }
+        preparation.save.roll_back(self);
+        errors.sort_by_key(|e| e.span().map(|s| s.start));
+        Err(errors.into_iter().map(|e| e.map_span(|s| expanded.original(s))).collect())
+    }
+
+    async fn prepare_statement(&self, statement: Statement, p: &mut Preparation) -> Result<Action> {
+        let done = |()| Action::Nothing;
+        match statement.kind {
+            StatementKind::CreateRelation(create) => self.create_relation(create, &mut p.save).await.map(done),
+            StatementKind::CreateView(create) => self.create_view(create, &mut p.save).await.map(done),
+            StatementKind::CreateFlow(create) => self.prepare_flow(create, p).await,
+            StatementKind::CreateStreamingTable(create) => self.prepare_streaming_table(create, p).await,
+            StatementKind::Insert(insert) => self.prepare_insert(insert, p).await,
+            StatementKind::Query(query) => self.prepare_query(query, p).await,
+            StatementKind::Set { key, value } => {
+                self.conf().set(&key.text, value).map(done).map_err(|e| e.with_span(key.span))
+            }
+            StatementKind::ShowSetting(key) => self.prepare_show_setting(key),
+            StatementKind::Explain { extended, target } => self.prepare_explain(extended, target).await,
+            StatementKind::Show(kind) => Ok(Action::Show(kind)),
+            StatementKind::Describe { kind, name } => self.prepare_describe(kind, name).await,
+            StatementKind::Stop(name) => self.existing_flow(&name).map(|_| Action::Stop { name, forget: false }),
+            StatementKind::Drop { kind: ObjectKind::Flow, if_exists, name } => self.prepare_drop_flow(if_exists, name),
+            StatementKind::Drop { kind, if_exists, name } => {
+                self.drop_relation(kind, &name, if_exists, &mut p.save).map(done)
+            }
+        }
+    }
+
+    pub(super) fn existing_flow(&self, name: &Name) -> Result<Arc<Flow>> {
+        let catalog = self.catalog();
+        catalog.flow(&name.key()).ok_or_else(|| catalog.not_found(ObjectKind::Flow, name))
+    }
+
+    fn prepare_drop_flow(&self, if_exists: bool, name: Name) -> Result<Action> {
+        match self.existing_flow(&name) {
+            Ok(_) => Ok(Action::Stop { name, forget: true }),
+            Err(_) if if_exists => Ok(Action::Nothing),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn prepare_show_setting(&self, key: Option<Name>) -> Result<Action> {
+        let rows = match key {
+            None => self.settings().all().into_iter().map(|(k, v)| vec![k.to_owned(), v]).collect(),
+            Some(key) => {
+                let value = self.conf().get(&key.text).map_err(|e| e.with_span(key.span))?;
+                vec![vec![key.text, value]]
+            }
+        };
+        Ok(Action::Table(vec!["key", "value"], rows))
+    }
+
+    async fn prepare_explain(&self, extended: bool, target: ExplainTarget) -> Result<Action> {
+        match target {
+            ExplainTarget::Flow(name) => self.existing_flow(&name).map(|_| Action::ExplainFlow { name, extended }),
+            ExplainTarget::Query(query) => {
+                let plan = self.plan_fragment(&query).await?.plan;
+                let mode = seams::default_output_mode(&plan);
+                self.explain(&plan, mode, extended).await.map(Action::Text).map_err(|e| e.with_span(query.span))
+            }
+        }
+    }
+
+    async fn prepare_describe(&self, kind: Option<ObjectKind>, name: Name) -> Result<Action> {
+        let found = self.catalog().relation(&name.key()).map(|o| o.kind);
+        match (kind, found) {
+            (Some(ObjectKind::Flow), _) => self.existing_flow(&name).map(|_| Action::DescribeFlow(name)),
+            (None, None) if self.catalog().flow(&name.key()).is_some() => Ok(Action::DescribeFlow(name)),
+            (Some(kind), Some(there)) if kind == there => self.describe_relation(&name).await,
+            (None, Some(_)) => self.describe_relation(&name).await,
+            (kind, _) => Err(self.catalog().not_found(kind.unwrap_or(ObjectKind::Table), &name)),
+        }
+    }
+}
+
+/// Names that are missing only because the statement that makes them is wrong.
+#[derive(Debug, Default)]
+struct Suspects {
+    /// A statement could not even be read, so it may have made any name.
+    all: bool,
+    names: Vec<String>,
+}
+
+impl Suspects {
+    /// Whether `error` only follows from one that was reported.
+    fn explain(&self, error: &Error) -> bool {
+        let message = error.message().to_lowercase();
+        let quoted = |name: &String| [format!("'{name}'"), format!("`{name}`")].iter().any(|q| message.contains(q));
+        error.condition().ends_with("_NOT_FOUND")
+            && error.condition() != "DATA_SOURCE_NOT_FOUND"
+            && (self.all || self.names.iter().any(quoted))
+    }
+}
+
+/// The name that the statement makes.
+fn made_name(kind: &StatementKind) -> Option<String> {
+    match kind {
+        StatementKind::CreateRelation(c) => Some(c.name.key()),
+        StatementKind::CreateView(c) => Some(c.name.key()),
+        StatementKind::CreateFlow(c) => Some(c.name.key()),
+        StatementKind::CreateStreamingTable(c) => Some(c.name.key()),
+        _ => None,
+    }
+}

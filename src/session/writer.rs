@@ -1,0 +1,231 @@
+//! `frame.write_stream()`: a query from a DataFrame, as Spark's `DataStreamWriter`.
+
+use std::sync::Arc;
+
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::DataFrame;
+use futures::future::BoxFuture;
+
+use super::relation::{MEMORY, ResultTable};
+use super::{Session, conf, seams};
+use crate::error::{Error, Result};
+use crate::options::Options;
+use crate::query::{QuerySpec, StreamingQuery, Trigger};
+use crate::sink::{OutputMode, Sink};
+
+/// What DataFusion's `DataFrame` lacks: writing a stream.
+///
+/// A DataFrame finds the [`Session`] it was made with through the extensions of its `SessionConfig`; one that was made
+/// with a DataFusion context of your own has none, and starting it is an error.
+pub trait WriteStreamExt {
+    /// Describes a query over this DataFrame.
+    fn write_stream(self) -> DataStreamWriter;
+}
+
+impl WriteStreamExt for DataFrame {
+    fn write_stream(self) -> DataStreamWriter {
+        let (state, plan) = self.into_parts();
+        DataStreamWriter {
+            state,
+            plan,
+            output: Output::None,
+            options: Options::new(),
+            output_mode: OutputMode::default(),
+            trigger: Trigger::default(),
+            query_name: None,
+        }
+    }
+}
+
+/// Where the rows go.
+enum Output {
+    None,
+    Format(String),
+    Sink(Result<Arc<dyn Sink>>),
+}
+
+/// Describes a query; [`DataStreamWriter::start`] starts it.
+pub struct DataStreamWriter {
+    state: SessionState,
+    plan: LogicalPlan,
+    output: Output,
+    options: Options,
+    output_mode: OutputMode,
+    trigger: Trigger,
+    query_name: Option<String>,
+}
+
+impl std::fmt::Debug for DataStreamWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataStreamWriter").field("query_name", &self.query_name).finish_non_exhaustive()
+    }
+}
+
+impl DataStreamWriter {
+    /// The sink's format: `console`, `memory`, `parquet`, …
+    #[must_use]
+    pub fn format(mut self, format: impl Into<String>) -> Self {
+        self.output = Output::Format(format.into());
+        self
+    }
+
+    /// A sink of your own.
+    #[must_use]
+    pub fn sink(mut self, sink: Arc<dyn Sink>) -> Self {
+        self.output = Output::Sink(Ok(sink));
+        self
+    }
+
+    /// Calls `function` with the rows of every batch and its id. At least once: a batch may come again after a crash,
+    /// with the same id and rows.
+    #[must_use]
+    pub fn foreach_batch<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(DataFrame, u64) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        let session = Session::of(&self.state).map(|s| s.downgrade());
+        self.output = Output::Sink(session.and_then(|session| {
+            seams::foreach_batch_sink(move |rows, batch_id| {
+                let frame = Session::upgrade(&session)
+                    .and_then(|session| session.context().read_batches(rows).map_err(Error::from))
+                    .map(|frame| function(frame, batch_id));
+                let future: BoxFuture<'static, Result<()>> = Box::pin(async move { frame?.await });
+                future
+            })
+        }));
+        self
+    }
+
+    /// An option of the sink, `checkpointLocation`, or a setting of the query.
+    #[must_use]
+    pub fn option(mut self, key: impl Into<String>, value: impl ToString) -> Self {
+        self.options.set(key, value);
+        self
+    }
+
+    /// Options, as [`DataStreamWriter::option`].
+    #[must_use]
+    pub fn options<K: Into<String>, V: ToString>(mut self, options: impl IntoIterator<Item = (K, V)>) -> Self {
+        options.into_iter().for_each(|(k, v)| self.options.set(k, v));
+        self
+    }
+
+    /// Which rows go to the sink; append without.
+    #[must_use]
+    pub fn output_mode(mut self, mode: OutputMode) -> Self {
+        self.output_mode = mode;
+        self
+    }
+
+    /// When batches run; as soon as possible without.
+    #[must_use]
+    pub fn trigger(mut self, trigger: Trigger) -> Self {
+        self.trigger = trigger;
+        self
+    }
+
+    /// The query's name, unique among the active queries of the session.
+    #[must_use]
+    pub fn query_name(mut self, name: impl Into<String>) -> Self {
+        self.query_name = Some(name.into());
+        self
+    }
+
+    /// Starts a query into the sink of this name, made by `CREATE SINK`, or into `console`.
+    ///
+    /// # Errors
+    /// As [`DataStreamWriter::start`]; there is no such sink.
+    pub async fn to_table(mut self, name: &str) -> Result<StreamingQuery> {
+        let session = Session::of(&self.state)?;
+        let name = crate::sql::statement::Name { text: name.to_owned(), span: crate::error::Span::default() };
+        // The place of a name that stands in no text means nothing.
+        let destination = session.destination(&name)?;
+        self.output = Output::Sink(Ok(destination.sink));
+        self.start().await
+    }
+
+    /// Starts the query.
+    ///
+    /// # Errors
+    /// The query is not possible in this mode, an option is wrong, source, sink or checkpoint cannot be opened.
+    pub async fn start(mut self) -> Result<StreamingQuery> {
+        let session = Session::of(&self.state)?;
+        if !seams::is_streaming(&self.plan) {
+            return Err(Error::invalid("WRITE_STREAM_NOT_ALLOWED", "write_stream() needs a DataFrame over a stream")
+                .with_help("make it with session.read_stream()"));
+        }
+        let given = self.options.remove("checkpointLocation");
+        let checkpoint = match &self.query_name {
+            Some(name) => session.checkpoint_of(name, given.as_deref())?,
+            None => given.map(Into::into),
+        };
+        let (options, conf) = split(&self.options)?;
+        let column_names: Vec<_> = self.plan.schema().fields().iter().map(|f| f.name().clone()).collect();
+        let (sink, table) = self.make_sink(&options)?;
+        let name = self.query_name.clone();
+        let spec = QuerySpec {
+            name: self.query_name,
+            text: self.plan.display_indent().to_string(),
+            column_names: column_names.clone(),
+            sink,
+            output_mode: self.output_mode,
+            trigger: self.trigger,
+            checkpoint,
+            conf,
+            plan: self.plan.clone(),
+        };
+        let query = session.streams().start(&session.environment(), spec).await?;
+        if let (Some(rows), Some(name)) = (table, name) {
+            let table = ResultTable::new(self.plan.schema().as_arrow(), &column_names, rows);
+            let key = datafusion::common::TableReference::bare(name.to_lowercase());
+            session.context().deregister_table(key.clone())?;
+            session.context().register_table(key, Arc::new(table))?;
+        }
+        Ok(query)
+    }
+
+    /// The sink, and the table that a memory sink is.
+    fn make_sink(
+        &mut self,
+        options: &Options,
+    ) -> Result<(Arc<dyn Sink>, Option<Arc<dyn datafusion::catalog::TableProvider>>)> {
+        let name = self.query_name.as_deref();
+        match std::mem::replace(&mut self.output, Output::None) {
+            Output::None => Err(Error::invalid("DATA_SOURCE_NOT_FOUND", "write_stream() has no format and no sink")
+                .with_help("call .format(\"console\") or .sink(…)")),
+            Output::Sink(sink) => match options.iter().next() {
+                Some((key, _)) => {
+                    Err(Error::invalid("UNKNOWN_OPTION", format!("a sink of your own has no option '{key}'")))
+                }
+                None => Ok((sink?, None)),
+            },
+            Output::Format(format) if format.eq_ignore_ascii_case(MEMORY) => {
+                let name = name.ok_or_else(|| {
+                    Error::invalid("STREAMING_QUERY_NAME_REQUIRED", "the memory sink is a table named as its query")
+                        .with_help("call .query_name(…)")
+                })?;
+                seams::memory_sink(name, options).map(|(sink, table)| (sink, Some(table)))
+            }
+            Output::Format(format) => {
+                let format = format.to_lowercase();
+                seams::create_sink(&format, options, name.unwrap_or(&format)).map(|sink| (sink, None))
+            }
+        }
+    }
+}
+
+/// Options of the sink, and settings of the query.
+fn split(options: &Options) -> Result<(Options, Options)> {
+    let (mut sink, mut settings) = (Options::new(), Options::new());
+    for (key, value) in options.iter() {
+        if conf::is_known(key) {
+            let (key, value) = conf::checked(key, value)?;
+            settings.set(key, value);
+        } else {
+            sink.set(key, value);
+        }
+    }
+    Ok((sink, settings))
+}
