@@ -1,0 +1,179 @@
+//! Aggregate functions that DataFusion lacks or means otherwise.
+//!
+//! Every one works in DataFusion's partial → merge → final split, so that its state can be kept between triggers. A state
+//! is a row of plain columns: what `state_fields` says, `state` gives and `merge_batch` takes.
+
+mod percentile;
+mod sum;
+mod value;
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::error::Result as DfResult;
+use datafusion::functions_aggregate as core;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::format_state_name;
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility};
+
+use super::cast::is_string;
+use super::type_name::sql_type_name;
+use crate::{Error, Result};
+
+/// All aggregate functions that shadow or add to DataFusion's and datafusion-spark's.
+pub fn functions() -> Vec<AggregateUDF> {
+    let mut all = vec![
+        sum::sum(),
+        sum::avg(),
+        sum::count_if(),
+        value::first(),
+        value::last(),
+        value::max_by(),
+        value::min_by(),
+        value::mode(),
+        value::approx_count_distinct(),
+        percentile::percentile(),
+        percentile::percentile_approx(),
+        percentile::median(),
+    ];
+    all.extend(aliases());
+    all
+}
+
+/// Spark's names of functions that DataFusion has with the same results.
+fn aliases() -> [AggregateUDF; 7] {
+    let alias = |udaf: Arc<AggregateUDF>, names: &[&'static str]| udaf.as_ref().clone().with_aliases(names.to_vec());
+    [
+        alias(core::bool_and_or::bool_and_udaf(), &["every"]),
+        alias(core::bool_and_or::bool_or_udaf(), &["some", "any"]),
+        alias(core::stddev::stddev_udaf(), &["std", "stddev_samp"]),
+        alias(core::variance::var_samp_udaf(), &["variance", "var_samp"]),
+        alias(core::string_agg::string_agg_udaf(), &["listagg"]),
+        alias(core::array_agg::array_agg_udaf(), &[]),
+        alias(core::covariance::covar_samp_udaf(), &["covar"]),
+    ]
+}
+
+type Types = [DataType];
+
+/// An aggregate function made of plain functions, as `scalar::Function` is for scalar ones.
+struct Aggregate {
+    name: &'static str,
+    signature: Signature,
+    /// The types the arguments are cast to.
+    coerce: fn(&Types) -> Result<Vec<DataType>>,
+    /// The result's type from those of the coerced arguments.
+    return_type: fn(&Types) -> DataType,
+    /// The state's columns from the coerced arguments and the result.
+    state: fn(&Types, &DataType) -> Vec<DataType>,
+    accumulator: fn(&AccumulatorArgs) -> Box<dyn Accumulator>,
+    /// The accumulator of many groups at once, where there is one.
+    groups: fn(&AccumulatorArgs) -> Option<Box<dyn GroupsAccumulator>>,
+}
+
+impl Aggregate {
+    fn udaf(self) -> AggregateUDF {
+        AggregateUDF::new_from_impl(self)
+    }
+}
+
+fn user_defined() -> Signature {
+    Signature::user_defined(Volatility::Immutable)
+}
+
+fn no_groups(_: &AccumulatorArgs) -> Option<Box<dyn GroupsAccumulator>> {
+    None
+}
+
+/// The types of an accumulator's arguments.
+fn arg_types(args: &AccumulatorArgs) -> Vec<DataType> {
+    args.expr_fields.iter().map(|f| f.data_type().clone()).collect()
+}
+
+/// The error of an argument that has the wrong type.
+fn wrong_type(name: &str, got: &DataType) -> Error {
+    let message = format!("function \"{name}\" does not take \"{}\"", sql_type_name(got));
+    Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message)
+}
+
+fn wrong_count(name: &str, wanted: &str, got: usize) -> Error {
+    Error::invalid("WRONG_NUM_ARGS", format!("function \"{name}\" takes {wanted} arguments, not {got}"))
+}
+
+/// Text counts as DOUBLE in a function of numbers.
+fn as_double(name: &str, data_type: &DataType) -> Result<DataType> {
+    if data_type.is_numeric() || is_string(data_type) || data_type == &DataType::Null {
+        return Ok(DataType::Float64);
+    }
+    Err(wrong_type(name, data_type))
+}
+
+impl PartialEq for Aggregate {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Aggregate {}
+
+impl Hash for Aggregate {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl std::fmt::Debug for Aggregate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Aggregate({})", self.name)
+    }
+}
+
+impl AggregateUDFImpl for Aggregate {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &Types) -> DfResult<Vec<DataType>> {
+        Ok((self.coerce)(arg_types)?)
+    }
+
+    fn return_type(&self, arg_types: &Types) -> DfResult<DataType> {
+        Ok((self.return_type)(arg_types))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
+        let inputs: Vec<_> = args.input_fields.iter().map(|f| f.data_type().clone()).collect();
+        let columns = (self.state)(&inputs, args.return_type()).into_iter().enumerate();
+        let field = |(i, t)| Arc::new(Field::new(format_state_name(args.name, &format!("state{i}")), t, true));
+        Ok(columns.map(field).collect())
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        if args.is_distinct {
+            let message = format!("function \"{}\" does not take DISTINCT", self.name);
+            return Err(Error::unsupported("UNSUPPORTED_FEATURE", message).into());
+        }
+        Ok((self.accumulator)(&args))
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        !args.is_distinct && (self.groups)(&args).is_some()
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
+        (self.groups)(&args).ok_or_else(|| Error::internal(format!("{} has no groups accumulator", self.name)).into())
+    }
+
+    fn order_sensitivity(&self) -> datafusion::logical_expr::utils::AggregateOrderSensitivity {
+        datafusion::logical_expr::utils::AggregateOrderSensitivity::Insensitive
+    }
+
+    fn supports_null_handling_clause(&self) -> bool {
+        matches!(self.name, "first" | "last")
+    }
+}
