@@ -46,7 +46,8 @@ impl CsvOptions {
         let delimiter = byte(options, "delimiter", None)?;
         let null_text = options.string("nullValue").unwrap_or_default().to_string();
         let null_value = (!null_text.is_empty()).then(|| Regex::new(&format!("^(?:{})$", regex::escape(&null_text))));
-        let null_value = null_value.transpose().map_err(|e| options.invalid("nullValue", &null_text, &e.to_string()))?;
+        let null_value =
+            null_value.transpose().map_err(|e| options.invalid("nullValue", &null_text, &e.to_string()))?;
         Ok(Self {
             dialect: Dialect {
                 delimiter: sep.or(delimiter).unwrap_or(b','),
@@ -149,7 +150,8 @@ impl RowDecoder for CsvFormat {
 
     fn salvage(&self, line: &[u8]) -> Result<RecordBatch> {
         let fields = split(line, self.options.dialect);
-        let columns = self.schema.fields().iter().enumerate().map(|(i, f)| self.salvage_field(f, fields.get(i))).collect();
+        let columns =
+            self.schema.fields().iter().enumerate().map(|(i, f)| self.salvage_field(f, fields.get(i))).collect();
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 }

@@ -68,7 +68,8 @@ fn decode_field(field: &FieldRef, line: &[u8]) -> ArrayRef {
 
 fn decode(schema: SchemaRef, mut bytes: &[u8], rows: usize) -> Result<RecordBatch> {
     // One more than there should be, so that a surplus record shows.
-    let mut decoder = ReaderBuilder::new(schema.clone()).with_batch_size(rows + 1).with_coerce_primitive(true).build_decoder()?;
+    let mut decoder =
+        ReaderBuilder::new(schema.clone()).with_batch_size(rows + 1).with_coerce_primitive(true).build_decoder()?;
     while !bytes.is_empty() {
         let read = decoder.decode(bytes)?;
         if read == 0 {
@@ -94,8 +95,15 @@ mod tests {
     use arrow::datatypes::{DataType, Field};
     use arrow::util::pretty::pretty_format_batches;
 
-    const LINES: [&str; 7] =
-        [r#"{"a":1,"b":"x"}"#, "", r#"{"a":"no","b":"kept"}"#, "{broken", r#"{"b":2,"c":[]}"#, r#"{"a":3}{"a":4}"#, r#"{"a":5}"#];
+    const LINES: [&str; 7] = [
+        r#"{"a":1,"b":"x"}"#,
+        "",
+        r#"{"a":"no","b":"kept"}"#,
+        "{broken",
+        r#"{"b":2,"c":[]}"#,
+        r#"{"a":3}{"a":4}"#,
+        r#"{"a":5}"#,
+    ];
 
     fn run(bad: BadRecords) -> (Result<RecordBatch>, u64) {
         let schema = Arc::new(Schema::new(vec![

@@ -1,6 +1,7 @@
 //! Parquet files as rows of a declared schema.
 
 use std::fs::File;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
@@ -21,16 +22,17 @@ pub struct ParquetRows {
 }
 
 impl ParquetRows {
-    /// Part `part` of `parts` of the row groups of `file`. Columns are found by name, in any case; one that the file
-    /// lacks is NULL.
-    pub fn open(file: File, schema: SchemaRef, part: usize, parts: usize) -> Result<Self> {
+    /// The row groups of `file`, of `size` bytes, that belong to `range`: ranges that tile the file tile its groups.
+    /// Columns are found by name, in any case; one that the file lacks is NULL.
+    pub fn open(file: File, schema: SchemaRef, range: Range<u64>, size: u64) -> Result<Self> {
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(unreadable)?;
         let wanted: Vec<_> = (0..builder.schema().fields().len())
             .filter(|i| position(&schema, builder.schema().field(*i).name()).is_some())
             .collect();
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
         let groups = builder.metadata().num_row_groups();
-        let groups = (groups * part / parts..groups * (part + 1) / parts).collect();
+        let group_at = |byte: u64| (groups as u128 * u128::from(byte) / u128::from(size.max(1))) as usize;
+        let groups = (group_at(range.start)..group_at(range.end)).collect();
         let reader = builder.with_projection(mask).with_row_groups(groups).with_batch_size(BATCH_ROWS).build();
         Ok(Self { reader: reader.map_err(unreadable)?, schema })
     }
@@ -55,7 +57,12 @@ fn column(field: &FieldRef, batch: &RecordBatch) -> Result<ArrayRef> {
     cast_with_options(column, field.data_type(), &options).map_err(|e| {
         Error::execution(
             "FAILED_READ_FILE.PARQUET_COLUMN_DATA_TYPE_MISMATCH",
-            format!("column '{}' is {} in the file, {} as declared: {e}", field.name(), column.data_type(), field.data_type()),
+            format!(
+                "column '{}' is {} in the file, {} as declared: {e}",
+                field.name(),
+                column.data_type(),
+                field.data_type()
+            ),
         )
     })
 }
@@ -112,8 +119,8 @@ mod tests {
             Field::new("s", DataType::Utf8View, true),
         ]));
         let mut ids = vec![];
-        for part in 0..2 {
-            let mut rows = ParquetRows::open(file.try_clone().unwrap(), declared.clone(), part, 2).unwrap();
+        for part in [0..50, 50..100] {
+            let mut rows = ParquetRows::open(file.try_clone().unwrap(), declared.clone(), part, 100).unwrap();
             while let Some(batch) = rows.next_batch().unwrap() {
                 ids.extend(batch.column(0).as_primitive::<Int64Type>().values().iter().copied());
                 assert_eq!(batch.column(1).null_count(), batch.num_rows());

@@ -23,7 +23,11 @@ impl TimePatterns {
         let mut pattern = |key: &'static str| -> Result<Option<String>> {
             let Some(java) = options.string(key) else { return Ok(None) };
             to_strftime(java).map(Some).ok_or_else(|| {
-                options.invalid(key, java, "a pattern of yyyy, MM, dd, HH, mm, ss, S, XXX and quoted or punctuation text")
+                options.invalid(
+                    key,
+                    java,
+                    "a pattern of yyyy, MM, dd, HH, mm, ss, S, XXX and quoted or punctuation text",
+                )
             })
         };
         Ok(Self { date: pattern("dateFormat")?, timestamp: pattern("timestampFormat")? })
@@ -63,7 +67,8 @@ impl TimePatterns {
 
 /// Parses a column of strings; the first value that does not fit is an error.
 pub fn parse_column(text: &ArrayRef, data_type: &DataType, pattern: &str) -> Result<ArrayRef> {
-    let mismatch = |s: &str| Error::execution("CANNOT_PARSE_TIMESTAMP", format!("'{s}' does not fit the pattern '{pattern}'"));
+    let mismatch =
+        |s: &str| Error::execution("CANNOT_PARSE_TIMESTAMP", format!("'{s}' does not fit the pattern '{pattern}'"));
     let text = text.as_string_view();
     match data_type {
         DataType::Date32 => {
@@ -71,7 +76,8 @@ pub fn parse_column(text: &ArrayRef, data_type: &DataType, pattern: &str) -> Res
             Ok(Arc::new(days.collect::<Result<Date32Array>>()?))
         }
         _ => {
-            let times = text.iter().map(|s| s.map(|s| parse_timestamp(s, pattern).ok_or_else(|| mismatch(s))).transpose());
+            let times =
+                text.iter().map(|s| s.map(|s| parse_timestamp(s, pattern).ok_or_else(|| mismatch(s))).transpose());
             let times = times.collect::<Result<TimestampMicrosecondArray>>()?;
             Ok(Arc::new(times.with_data_type(data_type.clone())))
         }
@@ -98,7 +104,8 @@ fn parse_timestamp(text: &str, pattern: &str) -> Option<i64> {
         (None, None) => 0,
         (half, hour) => part(half) * 12 + part(hour),
     };
-    let time = NaiveTime::from_hms_nano_opt(hour, part(parsed.minute()), part(parsed.second()), part(parsed.nanosecond()))?;
+    let time =
+        NaiveTime::from_hms_nano_opt(hour, part(parsed.minute()), part(parsed.second()), part(parsed.nanosecond()))?;
     let local_us = NaiveDateTime::new(date, time).and_utc().timestamp_micros();
     local_us.checked_sub(i64::from(parsed.offset().unwrap_or(0)) * 1_000_000)
 }

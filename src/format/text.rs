@@ -93,7 +93,10 @@ mod tests {
         let (batch, bad) = decode(BadRecords::Null);
         let batch = batch.unwrap();
         let column = batch.column(0).as_string_view();
-        assert_eq!(column.iter().collect::<Vec<_>>(), [Some("short"), Some("a line that is longer than twelve bytes"), None, Some("")]);
+        assert_eq!(
+            column.iter().collect::<Vec<_>>(),
+            [Some("short"), Some("a line that is longer than twelve bytes"), None, Some("")]
+        );
         assert_eq!(bad, 1);
         assert_eq!(decode(BadRecords::Drop).0.unwrap().column(0).len(), 3);
         assert_eq!(decode(BadRecords::Fail).0.unwrap_err().condition(), "MALFORMED_RECORD_IN_PARSING");

@@ -120,7 +120,9 @@ fn offset(calls: u64) -> Offset {
 /// The number of calls up to an offset.
 fn calls(offset: &Offset) -> Result<u64> {
     let index = offset.as_i64().filter(|i| *i >= -1);
-    let index = index.ok_or_else(|| Error::checkpoint("CHECKPOINT_CORRUPT", format!("'{offset}' is no offset of a memory stream")))?;
+    let index = index.ok_or_else(|| {
+        Error::checkpoint("CHECKPOINT_CORRUPT", format!("'{offset}' is no offset of a memory stream"))
+    })?;
     Ok((index + 1) as u64)
 }
 

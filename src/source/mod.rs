@@ -3,6 +3,7 @@
 //! A source owns its connection and its position in the outside world. It does not own which range a batch reads: the
 //! query decides that, writes it to the checkpoint, and asks for exactly that range, again after a crash.
 
+mod file;
 mod memory;
 mod partitions;
 mod provider;
@@ -10,14 +11,17 @@ mod rate;
 mod rate_micro_batch;
 mod record_log;
 mod socket;
+mod static_table;
 #[cfg(test)]
 mod testing;
 
+pub use file::FileStream;
 pub use memory::MemoryStream;
 pub use provider::{STREAM_FORMATS, StreamProvider, stream_provider};
 pub use rate::RateStream;
 pub use rate_micro_batch::RateMicroBatchStream;
 pub use socket::SocketStream;
+pub use static_table::{TABLE_FORMATS, static_table};
 
 use std::fmt;
 use std::path::PathBuf;

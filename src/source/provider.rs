@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, Tim
 use async_trait::async_trait;
 use datafusion::prelude::SessionContext;
 
+use super::file::FileStream;
 use super::memory::MemoryStream;
 use super::rate::RateStream;
 use super::rate_micro_batch::RateMicroBatchStream;
@@ -16,7 +17,8 @@ use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options, did_you_mean};
 
 /// Formats of streams.
-pub const STREAM_FORMATS: [&str; 8] = ["socket", "rate", "rate-micro-batch", "memory", "text", "csv", "json", "parquet"];
+pub const STREAM_FORMATS: [&str; 8] =
+    ["socket", "rate", "rate-micro-batch", "memory", "text", "csv", "json", "parquet"];
 
 /// A stream as it was created: options are checked, nothing is read yet. Every query opens a source of its own.
 #[async_trait]
@@ -57,6 +59,7 @@ pub async fn stream_provider(
             OptionReader::new("the memory source", options).finish()?;
             Arc::new(MemoryStream::new(declared.ok_or_else(|| schema_needed("memory", name))?))
         }
+        "text" | "csv" | "json" | "parquet" => Arc::new(FileStream::new(ctx, format, name, declared, options)?),
         _ => return Err(unknown_format(format, "stream", &STREAM_FORMATS)),
     })
 }
@@ -82,7 +85,12 @@ pub fn timestamp_type() -> DataType {
 }
 
 /// The schema of a format that has one of its own; columns declared all the same must be these.
-pub fn fixed_schema(format: &str, name: &str, declared: Option<SchemaRef>, columns: &[(&str, DataType)]) -> Result<SchemaRef> {
+pub fn fixed_schema(
+    format: &str,
+    name: &str,
+    declared: Option<SchemaRef>,
+    columns: &[(&str, DataType)],
+) -> Result<SchemaRef> {
     let fields: Vec<_> = columns.iter().map(|(n, t)| Field::new(*n, t.clone(), true)).collect();
     let fixed = Arc::new(Schema::new(fields));
     let same = |d: &Schema| {

@@ -64,7 +64,8 @@ impl RateStream {
         let rows_per_second = positive(&mut reader, "rowsPerSecond")?.unwrap_or(1);
         let ramp_up = reader.string("rampUpTime").map(|text| {
             // Spark's bare numbers are seconds here.
-            let seconds = text.trim().parse().ok().map(Duration::from_secs).or_else(|| crate::options::parse_duration(text));
+            let seconds =
+                text.trim().parse().ok().map(Duration::from_secs).or_else(|| crate::options::parse_duration(text));
             seconds.ok_or_else(|| reader.invalid("rampUpTime", text, "a duration such as '10 seconds'"))
         });
         let ramp_up_seconds = i64::try_from(ramp_up.transpose()?.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
@@ -73,7 +74,10 @@ impl RateStream {
         if ramp_up_seconds > i64::MAX / rows_per_second {
             return Err(Error::invalid(
                 "INCORRECT_RAMP_UP_RATE",
-                format!("with {rows_per_second} rows a second, 'rampUpTime' of the rate source may be at most {} seconds", i64::MAX / rows_per_second),
+                format!(
+                    "with {rows_per_second} rows a second, 'rampUpTime' of the rate source may be at most {} seconds",
+                    i64::MAX / rows_per_second
+                ),
             )
             .with_span(options.span("rampUpTime")));
         }
@@ -151,7 +155,13 @@ impl RateSource {
         (latest_ms - self.start_ms) / 1000
     }
 
-    fn slice(&self, rows: std::ops::Range<i64>, first: i64, from_ms: i64, ms_per_row: f64) -> SendableRecordBatchStream {
+    fn slice(
+        &self,
+        rows: std::ops::Range<i64>,
+        first: i64,
+        from_ms: i64,
+        ms_per_row: f64,
+    ) -> SendableRecordBatchStream {
         let schema = self.stream.schema.clone();
         let starts = (rows.start..rows.end).step_by(BATCH_ROWS);
         let batches = starts.map(move |from| {
@@ -159,14 +169,19 @@ impl RateSource {
             // Spark rounds half up.
             let time_us = |v: i64| (from_ms + ((v - first) as f64 * ms_per_row + 0.5).floor() as i64) * 1000;
             let times = TimestampMicrosecondArray::from_iter_values(values.clone().map(time_us)).with_timezone("UTC");
-            Ok(RecordBatch::try_new(schema.clone(), vec![Arc::new(times), Arc::new(Int64Array::from_iter_values(values))])?)
+            Ok(RecordBatch::try_new(
+                schema.clone(),
+                vec![Arc::new(times), Arc::new(Int64Array::from_iter_values(values))],
+            )?)
         });
         Box::pin(RecordBatchStreamAdapter::new(self.stream.schema.clone(), futures::stream::iter(batches)))
     }
 }
 
 fn seconds(offset: &Offset) -> Result<i64> {
-    offset.as_i64().ok_or_else(|| Error::checkpoint("CHECKPOINT_CORRUPT", format!("'{offset}' is no offset of a rate source")))
+    offset
+        .as_i64()
+        .ok_or_else(|| Error::checkpoint("CHECKPOINT_CORRUPT", format!("'{offset}' is no offset of a rate source")))
 }
 
 #[async_trait]
@@ -178,7 +193,9 @@ impl Source for RateSource {
     fn description(&self) -> String {
         let partitions = self.stream.num_partitions.map_or_else(|| "default".to_string(), |n| n.to_string());
         let Rate { rows_per_second, ramp_up_seconds } = self.stream.rate;
-        format!("RateStreamV2[rowsPerSecond={rows_per_second}, rampUpTimeSeconds={ramp_up_seconds}, numPartitions={partitions}]")
+        format!(
+            "RateStreamV2[rowsPerSecond={rows_per_second}, rampUpTimeSeconds={ramp_up_seconds}, numPartitions={partitions}]"
+        )
     }
 
     async fn initial_offset(&self) -> Result<Offset> {
@@ -196,7 +213,10 @@ impl Source for RateSource {
         self.latest_ms.fetch_max(self.start_ms.saturating_add(end.saturating_mul(1000)), Ordering::SeqCst);
         let (first, last) = (self.stream.rate.rows_until(start), self.stream.rate.rows_until(end));
         if last == i64::MAX {
-            return Err(Error::execution("INCORRECT_END_OFFSET", format!("second {end} of the rate source has no number that fits BIGINT")));
+            return Err(Error::execution(
+                "INCORRECT_END_OFFSET",
+                format!("second {end} of the rate source has no number that fits BIGINT"),
+            ));
         }
         let from_ms = self.start_ms + start * 1000;
         let ms_per_row = ((end - start) * 1000) as f64 / (last - first).max(1) as f64;
@@ -261,10 +281,13 @@ mod tests {
         let end = source.latest_offset(&start, ReadLimit::All).await.unwrap().unwrap();
         assert_eq!(end, Offset::from(2));
         let batches = read(source.get_batch(&start, &end, 4).await.unwrap()).await;
-        let values: Vec<_> = batches.iter().flat_map(|b| b.column(1).as_primitive::<Int64Type>().values().to_vec()).collect();
+        let values: Vec<_> =
+            batches.iter().flat_map(|b| b.column(1).as_primitive::<Int64Type>().values().to_vec()).collect();
         let ms: Vec<_> = batches
             .iter()
-            .flat_map(|b| b.column(0).as_primitive::<TimestampMicrosecondType>().values().iter().map(|t| t / 1000 - 100_000))
+            .flat_map(|b| {
+                b.column(0).as_primitive::<TimestampMicrosecondType>().values().iter().map(|t| t / 1000 - 100_000)
+            })
             .collect();
         assert_eq!(values, [0, 1, 2, 3, 4, 5]);
         assert_eq!(ms, [0, 333, 667, 1000, 1333, 1667]);

@@ -194,7 +194,8 @@ mod tests {
 
     #[tokio::test]
     async fn every_batch_has_its_rows_and_its_time() {
-        let options = Options::from_iter([("rowsPerBatch", "10"), ("startTimestamp", "5000"), ("advanceMillisPerBatch", "50")]);
+        let options =
+            Options::from_iter([("rowsPerBatch", "10"), ("startTimestamp", "5000"), ("advanceMillisPerBatch", "50")]);
         let stream = RateMicroBatchStream::new("r", None, &options).unwrap();
         let source = stream.open(context(std::path::Path::new("unused"))).await.unwrap();
         let start = source.initial_offset().await.unwrap();

@@ -62,7 +62,8 @@ impl RecordLog {
     /// Opens or makes the log at `path`; gives its records. A torn tail is cut off, and what is left is on disk.
     pub fn open(path: &Path) -> Result<(Self, Vec<Vec<u8>>)> {
         let failed = |e: io::Error| io_error("opening", path, &e);
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         let mut bytes = vec![];
         file.read_to_end(&mut bytes).map_err(failed)?;
         let (records, end, last_header_crc) = parse(path, &bytes)?;

@@ -21,7 +21,8 @@ pub fn context_with(dir: &Path, clock: Clock) -> SourceContext {
 }
 
 pub fn ints(values: Range<i64>) -> RecordBatch {
-    let schema = arrow::datatypes::Schema::new(vec![arrow::datatypes::Field::new("n", arrow::datatypes::DataType::Int64, true)]);
+    let schema =
+        arrow::datatypes::Schema::new(vec![arrow::datatypes::Field::new("n", arrow::datatypes::DataType::Int64, true)]);
     RecordBatch::try_new(Arc::new(schema), vec![Arc::new(Int64Array::from_iter_values(values)) as ArrayRef]).unwrap()
 }
 
@@ -40,6 +41,7 @@ pub async fn read_ints(batch: SourceBatch) -> Vec<i64> {
 
 pub async fn read_strings(batch: SourceBatch) -> Vec<String> {
     let batches = read(batch).await;
-    let texts = batches.iter().flat_map(|b| b.column(0).as_string_view().iter().map(|s| s.unwrap_or("NULL").to_string()));
+    let texts =
+        batches.iter().flat_map(|b| b.column(0).as_string_view().iter().map(|s| s.unwrap_or("NULL").to_string()));
     texts.collect()
 }

@@ -143,7 +143,10 @@ impl ReceiveBuffer {
         if base + state.received < start {
             return Err(Error::checkpoint(
                 "SOCKET_DATA_LOST",
-                format!("the query has read {start} rows, but the socket source's log ends at {}", base + state.received),
+                format!(
+                    "the query has read {start} rows, but the socket source's log ends at {}",
+                    base + state.received
+                ),
             )
             .with_help("start the query with a new checkpoint"));
         }
@@ -159,8 +162,11 @@ impl ReceiveBuffer {
     /// The rows from `start` up to, not including, `end`.
     pub fn read(&self, start: u64, end: u64) -> Result<Vec<RecordBatch>> {
         if !self.has(start, end) {
-            return Err(Error::execution("SOCKET_DATA_LOST", format!("the socket source no longer has rows {start} to {end}"))
-                .with_help("with the option wal 'true' received rows survive a restart"));
+            return Err(Error::execution(
+                "SOCKET_DATA_LOST",
+                format!("the socket source no longer has rows {start} to {end}"),
+            )
+            .with_help("with the option wal 'true' received rows survive a restart"));
         }
         let mut state = self.lock();
         state.freeze(&self.schema)?;

@@ -51,14 +51,20 @@ impl SocketStream {
         let mut reader = OptionReader::new("the socket source", options);
         let host = reader.required("host")?.to_string();
         let port = reader.required("port")?;
-        let port = port.trim().parse::<u16>().ok().filter(|p| *p > 0).ok_or_else(|| reader.invalid("port", port, "a number from 1 to 65535"))?;
+        let port = port
+            .trim()
+            .parse::<u16>()
+            .ok()
+            .filter(|p| *p > 0)
+            .ok_or_else(|| reader.invalid("port", port, "a number from 1 to 65535"))?;
         let include_timestamp = reader.bool("includeTimestamp", false)?;
         let max_line_bytes = reader.parse::<usize>("maxLineLength", "a number of bytes")?.unwrap_or(MAX_LINE_BYTES);
         if max_line_bytes == 0 || max_line_bytes > LONGEST_LINE_BYTES {
             let expected = format!("a number of bytes from 1 to {LONGEST_LINE_BYTES}");
             return Err(reader.invalid("maxLineLength", &max_line_bytes.to_string(), &expected));
         }
-        let max_buffered_rows = reader.parse::<u64>("maxBufferedRows", "a number of rows")?.unwrap_or(MAX_BUFFERED_ROWS);
+        let max_buffered_rows =
+            reader.parse::<u64>("maxBufferedRows", "a number of rows")?.unwrap_or(MAX_BUFFERED_ROWS);
         if max_buffered_rows == 0 {
             return Err(reader.invalid("maxBufferedRows", "0", "a number of rows above 0"));
         }
@@ -82,8 +88,11 @@ impl SocketStream {
     }
 
     fn unknown_host(&self, reason: &str) -> Error {
-        Error::io("SOCKET_HOST_UNKNOWN", format!("the host '{}' of the socket source is not known: {reason}", self.host))
-            .with_help("check the option 'host'")
+        Error::io(
+            "SOCKET_HOST_UNKNOWN",
+            format!("the host '{}' of the socket source is not known: {reason}", self.host),
+        )
+        .with_help("check the option 'host'")
     }
 }
 
@@ -99,7 +108,8 @@ impl StreamProvider for SocketStream {
 
     async fn open(&self, ctx: SourceContext) -> Result<Arc<dyn Source>> {
         self.check_host().await?;
-        let buffer = |base| Arc::new(ReceiveBuffer::new(self.schema.clone(), self.max_buffered_rows, base, ctx.wake.clone()));
+        let buffer =
+            |base| Arc::new(ReceiveBuffer::new(self.schema.clone(), self.max_buffered_rows, base, ctx.wake.clone()));
         let (wal, buffer) = if self.wal {
             let dir = ctx.dir.join("wal");
             let open = SpawnedTask::spawn_blocking(move || Wal::open(&dir)).join().await;
@@ -148,7 +158,9 @@ impl SocketSource {
 }
 
 fn rows(offset: &Offset) -> Result<u64> {
-    offset.as_u64().ok_or_else(|| Error::checkpoint("CHECKPOINT_CORRUPT", format!("'{offset}' is no offset of a socket source")))
+    offset
+        .as_u64()
+        .ok_or_else(|| Error::checkpoint("CHECKPOINT_CORRUPT", format!("'{offset}' is no offset of a socket source")))
 }
 
 #[async_trait]

@@ -128,13 +128,19 @@ impl Receiver {
 
 async fn log(wal: Arc<Mutex<Wal>>, first_row: u64, rows: Rows) -> Result<Rows> {
     let append = move || wal.lock().unwrap_or_else(PoisonError::into_inner).append(first_row, &rows).map(|()| rows);
-    SpawnedTask::spawn_blocking(append).join().await.map_err(|e| Error::internal(format!("writing the socket log: {e}")))?
+    SpawnedTask::spawn_blocking(append)
+        .join()
+        .await
+        .map_err(|e| Error::internal(format!("writing the socket log: {e}")))?
 }
 
 fn bad_line(why: BadLine) -> Error {
     let (what, help) = match why {
         BadLine::NotUtf8 => ("is not valid UTF-8", "badRecords 'null' or 'drop' lets the query go on"),
-        BadLine::TooLong => ("is longer than 'maxLineLength'", "raise 'maxLineLength', or let the query go on with badRecords 'null' or 'drop'"),
+        BadLine::TooLong => (
+            "is longer than 'maxLineLength'",
+            "raise 'maxLineLength', or let the query go on with badRecords 'null' or 'drop'",
+        ),
     };
     Error::execution("MALFORMED_RECORD_IN_PARSING", format!("a line of the socket source {what}")).with_help(help)
 }

@@ -31,7 +31,8 @@ impl Wal {
         sync_parent(dir).map_err(|e| io_error("syncing", dir, &e))?;
         let segments = list(dir)?;
         let first = segments.front().map(|(row, _)| *row);
-        let mut wal = Self { dir: dir.to_path_buf(), segments, open: None, next_row: first.unwrap_or(0), closed: false };
+        let mut wal =
+            Self { dir: dir.to_path_buf(), segments, open: None, next_row: first.unwrap_or(0), closed: false };
         let mut rows = Rows::default();
         for (row, path) in wal.segments.clone() {
             if row != wal.next_row {
@@ -39,7 +40,8 @@ impl Wal {
             }
             let (log, records) = RecordLog::open(&path)?;
             for record in records {
-                let (first, mut read) = decode(&record).filter(|(f, _)| *f == wal.next_row).ok_or_else(|| damaged(&path))?;
+                let (first, mut read) =
+                    decode(&record).filter(|(f, _)| *f == wal.next_row).ok_or_else(|| damaged(&path))?;
                 wal.next_row = first + read.len() as u64;
                 rows.append(&mut read);
             }
@@ -106,8 +108,11 @@ fn list(dir: &Path) -> Result<VecDeque<(u64, PathBuf)>> {
 }
 
 fn damaged(path: &Path) -> Error {
-    Error::checkpoint("CHECKPOINT_CORRUPT", format!("the socket source's log '{}' does not fit the one before", path.display()))
-        .with_help("restore the checkpoint from a backup, or start the query with a new one")
+    Error::checkpoint(
+        "CHECKPOINT_CORRUPT",
+        format!("the socket source's log '{}' does not fit the one before", path.display()),
+    )
+    .with_help("restore the checkpoint from a backup, or start the query with a new one")
 }
 
 fn encode(first_row: u64, rows: &Rows) -> Vec<u8> {
@@ -157,7 +162,10 @@ mod tests {
         wal.append(500, &rows(&["ccc"])).unwrap();
         let path = wal.segments[0].1.clone();
         let (_, first, all) = Wal::open(dir.path()).unwrap();
-        assert_eq!((first, all.len(), all.times_us.len(), all.bytes.as_slice()), (Some(500), 5, 5, b"abbccc".as_slice()));
+        assert_eq!(
+            (first, all.len(), all.times_us.len(), all.bytes.as_slice()),
+            (Some(500), 5, 5, b"abbccc".as_slice())
+        );
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         assert_eq!(Wal::open(dir.path()).unwrap().2, rows(&["a", "bb"]));

@@ -1,0 +1,76 @@
+//! What becomes of files that a committed batch has read: the option `cleanSource`.
+
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use super::entry::FileEntry;
+use super::listing::Location;
+use crate::error::{Error, Result};
+use crate::options::OptionReader;
+
+/// The option `cleanSource`.
+#[derive(Debug, Clone)]
+pub enum CleanSource {
+    /// They stay.
+    Off,
+    /// They are removed.
+    Delete,
+    /// They are moved below this directory, under their whole path.
+    Archive(PathBuf),
+}
+
+impl CleanSource {
+    /// Reads `cleanSource` and `sourceArchiveDir`.
+    pub fn read(options: &mut OptionReader<'_>, location: &Location) -> Result<Self> {
+        let choice = options.choice("cleanSource", &["off", "delete", "archive"])?;
+        let dir = options.string("sourceArchiveDir");
+        match (choice, dir) {
+            (Some("archive"), Some(dir)) => {
+                if location.roots().any(|root| Path::new(dir).starts_with(root)) {
+                    return Err(options.invalid("sourceArchiveDir", dir, "a directory outside the one that is read"));
+                }
+                Ok(Self::Archive(PathBuf::from(dir)))
+            }
+            (Some("archive"), None) => options.required("sourceArchiveDir").map(|_| Self::Off),
+            (_, Some(_)) => Err(Error::invalid(
+                "INVALID_OPTION",
+                "option 'sourceArchiveDir' of the file source needs cleanSource 'archive'",
+            )),
+            (Some("delete"), None) => Ok(Self::Delete),
+            _ => Ok(Self::Off),
+        }
+    }
+
+    /// Whether files stay where they are.
+    pub fn is_off(&self) -> bool {
+        matches!(self, Self::Off)
+    }
+
+    /// Cleans up; a file that cannot be cleaned stays and is logged, because its rows are read all the same.
+    pub fn clean(&self, files: &[FileEntry]) {
+        for file in files {
+            let done = match self {
+                Self::Off => Ok(()),
+                Self::Delete => fs::remove_file(&file.path),
+                Self::Archive(dir) => archive(&file.path, dir),
+            };
+            match done {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(file = %file.path.display(), "file source: cleaning up failed: {e}");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn archive(path: &Path, dir: &Path) -> io::Result<()> {
+    let path_inside =
+        std::path::absolute(path)?.components().filter(|c| matches!(c, Component::Normal(_))).collect::<PathBuf>();
+    let target = dir.join(path_inside);
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::rename(path, target)
+}

@@ -1,0 +1,141 @@
+//! The format of a file source or table: options, schema, and which reader it takes.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+use crate::error::{Error, Result};
+use crate::format::lines::LineEnd;
+use crate::format::{
+    BadRecordCounter, BadRecords, CsvFormat, CsvOptions, JsonFormat, LineFormat, TextFormat, infer_csv_schema,
+    infer_json_schema, parquet::parquet_schema,
+};
+use crate::options::OptionReader;
+use crate::source::provider::source_schema;
+use crate::source::record_log::io_error;
+
+/// What the options say about the bytes of a file.
+#[derive(Debug, Clone)]
+pub enum FormatOptions {
+    Text { whole: bool, line_end: LineEnd, bad_records: BadRecords },
+    Csv { csv: CsvOptions, infer_types: bool, line_end: LineEnd, bad_records: BadRecords },
+    Json { line_end: LineEnd, bad_records: BadRecords },
+    Parquet,
+}
+
+/// How files become rows.
+#[derive(Debug, Clone)]
+pub enum FileFormat {
+    /// A line is a record.
+    Lines(LineFormat, LineEnd),
+    /// A file is a record.
+    Whole(LineFormat),
+    /// Row groups.
+    Parquet,
+}
+
+impl FileFormat {
+    /// Whether several readers can share a file.
+    pub fn is_splittable(&self) -> bool {
+        match self {
+            Self::Lines(_, line_end) => line_end.is_splittable(),
+            Self::Whole(_) => false,
+            Self::Parquet => true,
+        }
+    }
+}
+
+impl FormatOptions {
+    /// Reads the options of `format`: text, csv, json or parquet.
+    pub fn read(format: &str, options: &mut OptionReader<'_>) -> Result<Self> {
+        Ok(match format {
+            "text" => Self::Text {
+                whole: options.bool("wholetext", false)?,
+                line_end: line_end(options)?,
+                bad_records: BadRecords::read(options, BadRecords::Null)?,
+            },
+            "csv" => Self::Csv {
+                csv: CsvOptions::read(options)?,
+                infer_types: options.bool("inferSchema", false)?,
+                line_end: line_end(options)?,
+                bad_records: BadRecords::read_with_mode(options, BadRecords::Null)?,
+            },
+            "json" => Self::Json {
+                line_end: line_end(options)?,
+                bad_records: BadRecords::read_with_mode(options, BadRecords::Null)?,
+            },
+            _ => Self::Parquet,
+        })
+    }
+
+    /// The schema that a file has.
+    pub fn infer(&self, path: &Path) -> Result<SchemaRef> {
+        let open = || File::open(path).map_err(|e| io_error("opening", path, &e));
+        let schema = match self {
+            Self::Text { .. } => return Ok(text_schema()),
+            Self::Csv { csv, infer_types, .. } => infer_csv_schema(open()?, csv, *infer_types),
+            Self::Json { .. } => infer_json_schema(BufReader::new(open()?)),
+            Self::Parquet => parquet_schema(open()?),
+        };
+        let schema = schema.map_err(|e| {
+            Error::invalid(
+                "UNABLE_TO_INFER_SCHEMA",
+                format!("the schema of '{}' cannot be told: {}", path.display(), e.message()),
+            )
+            .with_help("declare the columns")
+        })?;
+        Ok(source_schema(&schema))
+    }
+
+    /// Refuses a schema that the format cannot have.
+    pub fn check(&self, schema: &SchemaRef) -> Result<()> {
+        let is_text = |f: &Field| *f.data_type() == DataType::Utf8View;
+        if matches!(self, Self::Text { .. }) && !(schema.fields().len() == 1 && is_text(schema.field(0))) {
+            return Err(Error::invalid("INVALID_SCHEMA", "a text file has one column, of type STRING")
+                .with_help("leave the columns out"));
+        }
+        let nested = |f: &&Arc<Field>| f.data_type().is_nested();
+        if let (Self::Csv { .. }, Some(f)) = (self, schema.fields().iter().find(nested)) {
+            return Err(Error::invalid(
+                "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
+                format!("column '{}' has the type {}, which CSV cannot hold", f.name(), f.data_type()),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The readers for `schema`.
+    pub fn build(self, schema: SchemaRef, counter: BadRecordCounter) -> FileFormat {
+        match self {
+            Self::Text { whole: true, bad_records, .. } => {
+                FileFormat::Whole(LineFormat::Text(TextFormat::new(schema, bad_records, counter)))
+            }
+            Self::Text { line_end, bad_records, .. } => {
+                FileFormat::Lines(LineFormat::Text(TextFormat::new(schema, bad_records, counter)), line_end)
+            }
+            Self::Csv { csv, line_end, bad_records, .. } => {
+                FileFormat::Lines(LineFormat::Csv(CsvFormat::new(schema, csv, bad_records, counter)), line_end)
+            }
+            Self::Json { line_end, bad_records } => {
+                FileFormat::Lines(LineFormat::Json(JsonFormat::new(schema, bad_records, counter)), line_end)
+            }
+            Self::Parquet => FileFormat::Parquet,
+        }
+    }
+}
+
+/// `value STRING`.
+pub fn text_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("value", DataType::Utf8View, true)]))
+}
+
+fn line_end(options: &mut OptionReader<'_>) -> Result<LineEnd> {
+    Ok(match options.string("lineSep") {
+        None => LineEnd::Any,
+        Some("") => return Err(options.invalid("lineSep", "", "at least one character")),
+        Some(text) => LineEnd::Bytes(text.replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t").into_bytes()),
+    })
+}

@@ -1,0 +1,264 @@
+//! Finds the files of a path: a file, a directory or a glob pattern.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use glob::Pattern;
+
+use super::entry::FileEntry;
+use crate::error::{Error, Result};
+use crate::options::OptionReader;
+use crate::source::record_log::io_error;
+
+/// What to list.
+#[derive(Debug, Clone)]
+pub struct Location {
+    /// As the user wrote it.
+    pub path: String,
+    patterns: Vec<String>,
+    name_filter: Option<Pattern>,
+    recursive: bool,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Regular files by modification time, then path.
+    pub files: Vec<FileEntry>,
+    /// Entries that are no regular files (pipes, sockets, devices, loops of links), or whose link leads nowhere.
+    pub skipped: u64,
+}
+
+impl Location {
+    /// Reads `path`, `pathGlobFilter` and `recursiveFileLookup`.
+    pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
+        let path = options.required("path")?;
+        let local = local_path(path).ok_or_else(|| {
+            Error::unsupported("UNSUPPORTED_FEATURE", format!("the path '{path}' is not on the local file system"))
+                .with_help("object stores come with the connectors")
+        })?;
+        let patterns = expand_braces(local);
+        let is_pattern = |p: &String| p.split('/').all(|c| Pattern::new(c).is_ok());
+        if local.is_empty() || !patterns.iter().all(is_pattern) {
+            return Err(options.invalid("path", path, "a file, a directory or a glob pattern"));
+        }
+        let name_filter = match options.string("pathGlobFilter") {
+            None => None,
+            Some(text) => {
+                Some(Pattern::new(text).map_err(|_| options.invalid("pathGlobFilter", text, "a glob pattern"))?)
+            }
+        };
+        let recursive = options.bool("recursiveFileLookup", false)?;
+        Ok(Self { path: path.to_string(), patterns, name_filter, recursive })
+    }
+
+    /// The directory or pattern this location is below, for comparing with another directory.
+    pub fn roots(&self) -> impl Iterator<Item = &Path> {
+        self.patterns.iter().map(|p| {
+            let fixed = p.find(is_glob).map_or(p.as_str(), |at| p[..at].rsplit_once('/').map_or("", |(dir, _)| dir));
+            Path::new(fixed)
+        })
+    }
+
+    /// Whether something is there, or may come to match a pattern.
+    pub fn exists(&self) -> bool {
+        self.patterns.iter().any(|p| p.contains(is_glob) || Path::new(p).exists())
+    }
+
+    /// Lists it. What is not there is empty; what vanishes meanwhile is left out.
+    pub fn list(&self) -> Result<Listing> {
+        let mut walk = Walk { location: self, listing: Listing::default(), visited: HashSet::new() };
+        for pattern in &self.patterns {
+            for root in roots(pattern)? {
+                walk.root(&root)?;
+            }
+        }
+        let mut listing = walk.listing;
+        listing.files.sort_by(|a, b| a.mtime_ns.cmp(&b.mtime_ns).then_with(|| a.path.cmp(&b.path)));
+        listing.files.dedup_by(|a, b| a.path == b.path);
+        Ok(listing)
+    }
+}
+
+struct Walk<'a> {
+    location: &'a Location,
+    listing: Listing,
+    /// Device and inode of directories on the way, so that a loop of links ends.
+    visited: HashSet<(u64, u64)>,
+}
+
+impl Walk<'_> {
+    fn root(&mut self, root: &Path) -> Result<()> {
+        match fs::metadata(root) {
+            Ok(m) if m.is_dir() => self.directory(root, &m),
+            Ok(m) if m.is_file() => {
+                self.listing.files.push(FileEntry::new(root.to_path_buf(), &m));
+                Ok(())
+            }
+            Ok(_) => {
+                self.listing.skipped += 1;
+                Ok(())
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(io_error("listing", root, &e)),
+        }
+    }
+
+    fn directory(&mut self, dir: &Path, metadata: &fs::Metadata) -> Result<()> {
+        if !self.visited.insert((metadata.dev(), metadata.ino())) {
+            self.listing.skipped += 1;
+            return Ok(());
+        }
+        if let Some(files) = committed_files(dir)? {
+            return files.into_iter().try_for_each(|f| self.entry(&f));
+        }
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(io_error("listing", dir, &e)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|e| io_error("listing", dir, &e))?;
+            self.entry(&entry.path())?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, path: &Path) -> Result<()> {
+        let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
+        if is_hidden(name) {
+            return Ok(());
+        }
+        match fs::metadata(path) {
+            Ok(m) if m.is_dir() && self.location.recursive => self.directory(path, &m),
+            Ok(m) if m.is_dir() => Ok(()),
+            Ok(m) if m.is_file() => {
+                let name = String::from_utf8_lossy(name);
+                if self.location.name_filter.as_ref().is_none_or(|p| p.matches(&name)) {
+                    self.listing.files.push(FileEntry::new(path.to_path_buf(), &m));
+                }
+                Ok(())
+            }
+            Err(e) if !is_of_this_entry(&e) => Err(io_error("listing", path, &e)),
+            _ => {
+                self.listing.skipped += 1;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whether only this entry is at fault: it vanished, or is a link in a loop or to nowhere.
+fn is_of_this_entry(e: &io::Error) -> bool {
+    const ELOOP: i32 = 40;
+    e.kind() == ErrorKind::NotFound || e.raw_os_error() == Some(ELOOP)
+}
+
+/// The files that a file sink has committed in `dir`; `None` if `dir` is not the output of one.
+pub fn committed_files(_dir: &Path) -> Result<Option<Vec<PathBuf>>> {
+    Ok(None)
+}
+
+/// Files that other programs write to, or keep for themselves, as Hadoop has it.
+fn is_hidden(name: &[u8]) -> bool {
+    (name.starts_with(b"_") && !name.contains(&b'=')) || name.starts_with(b".") || name.ends_with(b"._COPYING_")
+}
+
+fn is_glob(c: char) -> bool {
+    matches!(c, '*' | '?' | '[')
+}
+
+/// What a pattern stands for, component by component (the walker of the crate `glob` panics at names that are not UTF-8).
+fn roots(pattern: &str) -> Result<Vec<PathBuf>> {
+    let start = if pattern.starts_with('/') { "/" } else { "" };
+    let mut found = vec![PathBuf::from(start)];
+    for component in pattern.split('/').filter(|c| !c.is_empty()) {
+        if component.contains(is_glob) {
+            found = matches(&found, component)?;
+        } else {
+            found.iter_mut().for_each(|path| path.push(component));
+        }
+    }
+    Ok(found)
+}
+
+fn matches(dirs: &[PathBuf], component: &str) -> Result<Vec<PathBuf>> {
+    let pattern = Pattern::new(component).map_err(|e| {
+        Error::invalid("INVALID_OPTION", format!("the path component '{component}' is no pattern: {e}"))
+    })?;
+    let mut found = vec![];
+    for dir in dirs {
+        let listed = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        let Ok(entries) = fs::read_dir(listed) else { continue };
+        for entry in entries {
+            let name = entry.map_err(|e| io_error("listing", listed, &e))?.file_name();
+            if !is_hidden(name.as_bytes()) && pattern.matches(&name.to_string_lossy()) {
+                found.push(dir.join(name));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// `path` without `file:`; `None` if it has another scheme.
+fn local_path(path: &str) -> Option<&str> {
+    let path = path.strip_prefix("file://").or_else(|| path.strip_prefix("file:")).unwrap_or(path);
+    (!path.contains("://")).then_some(path)
+}
+
+/// Hadoop's `{a,b}`, which the pattern language below lacks.
+fn expand_braces(pattern: &str) -> Vec<String> {
+    let parts = pattern.find('{').and_then(|open| Some((open, open + pattern[open..].find('}')?)));
+    let Some((open, close)) = parts else { return vec![pattern.to_string()] };
+    let choices = pattern[open + 1..close].split(',');
+    choices.flat_map(|c| expand_braces(&format!("{}{c}{}", &pattern[..open], &pattern[close + 1..]))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+    use std::os::unix::fs::symlink;
+
+    fn names(path: String, more: &[(&str, &str)]) -> (Vec<String>, u64) {
+        let mut options = Options::from_iter(more.iter().copied());
+        options.set("path", path);
+        let listing = Location::read(&mut OptionReader::new("t", &options)).unwrap().list().unwrap();
+        let name = |f: &FileEntry| f.path.file_name().unwrap().to_string_lossy().into_owned();
+        let mut names: Vec<_> = listing.files.iter().map(name).collect();
+        names.sort();
+        (names, listing.skipped)
+    }
+
+    #[test]
+    fn only_regular_visible_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["a.txt", "b\nc.txt", "x.csv", "_hidden", ".hidden"] {
+            fs::write(at(name), "x").unwrap();
+        }
+        fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"\xff.txt")), "x").unwrap();
+        fs::create_dir_all(at("sub/deep.txt")).unwrap();
+        fs::write(at("sub/d.txt"), "x").unwrap();
+        symlink(at("loop1"), at("loop2")).unwrap();
+        symlink(at("loop2"), at("loop1")).unwrap();
+        symlink(dir.path(), at("sub/up")).unwrap();
+        let _pipe = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+
+        let root = dir.path().display().to_string();
+        assert_eq!(
+            names(root.clone(), &[]),
+            (vec!["a.txt".into(), "b\nc.txt".into(), "x.csv".into(), "\u{fffd}.txt".into()], 3)
+        );
+        let (all, skipped) = names(format!("file://{root}"), &[("recursiveFileLookup", "true")]);
+        assert_eq!((all.len(), skipped), (5, 4));
+        assert_eq!(names(root.clone(), &[("pathGlobFilter", "*.csv")]).0, ["x.csv"]);
+        assert_eq!(names(format!("{root}/{{a,x}}.*"), &[]).0, ["a.txt", "x.csv"]);
+        assert_eq!(names(format!("{root}/s?b"), &[]).0, ["d.txt"]);
+        assert_eq!(names(format!("{root}/gone"), &[]), (vec![], 0));
+    }
+}

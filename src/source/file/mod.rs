@@ -1,0 +1,15 @@
+//! The file source: a directory whose files are read once each, in the order in which they came.
+
+mod clean;
+mod entry;
+pub mod format;
+pub mod listing;
+mod options;
+pub mod read;
+mod seen;
+mod source;
+
+pub use options::{FileStream, format_name, infer_schema};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! `CREATE STREAM … USING text | csv | json | parquet`: options of the file source.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::prelude::SessionContext;
+
+use super::clean::CleanSource;
+use super::format::FormatOptions;
+use super::listing::Location;
+use super::source::FileSource;
+use crate::error::{Error, Result};
+use crate::options::{OptionReader, Options};
+use crate::source::provider::schema_needed;
+use crate::source::rate::positive;
+use crate::source::{Source, SourceContext, StreamProvider};
+
+const MAX_FILE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+const MAX_CACHED_FILES: i64 = 10_000;
+const DISCARD_CACHED_INPUT_RATIO: f64 = 0.2;
+
+/// A directory of files that are read as they come.
+#[derive(Debug, Clone)]
+pub struct FileStream {
+    pub(super) format: &'static str,
+    pub(super) format_options: FormatOptions,
+    pub(super) schema: SchemaRef,
+    pub(super) location: Location,
+    pub(super) limits: Limits,
+    pub(super) file_name_only: bool,
+    pub(super) max_age_ms: Option<i64>,
+    pub(super) clean: CleanSource,
+    pub(super) ignore_missing: bool,
+    pub(super) skip_changed: bool,
+}
+
+/// How many files a batch takes, and which.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub max_files: Option<usize>,
+    pub max_bytes: Option<u64>,
+    pub latest_first: bool,
+    pub max_cached_files: usize,
+    pub discard_cached_ratio: f64,
+}
+
+impl Limits {
+    fn read(options: &mut OptionReader<'_>) -> Result<Self> {
+        let max_files = positive(options, "maxFilesPerTrigger")?.map(|n| n as usize);
+        let max_bytes = positive(options, "maxBytesPerTrigger")?.map(|n| n as u64);
+        if max_files.is_some() && max_bytes.is_some() {
+            return Err(Error::invalid(
+                "INVALID_OPTION",
+                "options 'maxFilesPerTrigger' and 'maxBytesPerTrigger' of the file source exclude each other",
+            ));
+        }
+        let latest_first = options.bool("latestFirst", false)?;
+        let max_cached =
+            options.parse::<i64>("maxCachedFiles", "a number of files, 0 or more")?.unwrap_or(MAX_CACHED_FILES);
+        let ratio = options
+            .parse::<f64>("discardCachedInputRatio", "a number from 0 to 1")?
+            .unwrap_or(DISCARD_CACHED_INPUT_RATIO);
+        if !(0.0..=1.0).contains(&ratio) {
+            return Err(options.invalid("discardCachedInputRatio", &ratio.to_string(), "a number from 0 to 1"));
+        }
+        let max_cached_files = usize::try_from(max_cached)
+            .map_err(|_| options.invalid("maxCachedFiles", &max_cached.to_string(), "a number of files, 0 or more"))?;
+        Ok(Self { max_files, max_bytes, latest_first, max_cached_files, discard_cached_ratio: ratio })
+    }
+
+    pub fn is_limited(&self) -> bool {
+        self.max_files.is_some() || self.max_bytes.is_some()
+    }
+}
+
+impl FileStream {
+    /// Reads the options of the source and of `format`, one of text, csv, json and parquet.
+    pub fn new(
+        _ctx: &SessionContext,
+        format: &str,
+        name: &str,
+        declared: Option<SchemaRef>,
+        options: &Options,
+    ) -> Result<Self> {
+        let format = format_name(format)?;
+        let mut reader = OptionReader::new(format!("the {format} file source"), options);
+        let location = Location::read(&mut reader)?;
+        let limits = Limits::read(&mut reader)?;
+        let clean = CleanSource::read(&mut reader, &location)?;
+        let max_age = reader.duration("maxFileAge")?.unwrap_or(MAX_FILE_AGE);
+        let max_age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
+        let file_name_only = reader.bool("fileNameOnly", false)?;
+        let ignore_missing = reader.bool("ignoreMissingFiles", false)?;
+        let skip_changed = reader.choice("fileChanged", &["fail", "skip"])? == Some("skip");
+        let infer = reader.bool("schemaInference", false)?;
+        let format_options = FormatOptions::read(format, &mut reader)?;
+        reader.finish()?;
+        let schema = match declared {
+            Some(declared) => declared,
+            None if infer || format == "text" => infer_schema(&format_options, &location, format, name)?,
+            None => return Err(schema_needed(format, name)),
+        };
+        format_options.check(&schema)?;
+        Ok(Self {
+            format,
+            format_options,
+            schema,
+            location,
+            // Old files would never be read if a batch that begins with the newest made them too old.
+            max_age_ms: (!(limits.latest_first && limits.is_limited())).then_some(max_age_ms),
+            limits,
+            file_name_only,
+            clean,
+            ignore_missing,
+            skip_changed,
+        })
+    }
+}
+
+/// The format's name as we write it.
+pub fn format_name(format: &str) -> Result<&'static str> {
+    let known = ["text", "csv", "json", "parquet"].into_iter().find(|f| f.eq_ignore_ascii_case(format));
+    known.ok_or_else(|| Error::internal(format!("'{format}' is no file format")))
+}
+
+/// The schema of the first file that is not empty.
+pub fn infer_schema(format: &FormatOptions, location: &Location, name: &str, stream: &str) -> Result<SchemaRef> {
+    if let FormatOptions::Text { .. } = format {
+        return Ok(super::format::text_schema());
+    }
+    match location.list()?.files.iter().find(|f| f.size > 0) {
+        Some(file) => format.infer(&file.path),
+        None => Err(schema_needed(name, stream)),
+    }
+}
+
+#[async_trait]
+impl StreamProvider for FileStream {
+    fn format(&self) -> &'static str {
+        self.format
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    async fn open(&self, ctx: SourceContext) -> Result<Arc<dyn Source>> {
+        if !self.location.exists() {
+            tracing::warn!(path = self.location.path, "file source: there is no such path yet");
+        }
+        Ok(Arc::new(FileSource::open(self.clone(), ctx).await?))
+    }
+}

@@ -1,0 +1,279 @@
+//! One query's reader of a directory.
+//!
+//! `latest_offset` decides which files the next batch has and logs it before it answers; the offset is the number of that
+//! log entry, as in Spark. A directory with a backlog is not listed again until the backlog is used up.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::common::runtime::SpawnedTask;
+
+use super::entry::FileEntry;
+use super::options::{FileStream, Limits};
+use super::read::FileReader;
+use super::seen::SeenFiles;
+use crate::error::{Error, Result};
+use crate::format::BadRecordCounter;
+use crate::source::record_log::io_error;
+use crate::source::{Offset, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics};
+
+const MIN_POLL: Duration = Duration::from_millis(100);
+const MAX_POLL: Duration = Duration::from_secs(1);
+/// A guess at the length of a row, for choosing a plan.
+const ROW_BYTES: u64 = 64;
+
+/// See the module.
+#[derive(Debug)]
+pub struct FileSource {
+    stream: FileStream,
+    reader: Arc<FileReader>,
+    bad_counter: BadRecordCounter,
+    files: Arc<Mutex<Files>>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    skipped: AtomicU64,
+    waiting: AtomicU64,
+    /// Listings in a row that found nothing.
+    idle: AtomicU32,
+}
+
+/// What is known of the directory.
+#[derive(Debug)]
+struct Files {
+    seen: SeenFiles,
+    /// New files of the last listing that no batch has yet, in the order in which they will be taken.
+    unread: VecDeque<FileEntry>,
+    /// For `TRIGGER AVAILABLE NOW`: `unread` is all there will be.
+    is_fixed: bool,
+}
+
+impl FileSource {
+    /// Opens the log in the source's directory.
+    pub async fn open(stream: FileStream, ctx: SourceContext) -> Result<Self> {
+        let bad_counter = BadRecordCounter::default();
+        let format = stream.format_options.clone().build(stream.schema.clone(), bad_counter.clone());
+        let mut reader = FileReader::new(stream.schema.clone(), format);
+        (reader.ignore_missing, reader.skip_changed) = (stream.ignore_missing, stream.skip_changed);
+        let (by_name, max_age_ms) = (stream.file_name_only, stream.max_age_ms);
+        let seen = blocking(move || SeenFiles::open(&ctx.dir, by_name, max_age_ms)).await?;
+        let files = Arc::new(Mutex::new(Files { seen, unread: VecDeque::new(), is_fixed: false }));
+        Ok(Self { stream, reader: Arc::new(reader), bad_counter, files, counts: Arc::default() })
+    }
+
+    /// Runs `f`, which may read directories and write the log, where it may block.
+    async fn with_files<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Files, &FileStream, &Counts) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (files, stream, counts) = (self.files.clone(), self.stream.clone(), self.counts.clone());
+        blocking(move || f(&mut files.lock().unwrap_or_else(PoisonError::into_inner), &stream, &counts)).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    SpawnedTask::spawn_blocking(f).join().await.map_err(|e| Error::internal(format!("the file source: {e}")))?
+}
+
+impl Files {
+    /// The number of the last batch to read after `start`, if there is one.
+    fn latest(&mut self, start: i64, limit: ReadLimit, stream: &FileStream, counts: &Counts) -> Result<Option<i64>> {
+        let logged = self.seen.latest();
+        if logged < start {
+            return Err(Error::checkpoint(
+                "CHECKPOINT_CORRUPT",
+                format!("the query has read file batch {start}, but the file source's log ends at {logged}"),
+            )
+            .with_help("restore the checkpoint from a backup, or start the query with a new one"));
+        }
+        // Logged by a process that ended before the query used it: it is a batch as it is.
+        if logged > start && limit == ReadLimit::Configured {
+            return Ok(Some(logged));
+        }
+        let files = self.take(limit, stream, counts)?;
+        counts.waiting.store(self.unread.len() as u64, Ordering::Relaxed);
+        if files.is_empty() {
+            return Ok((logged > start).then_some(logged));
+        }
+        self.seen.add_batch(files).map(Some)
+    }
+
+    /// The files of the next batch.
+    fn take(&mut self, limit: ReadLimit, stream: &FileStream, counts: &Counts) -> Result<Vec<FileEntry>> {
+        let limits = &stream.limits;
+        let use_cache =
+            self.is_fixed || (limit == ReadLimit::Configured && !limits.latest_first && !self.unread.is_empty());
+        if !use_cache {
+            self.list(stream, counts)?;
+        }
+        let mut taken = match limit {
+            ReadLimit::All => self.unread.drain(..).collect(),
+            ReadLimit::Configured => take_limited(&mut self.unread, limits),
+        };
+        if !self.is_fixed {
+            self.trim_cache(limits);
+        }
+        if use_cache {
+            // Listed a while ago: what changed since then is taken as it is now.
+            taken = refresh(taken)?;
+        }
+        Ok(taken)
+    }
+
+    fn list(&mut self, stream: &FileStream, counts: &Counts) -> Result<()> {
+        let listing = stream.location.list()?;
+        counts.skipped.store(listing.skipped, Ordering::Relaxed);
+        self.unread = listing.files.into_iter().filter(|f| self.seen.is_new(f)).collect();
+        if stream.file_name_only {
+            self.drop_same_names();
+        }
+        if stream.limits.latest_first {
+            self.unread.make_contiguous().reverse();
+        }
+        match self.unread.is_empty() {
+            true => counts.idle.fetch_add(1, Ordering::Relaxed),
+            false => counts.idle.swap(0, Ordering::Relaxed),
+        };
+        Ok(())
+    }
+
+    /// With `fileNameOnly`, of two new files of one name the first is read.
+    fn drop_same_names(&mut self) {
+        let mut names = std::collections::HashSet::new();
+        self.unread.retain(|f| names.insert(f.path.file_name().map(ToOwned::to_owned)));
+    }
+
+    /// Keeps no more than `maxCachedFiles`, and so few that a new listing is worth it not at all.
+    fn trim_cache(&mut self, limits: &Limits) {
+        self.unread.truncate(limits.max_cached_files);
+        let enough = match limits.max_files {
+            Some(max) => max as f64 * limits.discard_cached_ratio,
+            None => 0.0,
+        };
+        if (self.unread.len() as f64) < enough {
+            self.unread.clear();
+        }
+    }
+
+    fn commit(&mut self, batch: i64, stream: &FileStream) -> Result<()> {
+        let done = self.seen.commit(batch)?;
+        if !stream.clean.is_off() {
+            stream.clean.clean(&done);
+        }
+        Ok(())
+    }
+}
+
+fn take_limited(unread: &mut VecDeque<FileEntry>, limits: &Limits) -> Vec<FileEntry> {
+    let mut count = limits.max_files.unwrap_or(usize::MAX).min(unread.len());
+    if let Some(max_bytes) = limits.max_bytes {
+        let mut bytes = 0u64;
+        let fits = unread.iter().take_while(|f| {
+            bytes = bytes.saturating_add(f.size);
+            bytes <= max_bytes
+        });
+        // A file that is larger than the limit is a batch of its own.
+        count = fits.count().max(1).min(unread.len());
+    }
+    unread.drain(..count).collect()
+}
+
+fn refresh(files: Vec<FileEntry>) -> Result<Vec<FileEntry>> {
+    let now = |f: FileEntry| FileEntry::stat(&f.path).map_err(|e| io_error("listing", &f.path, &e)).transpose();
+    files.into_iter().filter_map(now).collect()
+}
+
+/// The `n` of `{"logOffset": n}`.
+fn log_offset(offset: &Offset) -> Result<i64> {
+    offset
+        .get("logOffset")
+        .and_then(Offset::as_i64)
+        .ok_or_else(|| Error::checkpoint("CHECKPOINT_CORRUPT", format!("'{offset}' is no offset of a file source")))
+}
+
+fn to_offset(batch: i64) -> Offset {
+    serde_json::json!({ "logOffset": batch })
+}
+
+#[async_trait]
+impl Source for FileSource {
+    fn schema(&self) -> SchemaRef {
+        self.stream.schema.clone()
+    }
+
+    fn description(&self) -> String {
+        format!("FileStreamSource[{}]", self.stream.location.path)
+    }
+
+    async fn initial_offset(&self) -> Result<Offset> {
+        Ok(to_offset(-1))
+    }
+
+    async fn latest_offset(&self, start: &Offset, limit: ReadLimit) -> Result<Option<Offset>> {
+        let start = log_offset(start)?;
+        let latest = self.with_files(move |files, stream, counts| files.latest(start, limit, stream, counts)).await?;
+        Ok(latest.map(to_offset))
+    }
+
+    async fn get_batch(&self, start: &Offset, end: &Offset, partitions: usize) -> Result<SourceBatch> {
+        let (start, end) = (log_offset(start)?, log_offset(end)?);
+        if !self.is_replayable(&to_offset(start), &to_offset(end)) {
+            return Err(Error::checkpoint(
+                "CHECKPOINT_CORRUPT",
+                format!("the file source's log lacks batches {} to {end}", start + 1),
+            )
+            .with_help("restore the checkpoint from a backup, or start the query with a new one"));
+        }
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).seen.files(start + 1..=end);
+        let bytes: u64 = files.iter().map(|f| f.size).sum();
+        Ok(SourceBatch {
+            partitions: self.reader.streams(&files, partitions),
+            num_rows: Some((bytes / ROW_BYTES) as usize),
+        })
+    }
+
+    async fn commit(&self, end: &Offset) -> Result<()> {
+        let end = log_offset(end)?;
+        self.with_files(move |files, stream, _| files.commit(end, stream)).await
+    }
+
+    fn is_replayable(&self, start: &Offset, end: &Offset) -> bool {
+        let (Ok(start), Ok(end)) = (log_offset(start), log_offset(end)) else { return false };
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).seen.has(start + 1..=end)
+    }
+
+    async fn prepare_available_now(&self) -> Result<()> {
+        self.with_files(|files, stream, counts| {
+            files.list(stream, counts)?;
+            files.is_fixed = true;
+            Ok(())
+        })
+        .await
+    }
+
+    fn poll_interval(&self) -> Option<Duration> {
+        let idle = self.counts.idle.load(Ordering::Relaxed).min(4);
+        Some((MIN_POLL * 2u32.pow(idle.saturating_sub(1))).min(MAX_POLL))
+    }
+
+    fn metrics(&self) -> SourceMetrics {
+        let custom = [
+            ("numFilesOutstanding", &self.counts.waiting),
+            ("numFilesSkipped", &self.counts.skipped),
+            ("numFilesMissing", &self.reader.missing),
+            ("numFilesChanged", &self.reader.changed),
+        ];
+        let custom = custom.map(|(name, n)| (name.to_string(), n.load(Ordering::Relaxed).to_string()));
+        SourceMetrics { bad_records: self.bad_counter.get(), custom: custom.into() }
+    }
+
+    async fn stop(&self) -> Result<()> {
+        Ok(())
+    }
+}

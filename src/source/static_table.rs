@@ -1,0 +1,166 @@
+//! Static tables over files: `CREATE TABLE … USING text | csv | json | parquet`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::prelude::SessionContext;
+
+use super::file::format::{FileFormat, FormatOptions};
+use super::file::listing::Location;
+use super::file::read::FileReader;
+use super::file::{format_name, infer_schema};
+use super::provider::{source_schema, unknown_format};
+use crate::error::{Error, Result};
+use crate::format::BadRecordCounter;
+use crate::options::{OptionReader, Options};
+
+/// Formats of static tables.
+pub const TABLE_FORMATS: [&str; 4] = ["text", "csv", "json", "parquet"];
+
+/// The table of `format` at the option `path`. Without `declared` columns, they are told from the first file. The path is
+/// listed again whenever a scan of the table is planned.
+///
+/// # Errors
+/// `DATA_SOURCE_NOT_FOUND` for an unknown format, `PATH_NOT_FOUND`, options that are missing, unknown or wrong.
+pub async fn static_table(
+    _ctx: &SessionContext,
+    format: &str,
+    declared: Option<SchemaRef>,
+    options: &Options,
+) -> Result<Arc<dyn TableProvider>> {
+    if !TABLE_FORMATS.iter().any(|f| f.eq_ignore_ascii_case(format)) {
+        return Err(unknown_format(format, "table", &TABLE_FORMATS));
+    }
+    let format = format_name(format)?;
+    let mut reader = OptionReader::new(format!("the {format} table"), options);
+    let location = Location::read(&mut reader)?;
+    let format_options = FormatOptions::read(format, &mut reader)?;
+    reader.finish()?;
+    if !location.exists() {
+        return Err(Error::invalid("PATH_NOT_FOUND", format!("the path '{}' does not exist", location.path))
+            .with_span(options.span("path")));
+    }
+    let schema = match declared {
+        Some(declared) => source_schema(&declared),
+        None => infer_schema(&format_options, &location, format, &location.path)?,
+    };
+    format_options.check(&schema)?;
+    let format = format_options.build(schema.clone(), BadRecordCounter::default());
+    Ok(Arc::new(StaticFiles { schema, location, format }))
+}
+
+#[derive(Debug)]
+struct StaticFiles {
+    schema: SchemaRef,
+    location: Location,
+    format: FileFormat,
+}
+
+#[async_trait]
+impl TableProvider for StaticFiles {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let location = self.location.clone();
+        let listing = SpawnedTask::spawn_blocking(move || location.list());
+        let files = listing.join().await.map_err(|e| DataFusionError::External(Box::new(e)))??.files;
+        // Parquet reads only the columns that are asked for.
+        let (schema, projection) = match (&self.format, projection) {
+            (FileFormat::Parquet, Some(columns)) => (Arc::new(self.schema.project(columns)?), None),
+            _ => (self.schema.clone(), projection),
+        };
+        let reader = Arc::new(FileReader::new(schema.clone(), self.format.clone()));
+        let partitions = state.config().target_partitions();
+        let parts = reader.parts(&files, partitions).into_iter();
+        let parts = parts.map(|part| Arc::new(FilePart { reader: reader.clone(), part }) as Arc<dyn PartitionStream>);
+        Ok(Arc::new(StreamingTableExec::try_new(schema, parts.collect(), projection, [], false, limit)?))
+    }
+}
+
+/// One partition of a scan.
+struct FilePart {
+    reader: Arc<FileReader>,
+    part: super::file::read::Part,
+}
+
+impl fmt::Debug for FilePart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FilePart").finish_non_exhaustive()
+    }
+}
+
+impl PartitionStream for FilePart {
+    fn schema(&self) -> &SchemaRef {
+        &self.reader.schema
+    }
+
+    fn execute(&self, _ctx: Arc<TaskContext>) -> SendableRecordBatchStream {
+        self.reader.stream(&self.part)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::util::pretty::pretty_format_batches;
+
+    async fn query(ctx: &SessionContext, sql: &str) -> String {
+        let batches = ctx.sql(sql).await.unwrap().collect().await.unwrap();
+        pretty_format_batches(&batches).unwrap().to_string().lines().skip(3).filter(|l| l.starts_with('|')).collect()
+    }
+
+    #[tokio::test]
+    async fn tables_infer_their_schema_and_see_new_files() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("1.csv"), "id,name\n1,a\n2,b\n").unwrap();
+        let ctx = SessionContext::new();
+        let options = Options::from_iter([
+            ("path", dir.path().to_str().unwrap()),
+            ("header", "true"),
+            ("inferSchema", "true"),
+            ("pathGlobFilter", "*.csv"),
+        ]);
+        ctx.register_table("t", static_table(&ctx, "CSV", None, &options).await.unwrap()).unwrap();
+        assert_eq!(query(&ctx, "SELECT sum(id) AS s, max(name) AS m FROM t").await, "| 3 | b |");
+        std::fs::write(dir.path().join("2.csv"), "id,name\n3,c\n").unwrap();
+        assert_eq!(query(&ctx, "SELECT count(*) AS n FROM t").await, "| 3 |");
+
+        let out = dir.path().join("p.parquet");
+        let copy = format!("COPY (SELECT * FROM t) TO '{}' STORED AS PARQUET", out.display());
+        ctx.sql(&copy).await.unwrap().collect().await.unwrap();
+        let options = Options::from_iter([("path", out.to_str().unwrap())]);
+        ctx.register_table("p", static_table(&ctx, "parquet", None, &options).await.unwrap()).unwrap();
+        assert_eq!(query(&ctx, "SELECT count(*) AS n FROM p").await, "| 3 |");
+        assert_eq!(query(&ctx, "SELECT name FROM p WHERE id = 2").await, "| b    |");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_told() {
+        let ctx = SessionContext::new();
+        let options = Options::from_iter([("path", "/no/such/dir")]);
+        assert_eq!(static_table(&ctx, "json", None, &options).await.unwrap_err().condition(), "PATH_NOT_FOUND");
+        let e = static_table(&ctx, "parket", None, &options).await.unwrap_err();
+        assert_eq!((e.condition(), e.help()), ("DATA_SOURCE_NOT_FOUND", Some("did you mean 'parquet'?")));
+    }
+}
