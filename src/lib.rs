@@ -27,6 +27,7 @@ mod state;
 pub mod testing;
 mod time;
 
+pub use checkpoint::describe as checkpoint_describe;
 pub use error::{Error, ErrorKind, Result, Span};
 pub use options::{OptionReader, Options};
 pub use plan::StreamTable;
@@ -46,12 +47,20 @@ pub use session::{
 pub use sql::is_complete;
 pub use sql::diagnostic::{SourceText, render as render_error};
 
+/// Spark's functions as DataFusion expressions.
+pub mod functions {
+    pub use crate::function::expr_fn::*;
+    pub use crate::plan::generators::{explode, explode_outer, inline, inline_outer, posexplode, posexplode_outer};
+}
+
 /// What most programs need: `use tidemill::prelude::*`.
 pub mod prelude {
     pub use crate::{
         Clock, DataStreamReader, DataStreamWriter, Error, OutputMode, Result, Session, StreamingQuery,
         StreamingQueryListener, StreamingQueryManager, Trigger, WriteStreamExt,
     };
+    pub use crate::functions::*;
+    pub use datafusion::functions_aggregate::expr_fn::{avg, count, max, min, sum};
     pub use datafusion::prelude::{DataFrame, col, lit};
 }
 

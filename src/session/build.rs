@@ -66,14 +66,14 @@ impl SessionBuilder {
         let session = assemble(&settings, self.clock, self.failpoints);
         settings.apply(&session.0.context)?;
         *session.settings() = settings;
-        seams::register_functions(&session.0.context)?;
+        seams::register_functions(&session.0.context, &session.0.clock)?;
         Ok(session)
     }
 
     /// The same without settings of its own, which cannot be wrong.
     pub(super) fn build_default(self) -> Session {
         let session = assemble(&Settings::default(), self.clock, self.failpoints);
-        if let Err(e) = seams::register_functions(&session.0.context) {
+        if let Err(e) = seams::register_functions(&session.0.context, &session.0.clock) {
             tracing::error!("registering functions: {e}");
         }
         session

@@ -13,7 +13,8 @@ use super::Session;
 use super::catalog::Flow;
 use super::rows::RowSet;
 use super::script::{Action, Script};
-use super::seams::{self, PlannedQuery};
+use super::seams;
+use crate::sql::query::PlannedQuery;
 use crate::error::{Error, Result};
 use crate::query::{QuerySpec, StreamingQuery};
 use crate::sink::OutputMode;
@@ -118,15 +119,15 @@ impl Session {
     async fn explain_flow(&self, name: &Name, extended: bool) -> Result<String> {
         let flow = self.existing_flow(name)?;
         match self.streams().get_by_name(&flow.name) {
-            Some(query) => Ok(query.explain(extended)),
+            Some(query) => Ok(query.explain(extended).to_string()),
             None => self.explain(&flow.plan, flow.output_mode, extended).await,
         }
     }
 
     /// Plans of a query that does not run; a query over static tables has no output mode.
     pub(super) async fn explain(&self, plan: &LogicalPlan, mode: OutputMode, extended: bool) -> Result<String> {
-        if seams::is_streaming(plan) {
-            return seams::explain_plan(self.context(), plan, mode, extended).await;
+        if crate::plan::is_streaming(plan) {
+            return seams::explain_stream(self.context(), plan, mode, extended).await;
         }
         let frame = DataFrame::new(self.context().state(), plan.clone());
         let physical = frame.create_physical_plan().await?;
@@ -216,7 +217,7 @@ impl Session {
         let mut rows = vec![];
         if object.kind != ObjectKind::Sink || object.sink.is_some() {
             let table = self.context().table_provider(TableReference::bare(name.key())).await?;
-            let column = |f: &Arc<Field>| vec![f.name().clone(), seams::type_name(f.data_type()), String::new()];
+            let column = |f: &Arc<Field>| vec![f.name().clone(), crate::function::type_name(f.data_type()), String::new()];
             rows.extend(table.schema().fields().iter().map(column));
         }
         rows.push(vec!["# kind".into(), object.kind.name().into(), object.comment.unwrap_or_default()]);

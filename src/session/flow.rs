@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::catalog::{Flow, Object, may_create};
 use super::relation::{MEMORY, ResultTable};
 use super::script::{Action, Preparation};
-use super::seams::{self, PlannedQuery};
+use super::seams;
+use crate::sql::query::PlannedQuery;
 use super::{Session, conf, foreach};
 use crate::error::{Error, Result, Span};
 use crate::options::Options;
@@ -32,7 +33,7 @@ pub(super) struct Destination {
 impl Destination {
     fn new(format: &str, options: &Options, name: &str, target: String) -> Result<Self> {
         let exclusive = exclusive(format, options);
-        Ok(Self { sink: seams::create_sink(format, options, name)?, target, exclusive })
+        Ok(Self { sink: crate::sink::create_sink(format, options, name)?, target, exclusive })
     }
 }
 
@@ -137,22 +138,22 @@ impl Session {
     /// `INSERT INTO target query`: a flow named after its target, or a batch if nothing streams.
     pub(super) async fn prepare_insert(&self, insert: Insert, p: &mut Preparation) -> Result<Action> {
         let planned = self.plan_fragment(&insert.query).await?;
-        if !seams::is_streaming(&planned.plan) {
+        if !crate::plan::is_streaming(&planned.plan) {
             return self.batch_insert(&insert.target, planned).map(Action::Insert);
         }
         let destination = self.destination(&insert.target)?;
-        let output_mode = self.is_console(&insert.target).then(|| seams::default_output_mode(&planned.plan));
+        let output_mode = self.is_console(&insert.target).then(|| crate::plan::default_output_mode(&planned.plan));
         self.start_anonymous(&insert.target.text, insert.query, planned, destination, output_mode, p)
     }
 
     /// A query by itself: rows on the console, once or for ever.
     pub(super) async fn prepare_query(&self, query: Fragment, p: &mut Preparation) -> Result<Action> {
         let planned = self.plan_fragment(&query).await?;
-        if !seams::is_streaming(&planned.plan) {
+        if !crate::plan::is_streaming(&planned.plan) {
             return Ok(Action::Query(planned));
         }
         let destination = console()?;
-        let output_mode = Some(seams::default_output_mode(&planned.plan));
+        let output_mode = Some(crate::plan::default_output_mode(&planned.plan));
         self.start_anonymous(CONSOLE, query, planned, destination, output_mode, p)
     }
 
@@ -173,7 +174,7 @@ impl Session {
 
     fn start_later(&self, draft: Draft, p: &mut Preparation) -> Result<Action> {
         let output_mode = draft.settings.output_mode.unwrap_or_default();
-        seams::check_query(&draft.planned.plan, output_mode).map_err(|e| e.with_span(draft.query.span))?;
+        crate::plan::check_legality(&draft.planned.plan, output_mode).map_err(|e| e.with_span(draft.query.span))?;
         self.check_exclusive(&draft)?;
         let checkpoint = self.checkpoint_of(&draft.name, draft.settings.checkpoint.as_deref())?;
         if checkpoint.is_none() {
@@ -200,7 +201,7 @@ impl Session {
 
     async fn plan_streaming(&self, query: &Fragment, flow: &str) -> Result<PlannedQuery> {
         let planned = self.plan_fragment(query).await?;
-        if seams::is_streaming(&planned.plan) {
+        if crate::plan::is_streaming(&planned.plan) {
             return Ok(planned);
         }
         Err(Error::invalid("WRITE_STREAM_NOT_ALLOWED", format!("the query of flow '{flow}' reads no stream"))
@@ -259,7 +260,7 @@ impl Session {
         let schema = super::rows::renamed(planned.plan.schema().as_arrow(), &planned.names);
         let path = create.options.get("path").map(|path| ("path", path));
         let options = Options::from_iter(path);
-        let table = seams::static_table(self.context(), format, Some(schema), &options).await?;
+        let table = crate::source::static_table(self.context(), format, Some(schema), &options).await?;
         p.save.set_table(self, &create.name.key(), Some(table))
     }
 

@@ -25,7 +25,8 @@ use uuid::Uuid;
 
 use super::insert::{InsertTarget, insert_into_table, write_batch};
 use super::rows::{renamed, under};
-use super::seams::{self, PlannedQuery};
+use super::seams;
+use crate::sql::query::PlannedQuery;
 use super::{Session, Shared, flow};
 use crate::error::{Error, Result};
 use crate::sink::{BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
@@ -65,8 +66,8 @@ impl Step {
             _ => return Err(Error::internal("a body holds inserts and queries only").with_span(statement.span)),
         };
         let place = |e: Error| e.map_span(|s| s.shift(query.span.start)).with_span(query.span);
-        let planned = seams::plan_query(context, &query.text).await.map_err(place)?;
-        if seams::is_streaming(&planned.plan) {
+        let planned = crate::sql::query::plan_query(context, &query.text).await.map_err(place)?;
+        if crate::plan::is_streaming(&planned.plan) {
             return Err(Error::unsupported("UNSUPPORTED_FEATURE", "a statement of FOREACH BATCH reads a stream")
                 .with_span(query.span)
                 .with_help("read the view `batch` and static tables"));
@@ -133,7 +134,7 @@ impl Sink for BodySink {
         let session = Session::upgrade(&self.session)?;
         let body = batch_context(session.context(), context.schema.clone(), rows, batch.batch_id)?;
         for (i, step) in self.steps.iter().enumerate() {
-            let planned = seams::plan_query(&body, &step.query.text).await?;
+            let planned = crate::sql::query::plan_query(&body, &step.query.text).await?;
             if state.targets.len() == i {
                 let target = open_step(&session, step, i, &context, &planned).await?;
                 state.targets.push(target);
@@ -178,6 +179,7 @@ async fn open_step(
             query_name: outer.query_name.clone(),
             output_mode: OutputMode::Append,
             schema: renamed(planned.plan.schema().as_arrow(), &planned.names),
+            failpoints: outer.failpoints.clone(),
         };
         sink.open(&context).await?;
     }

@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use super::Session;
 use super::rows::renamed;
-use super::seams::PlannedQuery;
+use crate::sql::query::PlannedQuery;
 use crate::error::{Error, Result};
+use crate::testing::Failpoints;
 use crate::sink::{BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
 use crate::sql::statement::{Name, ObjectKind};
 
@@ -60,7 +61,13 @@ impl Session {
             InsertTarget::Sink(sink) => {
                 let schema = renamed(insert.planned.plan.schema().as_arrow(), &insert.planned.names);
                 let context =
-                    SinkContext { query_id: Uuid::new_v4(), query_name: None, output_mode: OutputMode::Append, schema };
+                    SinkContext {
+                        query_id: Uuid::new_v4(),
+                        query_name: None,
+                        output_mode: OutputMode::Append,
+                        schema,
+                        failpoints: Failpoints::default(),
+                    };
                 sink.open(&context).await?;
                 let batch = BatchIdentity { batch_id: 0, record_hash: 0 };
                 let written = write_batch(self.context(), sink.as_ref(), batch, insert.planned.plan).await;

@@ -58,8 +58,8 @@ impl DataStreamReader {
             Error::invalid("DATA_SOURCE_NOT_FOUND", "read_stream() has no format").with_help("call .format(\"socket\")")
         })?;
         let (context, format) = (self.session.context(), format.to_lowercase());
-        let provider = seams::stream_provider(context, &format, &format, self.schema, &self.options).await?;
-        Ok(context.read_table(seams::stream_table(&format, provider)?)?)
+        let provider = crate::source::stream_provider(context, &format, &format, self.schema, &self.options).await?;
+        Ok(context.read_table(std::sync::Arc::new(crate::plan::StreamTable::new(format.clone(), provider)))?)
     }
 
     /// A DataFrame over a stream that the session knows by name.
@@ -68,7 +68,7 @@ impl DataStreamReader {
     /// There is no such stream.
     pub async fn table(self, name: &str) -> Result<DataFrame> {
         let quoted = name.replace('`', "``");
-        let planned = seams::plan_query(self.session.context(), &format!("SELECT * FROM STREAM `{quoted}`")).await?;
+        let planned = crate::sql::query::plan_query(self.session.context(), &format!("SELECT * FROM STREAM `{quoted}`")).await?;
         Ok(DataFrame::new(self.session.context().state(), planned.plan))
     }
 }

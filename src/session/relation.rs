@@ -12,7 +12,8 @@ use datafusion::physical_plan::empty::EmptyExec;
 
 use super::Session;
 use super::catalog::{Object, Savepoint, may_create};
-use super::seams::{self, PlannedQuery};
+use super::seams;
+use crate::sql::query::PlannedQuery;
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::sql::statement::{CreateRelation, CreateView, Fragment, Name, ObjectKind, Watermark};
@@ -23,7 +24,7 @@ pub(super) const MEMORY: &str = "memory";
 impl Session {
     /// Plans a query of a script; places in errors are those of the script.
     pub(super) async fn plan_fragment(&self, query: &Fragment) -> Result<PlannedQuery> {
-        seams::plan_query(self.context(), &query.text)
+        crate::sql::query::plan_query(self.context(), &query.text)
             .await
             .map_err(|e| e.map_span(|s| s.shift(query.span.start)).with_span(query.span))
     }
@@ -47,7 +48,7 @@ impl Session {
             }
             _ => {
                 let options = &create.options;
-                table = Some(seams::static_table(self.context(), &format, declared, options).await.map_err(at_format)?);
+                table = Some(crate::source::static_table(self.context(), &format, declared, options).await.map_err(at_format)?);
             }
         }
         if create.kind != ObjectKind::Stream {
@@ -73,7 +74,7 @@ impl Session {
 
     async fn declared(&self, columns: Option<&Fragment>) -> Result<Option<SchemaRef>> {
         let Some(columns) = columns else { return Ok(None) };
-        let parsed = seams::parse_columns(self.context(), &columns.text).await;
+        let parsed = crate::sql::query::parse_columns(&columns.text).map(Arc::new);
         parsed.map(Some).map_err(|e| e.map_span(|s| s.shift(columns.span.start)).with_span(columns.span))
     }
 
@@ -86,12 +87,12 @@ impl Session {
         save: &mut Savepoint,
     ) -> Result<()> {
         let (key, ctx) = (create.name.key(), self.context());
-        let provider = seams::stream_provider(ctx, format, &create.name.text, declared, &create.options).await?;
+        let provider = crate::source::stream_provider(ctx, format, &create.name.text, declared, &create.options).await?;
         let Some(watermark) = &create.watermark else {
-            return save.set_table(self, &key, Some(seams::stream_table(&create.name.text, provider)?));
+            return save.set_table(self, &key, Some(Arc::new(crate::plan::StreamTable::new(&create.name.text, provider))));
         };
         let hidden = format!("__stream_{key}");
-        save.set_table(self, &hidden, Some(seams::stream_table(&create.name.text, provider)?))?;
+        save.set_table(self, &hidden, Some(Arc::new(crate::plan::StreamTable::new(&create.name.text, provider))))?;
         let planned = self.plan_watermark(&hidden, watermark).await?;
         save.set_table(self, &key, Some(view_table(planned, None)?))
     }
@@ -99,7 +100,7 @@ impl Session {
     async fn plan_watermark(&self, table: &str, watermark: &Watermark) -> Result<PlannedQuery> {
         let column = watermark.column.text.replace('`', "``");
         let text = format!("SELECT * FROM `{table}` WATERMARK `{column}` DELAY OF {}", watermark.delay.text);
-        let planned = seams::plan_query(self.context(), &text).await;
+        let planned = crate::sql::query::plan_query(self.context(), &text).await;
         planned.map_err(|e| e.map_span(|_| watermark.column.span).with_span(watermark.column.span))
     }
 
@@ -113,7 +114,7 @@ impl Session {
             let (sink, table) = seams::memory_sink(&create.name.text, &create.options)?;
             return Ok((Some(sink), Some(table)));
         }
-        seams::create_sink(format, &create.options, &create.name.text)?;
+        crate::sink::create_sink(format, &create.options, &create.name.text)?;
         Ok((None, None))
     }
 

@@ -33,7 +33,8 @@ impl RowSet {
 
     /// The first `num_rows` rows as Spark's `show` prints them; `session_time_zone` is for timestamps.
     pub fn show(&self, num_rows: usize, session_time_zone: &str) -> String {
-        seams::show_table(&self.schema, &self.batches, num_rows, session_time_zone)
+        let zone = session_time_zone.parse().unwrap_or(chrono_tz::UTC);
+        crate::sink::show_table(&self.schema, &self.batches, num_rows, crate::sink::Truncate::At(20), zone)
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::Session;
 use super::catalog::{Flow, Savepoint};
-use super::seams::{self, PlannedQuery};
+use super::seams;
+use crate::sql::query::PlannedQuery;
 use crate::error::{Error, Result};
 use crate::sql::statement::{ExplainTarget, Name, ObjectKind, Statement, StatementKind};
 use crate::sql::{parse_script, variable};
@@ -164,7 +165,7 @@ impl Session {
             ExplainTarget::Flow(name) => self.existing_flow(&name).map(|_| Action::ExplainFlow { name, extended }),
             ExplainTarget::Query(query) => {
                 let plan = self.plan_fragment(&query).await?.plan;
-                let mode = seams::default_output_mode(&plan);
+                let mode = crate::plan::default_output_mode(&plan);
                 self.explain(&plan, mode, extended).await.map(Action::Text).map_err(|e| e.with_span(query.span))
             }
         }

@@ -87,13 +87,13 @@ impl DataStreamWriter {
     {
         let session = Session::of(&self.state).map(|s| s.downgrade());
         self.output = Output::Sink(session.and_then(|session| {
-            seams::foreach_batch_sink(move |rows, batch_id| {
+            Ok(Arc::new(crate::sink::ForeachBatchSink::new(move |rows, batch_id| {
                 let frame = Session::upgrade(&session)
                     .and_then(|session| session.context().read_batches(rows).map_err(Error::from))
                     .map(|frame| function(frame, batch_id));
                 let future: BoxFuture<'static, Result<()>> = Box::pin(async move { frame?.await });
                 future
-            })
+            })) as Arc<dyn Sink>)
         }));
         self
     }
@@ -152,7 +152,7 @@ impl DataStreamWriter {
     /// The query is not possible in this mode, an option is wrong, source, sink or checkpoint cannot be opened.
     pub async fn start(mut self) -> Result<StreamingQuery> {
         let session = Session::of(&self.state)?;
-        if !seams::is_streaming(&self.plan) {
+        if !crate::plan::is_streaming(&self.plan) {
             return Err(Error::invalid("WRITE_STREAM_NOT_ALLOWED", "write_stream() needs a DataFrame over a stream")
                 .with_help("make it with session.read_stream()"));
         }
@@ -210,7 +210,7 @@ impl DataStreamWriter {
             }
             Output::Format(format) => {
                 let format = format.to_lowercase();
-                seams::create_sink(&format, options, name.unwrap_or(&format)).map(|sink| (sink, None))
+                crate::sink::create_sink(&format, options, name.unwrap_or(&format)).map(|sink| (sink, None))
             }
         }
     }

@@ -98,6 +98,21 @@ pub struct TestArgs {
     /// sqllogictest files
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
+    /// Settings to run every file under
+    #[arg(long, value_enum, default_value_t = Matrix::File)]
+    pub matrix: Matrix,
+    /// Files at a time; 0 for one a core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub jobs: usize,
+}
+
+/// Which settings a pipeline test runs under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Matrix {
+    /// Those of its own `configMatrix` lines
+    File,
+    /// Every combination of batch size, partitions and restarts
+    Full,
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,6 @@ mod cli;
 mod demo;
 mod output;
 mod run;
-mod seams;
 mod shell;
 mod signals;
 
@@ -17,6 +16,7 @@ use clap::Parser;
 
 use cli::{CheckpointCommand, Cli, Command};
 use output::{fail, say};
+use tidemill::testing::{SltOptions, run_slt};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -52,12 +52,25 @@ fn dispatch(runtime: &tokio::runtime::Runtime, command: Command) -> u8 {
         Command::Run(args) => runtime.block_on(run::run(args)),
         Command::Demo(args) => runtime.block_on(demo::demo(args)),
         Command::Explain(args) => runtime.block_on(run::explain(args)),
-        Command::Test(args) => runtime.block_on(seams::run_tests(&args.files)),
+        Command::Test(args) => runtime.block_on(test(args)),
         Command::Sql(args) => shell::shell(runtime, &args),
-        Command::Checkpoint { command: CheckpointCommand::Show { dir } } => match seams::checkpoint_describe(&dir) {
+        Command::Checkpoint { command: CheckpointCommand::Show { dir } } => match tidemill::checkpoint_describe(&dir) {
             Ok(text) => output::print(&text),
             Err(e) => fail(&e, None),
         },
+    }
+}
+
+/// Runs pipeline tests and says how they went.
+async fn test(args: cli::TestArgs) -> u8 {
+    let options = SltOptions { full_matrix: args.matrix == cli::Matrix::Full, jobs: args.jobs };
+    match run_slt(&args.files, options).await {
+        Ok(report) if report.failures.is_empty() => 0,
+        Ok(_) => FAILED,
+        Err(e) => {
+            fail(&e, None);
+            WRONG
+        }
     }
 }
 
