@@ -7,9 +7,13 @@ mod arithmetic;
 mod cast;
 mod collection;
 mod datetime;
+mod ddl;
 mod decimal;
 pub mod display;
+pub mod expr_fn;
 mod java_pattern;
+mod json;
+mod math;
 mod planner;
 mod regex;
 mod scalar;
@@ -54,6 +58,8 @@ fn scalar_functions() -> Vec<ScalarUDF> {
     all.extend(regex::functions());
     all.extend(datetime::functions());
     all.extend(collection::functions());
+    all.extend(json::functions());
+    all.extend(math::functions());
     let tries = ["try_add", "try_subtract", "try_multiply", "try_divide", "try_mod"];
     all.extend(tries.into_iter().filter_map(arithmetic::try_function));
     all

@@ -28,6 +28,15 @@ impl ExprPlanner for SparkOperators {
         })
     }
 
+    fn plan_substring(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
+        // Spark counts a negative position from the end.
+        Ok(PlannerResult::Planned(datafusion_spark::function::string::substring().call(args)))
+    }
+
+    fn plan_extract(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
+        datafusion_spark::planner::SparkFunctionPlanner.plan_extract(args)
+    }
+
     fn plan_field_access(
         &self,
         expr: RawFieldAccessExpr,

@@ -14,7 +14,7 @@ use datafusion::common::ScalarValue;
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
 use super::cast::{Mode, cast_array};
@@ -173,7 +173,12 @@ pub fn list_of(item: DataType) -> DataType {
 
 /// A function named `name` that takes `arity` arguments.
 pub fn function(name: &'static str, arity: RangeInclusive<usize>, return_type: ReturnType, body: Body) -> ScalarUDF {
-    let signature = Signature::user_defined(Volatility::Immutable);
+    // A call without arguments is refused before it gets to `coerce_types`, unless the signature names it.
+    let signature = if *arity.start() == 0 {
+        Signature::one_of(vec![TypeSignature::Nullary, TypeSignature::UserDefined], Volatility::Immutable)
+    } else {
+        Signature::user_defined(Volatility::Immutable)
+    };
     ScalarUDF::new_from_impl(Function { name, arity, signature, return_type, body })
 }
 

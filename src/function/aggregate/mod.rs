@@ -3,6 +3,7 @@
 //! Every one works in DataFusion's partial → merge → final split, so that its state can be kept between triggers. A state
 //! is a row of plain columns: what `state_fields` says, `state` gives and `merge_batch` takes.
 
+mod extreme;
 mod percentile;
 mod sum;
 mod value;
@@ -27,6 +28,8 @@ pub fn functions() -> Vec<AggregateUDF> {
         sum::sum(),
         sum::avg(),
         sum::count_if(),
+        extreme::min(),
+        extreme::max(),
         value::first(),
         value::last(),
         value::max_by(),
