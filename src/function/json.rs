@@ -148,6 +148,11 @@ fn to_json(call: &Call) -> Result<ArrayRef> {
     Ok(Arc::new(rows.collect::<StringViewArray>()))
 }
 
+/// An array of type void has no bitmap of its own.
+fn is_null(array: &dyn Array, row: usize) -> bool {
+    array.is_null(row) || array.data_type() == &DataType::Null
+}
+
 struct Writer {
     tz: Tz,
     timestamp: Pattern,
@@ -156,14 +161,14 @@ struct Writer {
 impl Writer {
     /// The value as JSON; NULL fields of a struct are left out.
     fn value(&self, array: &dyn Array, row: usize) -> Value {
-        if array.is_null(row) {
+        if is_null(array, row) {
             return Value::Null;
         }
         match array.data_type() {
             DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
             DataType::Struct(fields) => {
                 let columns = fields.iter().zip(array.as_struct().columns());
-                let present = columns.filter(|(_, column)| column.is_valid(row));
+                let present = columns.filter(|(_, column)| !is_null(column, row));
                 Value::Object(present.map(|(f, column)| (f.name().clone(), self.value(column, row))).collect())
             }
             DataType::List(_) => {

@@ -1,4 +1,4 @@
-//! `bround` and `hash`.
+//! `round`, `bround` and `hash`.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use crate::{Error, Result};
 /// All functions of this module.
 pub fn functions() -> Vec<ScalarUDF> {
     vec![
-        function("bround", 1..=2, bround_type, bround),
+        function("round", 1..=2, round_type, |call| round(call, Half::Up)),
+        function("bround", 1..=2, round_type, |call| round(call, Half::Even)),
         function("hash", 1..=usize::MAX, |_| Ok(DataType::Int32), hash),
     ]
 }
@@ -23,67 +24,99 @@ fn places_of(types: &Types) -> i8 {
     types.literal(1).and_then(|v| v.to_string().parse().ok()).unwrap_or(0)
 }
 
-fn bround_type(types: &Types) -> Result<DataType> {
+/// Where a half goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Half {
+    /// Away from zero.
+    Up,
+    /// To the even neighbour.
+    Even,
+}
+
+fn round_type(types: &Types) -> Result<DataType> {
     Ok(match types.get(0) {
         DataType::Decimal128(p, s) => {
-            let scale = places_of(types).clamp(0, *s);
+            let scale = places_of(types).clamp(0, (*s).max(0));
             // Rounding up may need one digit more in front of the point.
-            DataType::Decimal128((*p as i16 - i16::from(*s) + i16::from(scale) + 1).clamp(1, 38) as u8, scale)
+            let precision = i16::from(*p) - i16::from(*s) + i16::from(scale) + 1;
+            DataType::Decimal128(precision.clamp(1, 38) as u8, scale)
         }
-        t if t.is_integer() => t.clone(),
+        t if t.is_integer() || t == &DataType::Float32 => t.clone(),
         _ => DataType::Float64,
     })
 }
 
-/// Rounds a half to the even neighbour.
-fn bround(call: &Call) -> Result<ArrayRef> {
+fn round(call: &Call, half: Half) -> Result<ArrayRef> {
     let places = if call.len() > 1 { call.ints(1)? } else { Int32Array::from(vec![0; call.rows()]) };
-    match call.value(0).data_type() {
-        DataType::Decimal128(_, scale) => {
-            let values = call.array(0)?;
-            let to = call.return_type();
-            let kept = if let DataType::Decimal128(_, s) = to { *s } else { 0 };
-            let rows = values.as_primitive::<Decimal128Type>().iter().zip(places.iter());
-            let rows = rows.map(|(v, n)| {
-                let digits = i32::from(scale) - n?;
-                let rounded = half_even(v?, digits);
-                Some(rounded / 10_i128.pow((scale - kept).max(0) as u32))
-            });
-            Ok(Arc::new(rows.collect::<Decimal128Array>().with_data_type(to.clone())))
-        }
+    let result: ArrayRef = match call.value(0).data_type() {
+        DataType::Decimal128(_, scale) => return round_decimals(call, scale, &places, half),
         t if t.is_integer() => {
             let rows = call.longs(0)?;
-            let rows = rows.iter().zip(places.iter()).map(|(v, n)| Some(half_even(v?.into(), -n?) as i64));
-            Ok(arrow::compute::cast(&rows.collect::<Int64Array>(), call.return_type())?)
+            let rows = rows.iter().zip(places.iter());
+            let rows = rows.map(|(v, n)| v.zip(n).map(|(v, n)| round_long(v, n, half)).transpose());
+            Arc::new(rows.collect::<Result<Int64Array>>()?)
+        }
+        DataType::Float32 => {
+            // The text of a float, not that of the double beside it.
+            let rows = call.array(0)?;
+            let rows = rows.as_primitive::<Float32Type>().iter().zip(places.iter());
+            let rows = rows.map(|(v, n)| Some(round_text(&format!("{:e}", v?), v?.into(), n?, half) as f32));
+            return Ok(Arc::new(rows.collect::<Float32Array>()));
         }
         _ => {
             let rows = call.doubles(0)?;
-            let rows = rows.iter().zip(places.iter()).map(|(v, n)| Some(round_double(v?, n?)));
-            Ok(Arc::new(rows.collect::<Float64Array>()))
+            let rows = rows.iter().zip(places.iter());
+            let rows = rows.map(|(v, n)| Some(round_text(&format!("{:e}", v?), v?, n?, half)));
+            return Ok(Arc::new(rows.collect::<Float64Array>()));
         }
-    }
+    };
+    super::cast::cast_array(&result, call.return_type(), super::cast::Mode::Ansi, call.tz())
+}
+
+fn round_decimals(call: &Call, scale: i8, places: &Int32Array, half: Half) -> Result<ArrayRef> {
+    let values = call.array(0)?;
+    let to = call.return_type();
+    let kept = if let DataType::Decimal128(_, s) = to { *s } else { 0 };
+    let unit = 10_i128.pow((scale - kept).max(0) as u32);
+    let rows = values.as_primitive::<Decimal128Type>().iter().zip(places.iter());
+    let rows = rows.map(|(v, n)| Some(rounded(v?, i32::from(scale).saturating_sub(n?), half) / unit));
+    Ok(Arc::new(rows.collect::<Decimal128Array>().with_data_type(to.clone())))
+}
+
+fn round_long(value: i64, places: i32, half: Half) -> Result<i64> {
+    let rounded = rounded(value.into(), places.saturating_neg(), half);
+    rounded.try_into().map_err(|_| super::arithmetic::arithmetic_overflow(&DataType::Int64))
 }
 
 /// `value` with its last `digits` digits rounded away (they become zeros).
-fn half_even(value: i128, digits: i32) -> i128 {
-    let Some(unit) = u32::try_from(digits).ok().filter(|d| *d > 0).and_then(|d| 10_i128.checked_pow(d)) else {
-        return value;
+fn rounded(value: i128, digits: i32, half: Half) -> i128 {
+    let Ok(digits) = u32::try_from(digits) else { return value };
+    // Every value is less than half of the next power.
+    let Some(unit) = 10_i128.checked_pow(digits) else { return 0 };
+    let (quotient, remainder) = (value / unit, value % unit);
+    let twice = remainder.unsigned_abs().saturating_mul(2);
+    let away = match half {
+        Half::Up => twice >= unit.unsigned_abs(),
+        Half::Even => twice > unit.unsigned_abs() || (twice == unit.unsigned_abs() && quotient % 2 != 0),
     };
-    let (quotient, remainder) = (value.div_euclid(unit), value.rem_euclid(unit));
-    let up = remainder * 2 > unit || (remainder * 2 == unit && quotient % 2 != 0);
-    (quotient + i128::from(up)) * unit
+    if away { (quotient + value.signum()).saturating_mul(unit) } else { quotient * unit }
 }
 
-/// Through the exact decimal text, so that 2.675 is what it prints as.
-fn round_double(value: f64, places: i32) -> f64 {
-    if !value.is_finite() {
+/// Rounds the decimal number that the text says, as Java's `BigDecimal` of a double does: 2.675 is what it prints as.
+fn round_text(text: &str, value: f64, places: i32, half: Half) -> f64 {
+    // A double has at most 17 digits, so 18 behind the point are enough unless it is tiny (then nothing is left of it).
+    const SCALE: i8 = 18;
+    if !value.is_finite() || places >= SCALE.into() {
         return value;
     }
-    let digits = super::cast::parse::decimal(&format!("{value:e}"), 18);
-    match digits {
-        Ok(digits) if (0..=17).contains(&places) => half_even(digits, 18 - places) as f64 / 1e18,
-        _ if places < 0 => (value / 10_f64.powi(-places)).round_ties_even() * 10_f64.powi(-places),
-        _ => value,
+    match super::cast::parse::decimal(text, SCALE) {
+        Ok(digits) => {
+            let result = rounded(digits, i32::from(SCALE) - places, half);
+            let text = Decimal128Type::format_decimal(result, 38, SCALE);
+            text.parse().unwrap_or(value)
+        }
+        // Too large to have a fraction.
+        Err(_) => value,
     }
 }
 

@@ -190,6 +190,23 @@ struct Function {
     body: Body,
 }
 
+impl Function {
+    fn checked_type(&self, args: ReturnFieldArgs) -> Result<DataType> {
+        let got = args.arg_fields.len();
+        if self.arity.contains(&got) {
+            return (self.return_type)(&Types(args));
+        }
+        let (least, most) = (self.arity.start(), self.arity.end());
+        let wanted = match (least, most) {
+            (least, &usize::MAX) => format!("at least {least}"),
+            (least, most) if least == most => least.to_string(),
+            (least, most) => format!("{least} to {most}"),
+        };
+        let message = format!("function \"{}\" takes {wanted} arguments, not {got}", self.name);
+        Err(Error::invalid("WRONG_NUM_ARGS", message))
+    }
+}
+
 // A name stands for one function only, so it is the identity.
 impl PartialEq for Function {
     fn eq(&self, other: &Self) -> bool {
@@ -221,19 +238,8 @@ impl ScalarUDFImpl for Function {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> DfResult<Vec<DataType>> {
-        if self.arity.contains(&arg_types.len()) {
-            return Ok(arg_types.to_vec());
-        }
-        let (least, most) = (self.arity.start(), self.arity.end());
-        let wanted = if least == most {
-            least.to_string()
-        } else if *most == usize::MAX {
-            format!("at least {least}")
-        } else {
-            format!("{least} to {most}")
-        };
-        let message = format!("function \"{}\" takes {wanted} arguments, not {}", self.name, arg_types.len());
-        Err(Error::invalid("WRONG_NUM_ARGS", message).into())
+        // DataFusion keeps the text only of an error from here, so wrong arguments are refused with the type.
+        Ok(arg_types.to_vec())
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> DfResult<DataType> {
@@ -241,11 +247,11 @@ impl ScalarUDFImpl for Function {
             arg_types.iter().enumerate().map(|(i, t)| Arc::new(Field::new(format!("_{i}"), t.clone(), true))).collect();
         let scalar_arguments = vec![None; fields.len()];
         let args = ReturnFieldArgs { arg_fields: &fields, scalar_arguments: &scalar_arguments };
-        Ok((self.return_type)(&Types(args))?)
+        Ok(self.checked_type(args)?)
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<Arc<Field>> {
-        Ok(Arc::new(Field::new(self.name, (self.return_type)(&Types(args))?, true)))
+        Ok(Arc::new(Field::new(self.name, self.checked_type(args)?, true)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {

@@ -47,6 +47,16 @@ enum Kind {
 }
 
 impl<F> Delegating<F> {
+    fn coerced(&self, arg_types: &[DataType]) -> Result<DataType> {
+        let [arg] = arg_types else { return Err(wrong_count(self.name, "1", arg_types.len())) };
+        Ok(match arg {
+            DataType::Decimal128(_, _) | DataType::Duration(_) => arg.clone(),
+            t if t.is_integer() && self.name == "sum" => DataType::Int64,
+            DataType::Interval(_) if self.name == "sum" => arg.clone(),
+            other => as_double(self.name, other)?,
+        })
+    }
+
     fn kind(&self, args: &AccumulatorArgs) -> Option<Kind> {
         if args.is_distinct {
             return None;
@@ -72,13 +82,8 @@ impl<F: AggregateUDFImpl + PartialEq + Eq + std::hash::Hash> AggregateUDFImpl fo
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let [arg] = arg_types else { return Err(wrong_count(self.name, "1", arg_types.len()).into()) };
-        Ok(vec![match arg {
-            DataType::Decimal128(_, _) | DataType::Duration(_) => arg.clone(),
-            t if t.is_integer() && self.name == "sum" => DataType::Int64,
-            DataType::Interval(_) if self.name == "sum" => arg.clone(),
-            other => as_double(self.name, other)?,
-        }])
+        // DataFusion keeps the text only of an error from here, so wrong arguments are refused with the type.
+        Ok(self.coerced(arg_types).map_or_else(|_| arg_types.to_vec(), |t| vec![t]))
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> DfResult<DataType> {
