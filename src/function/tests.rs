@@ -147,6 +147,10 @@ async fn collections() {
         ("typeof(named_struct('a', 1, 'b', 'x'))", "struct<a:bigint,b:string>"),
         ("struct(1, 'x')", "{1, x}"),
         ("concat(array(1), array(2, 3))", "[1, 2, 3]"),
+        ("map_from_arrays(array('a'), array(1)), typeof(map('a', 1))", "{a -> 1}|map<string,bigint>"),
+        ("array_distinct(array(1, 1)), array_contains(array(1), 1), array_join(array('a', 'b'), ',')", "[1]|true|a,b"),
+        ("zip(array(1), array('a'))", "[{1, a}]"),
+        ("slice(array(1, 2, 3), 2, 2), array_position(array(3, 2), 2), array_max(array(1, 3))", "[2, 3]|2|3"),
     ])
     .await;
     let condition = async |expr: &str| error(&format!("SELECT {expr}")).await.condition().to_owned();
@@ -168,7 +172,7 @@ async fn operators() {
     ])
     .await;
     assert_eq!(error("SELECT split('a')").await.condition(), "WRONG_NUM_ARGS");
-    assert_eq!(error("SELECT sum(true)").await.to_string(), "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE");
+    assert_eq!(error("SELECT sum(true)").await.condition(), "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE");
     let condition = async |expr: &str| error(&format!("SELECT {expr}")).await.condition().to_owned();
     assert_eq!(condition("1 / 0").await, "DIVIDE_BY_ZERO");
     assert_eq!(condition("1 % 0").await, "REMAINDER_BY_ZERO");
