@@ -21,7 +21,7 @@ pub fn functions() -> Vec<ScalarUDF> {
         function("element_at", 2..=2, item_type, |call| item(call, Access::ElementAt)),
         function("try_element_at", 2..=2, item_type, |call| item(call, Access::TryElementAt)),
         function("size", 1..=1, |_| Ok(DataType::Int32), size).with_aliases(["cardinality", "array_size"]),
-        function("map", 0..=usize::MAX, map_type, map),
+        make_map(),
         function("map_keys", 1..=1, |types| Ok(list_of(entry_types(types.get(0))?.0)), |call| entries(call, 0)),
         function("map_values", 1..=1, |types| Ok(list_of(entry_types(types.get(0))?.1)), |call| entries(call, 1)),
         function("map_contains_key", 2..=2, |_| Ok(DataType::Boolean), map_contains_key),
@@ -38,6 +38,11 @@ pub fn functions() -> Vec<ScalarUDF> {
 /// `array[index]` from 0, or `map[key]`.
 pub fn get_array_item(collection: Expr, index: Expr) -> Expr {
     function("get_array_item", 2..=2, item_type, |call| item(call, Access::Subscript)).call(vec![collection, index])
+}
+
+/// `map(k1, v1, k2, v2, …)`.
+pub fn make_map() -> ScalarUDF {
+    function("map", 0..=usize::MAX, map_type, map)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -271,7 +276,7 @@ pub fn map_of(key: DataType, value: DataType) -> DataType {
     DataType::Map(Arc::new(Field::new("entries", DataType::Struct(fields.into()), false)), false)
 }
 
-/// `map(k1, v1, k2, v2, …)`.
+/// One map a row.
 fn map(call: &Call) -> Result<ArrayRef> {
     let DataType::Map(field, _) = call.return_type() else { return Err(Error::internal("map returns a map")) };
     let (key, value) = entry_types(call.return_type())?;

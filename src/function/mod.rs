@@ -7,9 +7,13 @@ mod arithmetic;
 mod cast;
 mod collection;
 mod datetime;
+mod ddl;
 mod decimal;
 pub mod display;
+pub mod expr_fn;
 mod java_pattern;
+mod json;
+mod math;
 mod planner;
 mod regex;
 mod scalar;
@@ -47,6 +51,11 @@ pub fn register_all(ctx: &SessionContext) -> Result<()> {
     Ok(())
 }
 
+/// Spark's names of functions that DataFusion has with the same results.
+fn aliases() -> [ScalarUDF; 1] {
+    [datafusion::functions_nested::arrays_zip::arrays_zip_udf().as_ref().clone().with_aliases(["zip"])]
+}
+
 /// All scalar functions of ours.
 fn scalar_functions() -> Vec<ScalarUDF> {
     let mut all = vec![split::split()];
@@ -54,6 +63,9 @@ fn scalar_functions() -> Vec<ScalarUDF> {
     all.extend(regex::functions());
     all.extend(datetime::functions());
     all.extend(collection::functions());
+    all.extend(json::functions());
+    all.extend(math::functions());
+    all.extend(aliases());
     let tries = ["try_add", "try_subtract", "try_multiply", "try_divide", "try_mod"];
     all.extend(tries.into_iter().filter_map(arithmetic::try_function));
     all

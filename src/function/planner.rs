@@ -9,7 +9,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, Operator};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::arithmetic::binary;
-use super::collection::get_array_item;
+use super::collection::{get_array_item, make_map};
 
 /// Plans arithmetic, comparisons and `a[i]` with Spark's meaning. It must stand before DataFusion's own planners.
 pub fn expr_planner() -> Arc<dyn ExprPlanner> {
@@ -26,6 +26,19 @@ impl ExprPlanner for SparkOperators {
             Some(planned) => PlannerResult::Planned(planned),
             None => PlannerResult::Original(expr),
         })
+    }
+
+    fn plan_substring(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
+        // Spark counts a negative position from the end.
+        Ok(PlannerResult::Planned(datafusion_spark::function::string::substring().call(args)))
+    }
+
+    fn plan_make_map(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(make_map().call(args)))
+    }
+
+    fn plan_extract(&self, args: Vec<Expr>) -> DfResult<PlannerResult<Vec<Expr>>> {
+        datafusion_spark::planner::SparkFunctionPlanner.plan_extract(args)
     }
 
     fn plan_field_access(

@@ -14,7 +14,7 @@ use datafusion::common::ScalarValue;
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
 use super::cast::{Mode, cast_array};
@@ -173,7 +173,12 @@ pub fn list_of(item: DataType) -> DataType {
 
 /// A function named `name` that takes `arity` arguments.
 pub fn function(name: &'static str, arity: RangeInclusive<usize>, return_type: ReturnType, body: Body) -> ScalarUDF {
-    let signature = Signature::user_defined(Volatility::Immutable);
+    // A call without arguments is refused before it gets to `coerce_types`, unless the signature names it.
+    let signature = if *arity.start() == 0 {
+        Signature::one_of(vec![TypeSignature::Nullary, TypeSignature::UserDefined], Volatility::Immutable)
+    } else {
+        Signature::user_defined(Volatility::Immutable)
+    };
     ScalarUDF::new_from_impl(Function { name, arity, signature, return_type, body })
 }
 
@@ -183,6 +188,23 @@ struct Function {
     signature: Signature,
     return_type: ReturnType,
     body: Body,
+}
+
+impl Function {
+    fn checked_type(&self, args: ReturnFieldArgs) -> Result<DataType> {
+        let got = args.arg_fields.len();
+        if self.arity.contains(&got) {
+            return (self.return_type)(&Types(args));
+        }
+        let (least, most) = (self.arity.start(), self.arity.end());
+        let wanted = match (least, most) {
+            (least, &usize::MAX) => format!("at least {least}"),
+            (least, most) if least == most => least.to_string(),
+            (least, most) => format!("{least} to {most}"),
+        };
+        let message = format!("function \"{}\" takes {wanted} arguments, not {got}", self.name);
+        Err(Error::invalid("WRONG_NUM_ARGS", message))
+    }
 }
 
 // A name stands for one function only, so it is the identity.
@@ -216,19 +238,8 @@ impl ScalarUDFImpl for Function {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> DfResult<Vec<DataType>> {
-        if self.arity.contains(&arg_types.len()) {
-            return Ok(arg_types.to_vec());
-        }
-        let (least, most) = (self.arity.start(), self.arity.end());
-        let wanted = if least == most {
-            least.to_string()
-        } else if *most == usize::MAX {
-            format!("at least {least}")
-        } else {
-            format!("{least} to {most}")
-        };
-        let message = format!("function \"{}\" takes {wanted} arguments, not {}", self.name, arg_types.len());
-        Err(Error::invalid("WRONG_NUM_ARGS", message).into())
+        // DataFusion keeps the text only of an error from here, so wrong arguments are refused with the type.
+        Ok(arg_types.to_vec())
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> DfResult<DataType> {
@@ -236,11 +247,11 @@ impl ScalarUDFImpl for Function {
             arg_types.iter().enumerate().map(|(i, t)| Arc::new(Field::new(format!("_{i}"), t.clone(), true))).collect();
         let scalar_arguments = vec![None; fields.len()];
         let args = ReturnFieldArgs { arg_fields: &fields, scalar_arguments: &scalar_arguments };
-        Ok((self.return_type)(&Types(args))?)
+        Ok(self.checked_type(args)?)
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<Arc<Field>> {
-        Ok(Arc::new(Field::new(self.name, (self.return_type)(&Types(args))?, true)))
+        Ok(Arc::new(Field::new(self.name, self.checked_type(args)?, true)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {

@@ -3,6 +3,7 @@
 //! Every one works in DataFusion's partial → merge → final split, so that its state can be kept between triggers. A state
 //! is a row of plain columns: what `state_fields` says, `state` gives and `merge_batch` takes.
 
+mod extreme;
 mod percentile;
 mod sum;
 mod value;
@@ -27,6 +28,8 @@ pub fn functions() -> Vec<AggregateUDF> {
         sum::sum(),
         sum::avg(),
         sum::count_if(),
+        extreme::min(),
+        extreme::max(),
         value::first(),
         value::last(),
         value::max_by(),
@@ -139,11 +142,12 @@ impl AggregateUDFImpl for Aggregate {
     }
 
     fn coerce_types(&self, arg_types: &Types) -> DfResult<Vec<DataType>> {
-        Ok((self.coerce)(arg_types)?)
+        // DataFusion keeps the text only of an error from here, so wrong arguments are refused with the type.
+        Ok((self.coerce)(arg_types).unwrap_or_else(|_| arg_types.to_vec()))
     }
 
     fn return_type(&self, arg_types: &Types) -> DfResult<DataType> {
-        Ok((self.return_type)(arg_types))
+        Ok((self.return_type)(&(self.coerce)(arg_types)?))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {

@@ -15,7 +15,7 @@ use datafusion::functions_aggregate::sum::Sum;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature};
 
-use super::{Aggregate, as_double, no_groups, user_defined, wrong_count, wrong_type};
+use super::{Aggregate, as_double, user_defined, wrong_count, wrong_type};
 use crate::function::arithmetic::arithmetic_overflow;
 use crate::function::cast::{fits, out_of_range, rescale_value};
 use crate::{Error, Result};
@@ -47,6 +47,16 @@ enum Kind {
 }
 
 impl<F> Delegating<F> {
+    fn coerced(&self, arg_types: &[DataType]) -> Result<DataType> {
+        let [arg] = arg_types else { return Err(wrong_count(self.name, "1", arg_types.len())) };
+        Ok(match arg {
+            DataType::Decimal128(_, _) | DataType::Duration(_) => arg.clone(),
+            t if t.is_integer() && self.name == "sum" => DataType::Int64,
+            DataType::Interval(_) if self.name == "sum" => arg.clone(),
+            other => as_double(self.name, other)?,
+        })
+    }
+
     fn kind(&self, args: &AccumulatorArgs) -> Option<Kind> {
         if args.is_distinct {
             return None;
@@ -72,19 +82,14 @@ impl<F: AggregateUDFImpl + PartialEq + Eq + std::hash::Hash> AggregateUDFImpl fo
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let [arg] = arg_types else { return Err(wrong_count(self.name, "1", arg_types.len()).into()) };
-        Ok(vec![match arg {
-            DataType::Decimal128(_, _) | DataType::Duration(_) => arg.clone(),
-            t if t.is_integer() && self.name == "sum" => DataType::Int64,
-            DataType::Interval(_) if self.name == "sum" => arg.clone(),
-            other => as_double(self.name, other)?,
-        }])
+        // DataFusion keeps the text only of an error from here, so wrong arguments are refused with the type.
+        Ok(self.coerced(arg_types).map_or_else(|_| arg_types.to_vec(), |t| vec![t]))
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> DfResult<DataType> {
-        match (self.name, arg_types) {
-            ("avg", [DataType::Decimal128(p, s)]) => Ok(DataType::Decimal128((*p + 4).min(38), (*s + 4).min(38))),
-            _ => self.inner.return_type(arg_types),
+        match (self.name, self.coerced(arg_types)?) {
+            ("avg", DataType::Decimal128(p, s)) => Ok(DataType::Decimal128((p + 4).min(38), (s + 4).min(38))),
+            (_, coerced) => self.inner.return_type(&[coerced]),
         }
     }
 
@@ -400,7 +405,7 @@ pub fn count_if() -> AggregateUDF {
         return_type: |_| DataType::Int64,
         state: |_, _| vec![DataType::Int64],
         accumulator: |_| Box::new(CountIf(0)),
-        groups: no_groups,
+        groups: |_| Some(Box::new(CountIfGroups::default())),
     }
     .udaf()
 }
@@ -430,4 +435,59 @@ impl Accumulator for CountIf {
         self.0 += states[0].as_primitive::<Int64Type>().iter().flatten().sum::<i64>();
         Ok(())
     }
+}
+
+/// The counts of many groups.
+#[derive(Debug, Default)]
+struct CountIfGroups {
+    counts: Vec<i64>,
+}
+
+impl GroupsAccumulator for CountIfGroups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        group_indices: &[usize],
+        opt_filter: Option<&BooleanArray>,
+        total_num_groups: usize,
+    ) -> DfResult<()> {
+        self.counts.resize(total_num_groups, 0);
+        let hits = count_if_hits(&values[0], opt_filter)?;
+        group_indices.iter().zip(hits.values()).for_each(|(group, hit)| self.counts[*group] += hit);
+        Ok(())
+    }
+
+    fn evaluate(&mut self, emit_to: EmitTo) -> DfResult<ArrayRef> {
+        Ok(Arc::new(Int64Array::from(emit_to.take_needed(&mut self.counts))))
+    }
+
+    fn state(&mut self, emit_to: EmitTo) -> DfResult<Vec<ArrayRef>> {
+        Ok(vec![self.evaluate(emit_to)?])
+    }
+
+    fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> DfResult<()> {
+        self.counts.resize(total_num_groups, 0);
+        each(values[0].as_primitive::<Int64Type>(), group_indices, None, |group, count| {
+            self.counts[group] += count;
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> DfResult<Vec<ArrayRef>> {
+        Ok(vec![Arc::new(count_if_hits(&values[0], opt_filter)?)])
+    }
+
+    fn size(&self) -> usize {
+        self.counts.capacity() * size_of::<i64>()
+    }
+}
+
+/// One for every row that is true and not filtered out, else zero.
+fn count_if_hits(condition: &ArrayRef, filter: Option<&BooleanArray>) -> Result<Int64Array> {
+    let mut hits = arrow::compute::prep_null_mask_filter(condition.as_boolean());
+    if let Some(filter) = filter {
+        hits = arrow::compute::and(&hits, &arrow::compute::prep_null_mask_filter(filter))?;
+    }
+    Ok(hits.values().iter().map(|hit| Some(i64::from(hit))).collect())
 }
