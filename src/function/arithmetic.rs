@@ -90,7 +90,7 @@ pub fn negate(operand: &Expr, schema: &DFSchema) -> Result<Option<Expr>> {
         }
         _ => return Ok(None),
     };
-    Ok(Some(Arithmetic::new(Op::Subtract, false).call(vec![Expr::Literal(zero, None), operand.clone()])))
+    Ok(Some(Arithmetic::udf(Op::Subtract, false).call(vec![Expr::Literal(zero, None), operand.clone()])))
 }
 
 /// `try_add(a, b)` and its like: NULL where the operator fails.
@@ -103,7 +103,7 @@ pub fn try_function(name: &'static str) -> Option<ScalarUDF> {
         "try_mod" => Op::Remainder,
         _ => return None,
     };
-    Some(Arithmetic::new(op, true))
+    Some(Arithmetic::udf(op, true))
 }
 
 fn is_comparison(op: Operator) -> bool {
@@ -146,7 +146,7 @@ fn arithmetic(left: (&Expr, &DataType), op: Op, right: (&Expr, &DataType), toler
         return Ok(Some(datafusion::logical_expr::binary_expr(sides.0, operator, sides.1)));
     }
     let args = vec![convert(left, &to_left), convert(right, &to_right)];
-    Ok(Some(Arithmetic::new(op, tolerant).call(args)))
+    Ok(Some(Arithmetic::udf(op, tolerant).call(args)))
 }
 
 fn convert((expr, from): (&Expr, &DataType), to: &DataType) -> Expr {
@@ -212,10 +212,10 @@ fn date_arithmetic(left: (&Expr, &DataType), op: Op, right: (&Expr, &DataType)) 
     let operator = if op == Op::Add { Operator::Plus } else { Operator::Minus };
     match (left.1, right.1) {
         (DataType::Date32, t) if t.is_signed_integer() => {
-            Some(Arithmetic::new(op, false).call(vec![left.0.clone(), cast(right.0.clone(), &DataType::Int32, false)]))
+            Some(Arithmetic::udf(op, false).call(vec![left.0.clone(), cast(right.0.clone(), &DataType::Int32, false)]))
         }
         (t, DataType::Date32) if t.is_signed_integer() && op == Op::Add => {
-            Some(Arithmetic::new(op, false).call(vec![right.0.clone(), cast(left.0.clone(), &DataType::Int32, false)]))
+            Some(Arithmetic::udf(op, false).call(vec![right.0.clone(), cast(left.0.clone(), &DataType::Int32, false)]))
         }
         (DataType::Date32, DataType::Interval(_)) if has_time(right.0) => {
             let time = cast(left.0.clone(), &timestamp(), false);
@@ -243,7 +243,7 @@ struct Arithmetic {
 }
 
 impl Arithmetic {
-    fn new(op: Op, tolerant: bool) -> ScalarUDF {
+    fn udf(op: Op, tolerant: bool) -> ScalarUDF {
         // The `try_` functions come straight from SQL: their operands are still of any type.
         let signature = if tolerant {
             Signature::user_defined(Volatility::Immutable)

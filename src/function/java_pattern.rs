@@ -163,7 +163,7 @@ fn format_field(out: &mut String, letter: char, n: usize, us: i64, t: NaiveDateT
         'a' => if t.hour() < 12 { "AM" } else { "PM" }.to_owned(),
         'H' => format!("{:0n$}", t.hour()),
         'k' => format!("{:0n$}", if t.hour() == 0 { 24 } else { t.hour() }),
-        'h' => format!("{:0n$}", if t.hour() % 12 == 0 { 12 } else { t.hour() % 12 }),
+        'h' => format!("{:0n$}", if t.hour().is_multiple_of(12) { 12 } else { t.hour() % 12 }),
         'K' => format!("{:0n$}", t.hour() % 12),
         'm' => format!("{:0n$}", t.minute()),
         's' => format!("{:0n$}", t.second()),

@@ -4,10 +4,11 @@
 
 mod aggregate;
 mod arithmetic;
-mod cast;
+pub mod cast;
 mod collection;
+mod date;
 mod datetime;
-mod ddl;
+pub mod ddl;
 mod decimal;
 pub mod display;
 pub mod expr_fn;
@@ -16,7 +17,7 @@ mod json;
 mod math;
 mod planner;
 mod regex;
-mod scalar;
+pub mod scalar;
 mod split;
 mod string;
 #[cfg(test)]
@@ -61,6 +62,7 @@ fn scalar_functions() -> Vec<ScalarUDF> {
     let mut all = vec![split::split()];
     all.extend(string::functions());
     all.extend(regex::functions());
+    all.extend(date::functions());
     all.extend(datetime::functions());
     all.extend(collection::functions());
     all.extend(json::functions());

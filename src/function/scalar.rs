@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
+use super::cast::temporal::offset_seconds;
 use super::cast::{Mode, cast_array};
 use crate::{Error, Result};
 
@@ -156,9 +157,22 @@ impl Call {
     }
 }
 
-/// `execution.time_zone` of the session; UTC if it is unset or no zone's name.
+/// `execution.time_zone` of the session; UTC if it is unset or no zone.
 pub fn session_time_zone(config: &ConfigOptions) -> Tz {
-    config.execution.time_zone.as_deref().and_then(|name| name.parse().ok()).unwrap_or(Tz::UTC)
+    config.execution.time_zone.as_deref().and_then(parse_time_zone).unwrap_or(Tz::UTC)
+}
+
+/// A zone's name, or an offset of whole hours such as `+02:00`.
+pub fn parse_time_zone(text: &str) -> Option<Tz> {
+    if let Ok(zone) = text.parse() {
+        return Some(zone);
+    }
+    match offset_seconds(text)? {
+        0 => Some(Tz::UTC),
+        // The names of these zones count hours west of Greenwich.
+        seconds if seconds % 3600 == 0 => format!("Etc/GMT{:+}", -seconds / 3600).parse().ok(),
+        _ => None,
+    }
 }
 
 /// Spark's TIMESTAMP.
@@ -262,5 +276,19 @@ impl ScalarUDFImpl for Function {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
         }
         Ok(ColumnarValue::Array(result))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_are_names_or_whole_hours() {
+        assert_eq!(parse_time_zone("Europe/Berlin"), Some(Tz::Europe__Berlin));
+        assert_eq!(parse_time_zone("+00:00"), Some(Tz::UTC));
+        assert_eq!(parse_time_zone("+02:00"), Some(Tz::Etc__GMTMinus2));
+        assert_eq!(parse_time_zone("+02:30"), None);
+        assert_eq!(parse_time_zone("Mars"), None);
     }
 }

@@ -119,6 +119,12 @@ async fn time() {
         ("make_date(2013, 7, 15)", "2013-07-15"),
         ("sequence(DATE '2018-01-01', DATE '2018-03-01', INTERVAL 1 MONTH)", "[2018-01-01, 2018-02-01, 2018-03-01]"),
         ("DATE '2024-02-28' + 2", "2024-03-01"),
+        ("DATE '2024-02-28' + INTERVAL 1 DAY", "2024-02-29"),
+        ("DATE '2024-02-28' + INTERVAL 90 MINUTES", "2024-02-28 01:30:00"),
+        ("add_months(DATE '2016-08-31', 1), last_day(DATE '2009-01-12')", "2016-09-30|2009-01-31"),
+        ("date_add(DATE '2016-07-30', 1), datediff(DATE '2009-07-31', DATE '2009-07-30')", "2016-07-31|1"),
+        ("date_trunc('HOUR', TIMESTAMP '2015-03-05 09:32:05')", "2015-03-05 09:00:00"),
+        ("extract(YEAR FROM TIMESTAMP '2015-03-05 09:32:05')", "2015"),
         ("DATE '2024-03-01' - 1", "2024-02-29"),
     ])
     .await;
@@ -303,6 +309,29 @@ async fn aggregates() {
          approx_count_distinct(k), bool_and(v > 0), every(v > -5), some(v > 1), last(v, true) FROM {values}"
     );
     assert_eq!(rows(&sql).await.unwrap(), ["-1.0|1.0|1|a|c|a|3|false|true|true|-3"]);
+}
+
+/// Two partitions, so that partial states are merged; with a filter, so that it reaches the group accumulators.
+#[tokio::test]
+async fn partial_states_merge() {
+    let part = |rows: &str| {
+        format!("SELECT k, v, CAST(v AS DECIMAL(10,2)) AS d, CAST(v AS DOUBLE) AS f FROM (VALUES {rows}) AS t(k, v)")
+    };
+    let union =
+        format!("{} UNION ALL {}", part("('a', 1), ('b', 5), ('a', NULL)"), part("('a', 4), ('b', NULL), ('a', 4)"));
+    let aggregates = "sum(v), avg(d), sum(d), count_if(v > 3), min(f), max(f), percentile(v, 0.5), median(v), \
+                      percentile_approx(v, array(0.0, 1.0)), max_by(f, v), mode(v), approx_count_distinct(v), \
+                      sort_array(collect_list(v)), sum(v) FILTER (WHERE v > 1), sum(d) FILTER (WHERE v > 1)";
+    let grouped = rows(&format!("SELECT k, {aggregates} FROM ({union}) GROUP BY k")).await.unwrap();
+    assert_eq!(
+        grouped,
+        [
+            "a|9|3.000000|9.00|2|1.0|4.0|4.0|4.0|[1, 4]|4.0|4|2|[1, 4, 4]|8|8.00",
+            "b|5|5.000000|5.00|1|5.0|5.0|5.0|5.0|[5, 5]|5.0|5|1|[5]|5|5.00"
+        ]
+    );
+    let all = rows(&format!("SELECT {aggregates} FROM ({union})")).await.unwrap();
+    assert_eq!(all, ["14|3.500000|14.00|3|1.0|5.0|4.0|4.0|[1, 5]|5.0|4|3|[1, 4, 4, 5]|13|13.00"]);
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ pub fn functions() -> Vec<AggregateUDF> {
 }
 
 /// Spark's names of functions that DataFusion has with the same results.
-fn aliases() -> [AggregateUDF; 7] {
+fn aliases() -> [AggregateUDF; 5] {
     let alias = |udaf: Arc<AggregateUDF>, names: &[&'static str]| udaf.as_ref().clone().with_aliases(names.to_vec());
     [
         alias(core::bool_and_or::bool_and_udaf(), &["every"]),
@@ -53,8 +53,6 @@ fn aliases() -> [AggregateUDF; 7] {
         alias(core::stddev::stddev_udaf(), &["std", "stddev_samp"]),
         alias(core::variance::var_samp_udaf(), &["variance", "var_samp"]),
         alias(core::string_agg::string_agg_udaf(), &["listagg"]),
-        alias(core::array_agg::array_agg_udaf(), &[]),
-        alias(core::covariance::covar_samp_udaf(), &["covar"]),
     ]
 }
 

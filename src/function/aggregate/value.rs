@@ -20,12 +20,12 @@ use crate::function::scalar::list_of;
 
 /// `first(x[, ignore_nulls])`.
 pub fn first() -> AggregateUDF {
-    pick("first", |args| Box::new(FirstLast::new(args, false))).with_aliases(["first_value", "any_value"])
+    pick("first", |args| Box::new(FirstLast::new(args, false))).with_aliases(["any_value"])
 }
 
 /// `last(x[, ignore_nulls])`.
 pub fn last() -> AggregateUDF {
-    pick("last", |args| Box::new(FirstLast::new(args, true))).with_aliases(["last_value"])
+    pick("last", |args| Box::new(FirstLast::new(args, true)))
 }
 
 fn pick(name: &'static str, accumulator: fn(&AccumulatorArgs) -> Box<dyn Accumulator>) -> AggregateUDF {
