@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arrow::array::{RecordBatch, new_null_array};
+use arrow::datatypes::SchemaRef;
+
+use super::lines::MAX_LINE_BYTES;
 use crate::error::{Error, Result};
 use crate::options::OptionReader;
 
@@ -37,6 +41,19 @@ impl BadRecords {
                     .with_help("give one of them"))
             }
             (a, b) => Ok(a.or(b).unwrap_or(default)),
+        }
+    }
+
+    /// The rows of a record that is longer than [`MAX_LINE_BYTES`].
+    pub fn too_long(self, format: &str, schema: &SchemaRef, counter: &BadRecordCounter) -> Result<RecordBatch> {
+        counter.add(1);
+        match self {
+            Self::Drop => Ok(RecordBatch::new_empty(schema.clone())),
+            Self::Null => {
+                let columns = schema.fields().iter().map(|f| new_null_array(f.data_type(), 1)).collect();
+                Ok(RecordBatch::try_new(schema.clone(), columns)?)
+            }
+            Self::Fail => Err(malformed(format, b"", &format!("it is longer than {MAX_LINE_BYTES} bytes"))),
         }
     }
 

@@ -22,11 +22,11 @@ use crate::options::OptionReader;
 /// Decodes CSV lines by position. Too few fields, too many, or one of the wrong type make a bad record.
 #[derive(Debug, Clone)]
 pub struct CsvFormat {
-    schema: SchemaRef,
+    pub(super) schema: SchemaRef,
     raw_schema: SchemaRef,
     options: CsvOptions,
-    bad_records: BadRecords,
-    counter: BadRecordCounter,
+    pub(super) bad_records: BadRecords,
+    pub(super) counter: BadRecordCounter,
 }
 
 /// The dialect and conversions of a CSV file.

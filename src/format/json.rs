@@ -16,9 +16,9 @@ use crate::error::{Error, Result};
 /// Decodes JSON lines. Keys without a column are ignored, columns without a key are NULL.
 #[derive(Debug, Clone)]
 pub struct JsonFormat {
-    schema: SchemaRef,
-    bad_records: BadRecords,
-    counter: BadRecordCounter,
+    pub(super) schema: SchemaRef,
+    pub(super) bad_records: BadRecords,
+    pub(super) counter: BadRecordCounter,
 }
 
 impl JsonFormat {

@@ -12,6 +12,23 @@ use memchr::{memchr2, memmem, memrchr2};
 /// Bytes read at once, unless a line is longer.
 pub const BLOCK_BYTES: usize = 4 << 20;
 
+/// A longer line is a bad record: it is skipped without being held in memory.
+pub const MAX_LINE_BYTES: u64 = 256 << 20;
+
+/// Bytes read at once while looking for a line end.
+const SKIP_BYTES: u64 = 64 << 10;
+
+/// What [`LineBlocks::next_block`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Block {
+    /// Whole lines.
+    Lines(Vec<u8>),
+    /// A line of more than [`MAX_LINE_BYTES`], which was skipped.
+    TooLong,
+    /// The end of the range.
+    End,
+}
+
 /// What ends a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LineEnd {
@@ -48,6 +65,14 @@ impl LineEnd {
         }
     }
 
+    /// Bytes at the end of a piece that may begin a line end which the next piece completes.
+    fn overlap(&self, at_file_end: bool) -> u64 {
+        match self {
+            Self::Bytes(end) if !at_file_end => end.len() as u64 - 1,
+            _ => 0,
+        }
+    }
+
     /// Whether a reader can find the start of a line in the middle of a file.
     pub fn is_splittable(&self) -> bool {
         *self == Self::Any
@@ -73,6 +98,7 @@ pub struct LineBlocks {
     end: u64,
     size: u64,
     block_bytes: u64,
+    max_line_bytes: u64,
     aligned: bool,
 }
 
@@ -87,13 +113,15 @@ impl LineBlocks {
             end: range.end.min(size),
             size,
             block_bytes: BLOCK_BYTES as u64,
+            max_line_bytes: MAX_LINE_BYTES,
         }
     }
 
-    /// The next block; `None` at the end of the range.
-    pub fn next_block(&mut self) -> io::Result<Option<Vec<u8>>> {
-        if !self.aligned && !self.align()? {
-            return Ok(None);
+    /// The next lines of the range.
+    pub fn next_block(&mut self) -> io::Result<Block> {
+        if !std::mem::replace(&mut self.aligned, true) {
+            self.pos -= 1;
+            self.skip_line()?;
         }
         let mut wanted = self.block_bytes;
         while self.pos < self.end {
@@ -101,11 +129,38 @@ impl LineBlocks {
             if let Some(len) = self.cut(&block) {
                 block.truncate(len);
                 self.pos += len as u64;
-                return Ok((len > 0).then_some(block));
+                return Ok(Block::Lines(block));
+            }
+            if wanted > self.max_line_bytes {
+                self.skip_line()?;
+                return Ok(Block::TooLong);
             }
             wanted *= 2;
         }
-        Ok(None)
+        Ok(Block::End)
+    }
+
+    /// Moves behind the next line end, or to the end of the file.
+    fn skip_line(&mut self) -> io::Result<()> {
+        while self.pos < self.size {
+            let bytes = self.read_at(self.pos, self.block_bytes.clamp(2, SKIP_BYTES))?;
+            let at_file_end = self.pos + bytes.len() as u64 >= self.size;
+            match self.line_end.find(&bytes, 0) {
+                // A line end at the end of what was read may go on.
+                Some(end) if at_file_end || end.end < bytes.len() => {
+                    self.pos += end.end as u64;
+                    return Ok(());
+                }
+                Some(end) if end.start > 0 => self.pos += end.start as u64,
+                Some(end) => {
+                    let whole = self.read_at(self.pos, end.len() as u64 + 1)?;
+                    self.pos += self.line_end.find(&whole, 0).map_or(end.len(), |end| end.end) as u64;
+                    return Ok(());
+                }
+                None => self.pos += (bytes.len() as u64).saturating_sub(self.line_end.overlap(at_file_end)),
+            }
+        }
+        Ok(())
     }
 
     /// Where to end a block: after its last whole line, or after the last line that starts in the range.
@@ -120,26 +175,6 @@ impl LineBlocks {
             Some(end) if at_file_end || end.end < block.len() => Some(end.end),
             _ => at_file_end.then_some(block.len()),
         }
-    }
-
-    /// Moves to the first line that starts in the range; `false` if there is none.
-    fn align(&mut self) -> io::Result<bool> {
-        self.aligned = true;
-        let from = self.pos - 1;
-        let mut wanted = 64 << 10;
-        while self.pos < self.end {
-            let bytes = self.read_at(from, wanted)?;
-            let at_file_end = from + bytes.len() as u64 >= self.size;
-            match self.line_end.find(&bytes, 0) {
-                Some(end) if at_file_end || end.end < bytes.len() => {
-                    self.pos = from + end.end as u64;
-                    return Ok(self.pos < self.end);
-                }
-                _ if at_file_end => return Ok(false),
-                _ => wanted *= 2,
-            }
-        }
-        Ok(false)
     }
 
     fn read_at(&mut self, pos: u64, wanted: u64) -> io::Result<Vec<u8>> {
@@ -167,7 +202,12 @@ mod tests {
         for range in cuts.windows(2) {
             let mut blocks = LineBlocks::new(file.try_clone().unwrap(), LineEnd::Any, range[0]..range[1], size);
             blocks.block_bytes = block_bytes;
-            while let Some(block) = blocks.next_block().unwrap() {
+            loop {
+                let block = match blocks.next_block().unwrap() {
+                    Block::Lines(block) => block,
+                    Block::TooLong => panic!("no line is too long"),
+                    Block::End => break,
+                };
                 let (mut pos, mut lines) = (0, vec![]);
                 next_lines(&block, &LineEnd::Any, &mut pos, usize::MAX, &mut lines);
                 got.extend(lines.into_iter().map(|l| String::from_utf8_lossy(&block[l]).into_owned()));
@@ -190,6 +230,19 @@ mod tests {
         }
         assert!(read(b"", &[0, 0], 8).is_empty());
         assert_eq!(read(b"\n\n", &[0, 1, 2], 8), ["", ""]);
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_skipped() {
+        let mut file = tempfile::tempfile().unwrap();
+        let text = format!("ok\n{}\r\nlast\n", "x".repeat(1000));
+        file.write_all(text.as_bytes()).unwrap();
+        let mut blocks = LineBlocks::new(file, LineEnd::Any, 0..text.len() as u64, text.len() as u64);
+        (blocks.block_bytes, blocks.max_line_bytes) = (16, 64);
+        assert_eq!(blocks.next_block().unwrap(), Block::Lines(b"ok\n".to_vec()));
+        assert_eq!(blocks.next_block().unwrap(), Block::TooLong);
+        assert_eq!(blocks.next_block().unwrap(), Block::Lines(b"last\n".to_vec()));
+        assert_eq!(blocks.next_block().unwrap(), Block::End);
     }
 
     #[test]

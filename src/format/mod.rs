@@ -49,6 +49,15 @@ impl LineFormat {
         }
     }
 
+    /// What becomes of a record that is too long to be read at all.
+    pub fn too_long(&self) -> Result<RecordBatch> {
+        match self {
+            Self::Text(f) => f.bad_records.too_long("text", &f.schema, &f.counter),
+            Self::Csv(f) => f.bad_records.too_long("CSV", &f.schema, &f.counter),
+            Self::Json(f) => f.bad_records.too_long("JSON", &f.schema, &f.counter),
+        }
+    }
+
     /// Whether the first line of a file is a header, which is no record.
     pub fn has_header(&self) -> bool {
         matches!(self, Self::Csv(f) if f.has_header())

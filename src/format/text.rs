@@ -13,9 +13,9 @@ use crate::error::Result;
 /// Turns lines into one `Utf8View` column without copying long ones.
 #[derive(Debug, Clone)]
 pub struct TextFormat {
-    schema: SchemaRef,
-    bad_records: BadRecords,
-    counter: BadRecordCounter,
+    pub(super) schema: SchemaRef,
+    pub(super) bad_records: BadRecords,
+    pub(super) counter: BadRecordCounter,
 }
 
 impl TextFormat {

@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
@@ -38,6 +39,14 @@ pub enum FileFormat {
 }
 
 impl FileFormat {
+    /// What becomes of a record that is too long to be read at all.
+    pub fn too_long(&self) -> Result<RecordBatch> {
+        match self {
+            Self::Lines(format, _) | Self::Whole(format) => format.too_long(),
+            Self::Parquet => Err(Error::internal("a Parquet file has no lines")),
+        }
+    }
+
     /// Whether several readers can share a file.
     pub fn is_splittable(&self) -> bool {
         match self {
@@ -135,7 +144,9 @@ pub fn text_schema() -> SchemaRef {
 fn line_end(options: &mut OptionReader<'_>) -> Result<LineEnd> {
     Ok(match options.string("lineSep") {
         None => LineEnd::Any,
-        Some("") => return Err(options.invalid("lineSep", "", "at least one character")),
+        Some(text) if text.is_empty() || text.len() > 64 => {
+            return Err(options.invalid("lineSep", text, "from 1 to 64 bytes"));
+        }
         Some(text) => LineEnd::Bytes(text.replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t").into_bytes()),
     })
 }

@@ -154,7 +154,7 @@ impl Walk<'_> {
 
 /// Whether only this entry is at fault: it vanished, or is a link in a loop or to nowhere.
 fn is_of_this_entry(e: &io::Error) -> bool {
-    const ELOOP: i32 = 40;
+    const ELOOP: i32 = if cfg!(target_os = "linux") { 40 } else { 62 };
     e.kind() == ErrorKind::NotFound || e.raw_os_error() == Some(ELOOP)
 }
 

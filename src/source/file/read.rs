@@ -1,9 +1,10 @@
 //! Reads listed files as streams of rows, in contiguous partitions.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +20,7 @@ use futures::stream::try_unfold;
 use super::entry::FileEntry;
 use super::format::FileFormat;
 use crate::error::{Error, Result};
-use crate::format::lines::{LineBlocks, next_lines};
+use crate::format::lines::{Block, LineBlocks, MAX_LINE_BYTES, next_lines};
 use crate::format::parquet::ParquetRows;
 use crate::format::{BATCH_ROWS, LineFormat};
 use crate::source::record_log::io_error;
@@ -109,7 +110,7 @@ impl FileReader {
     /// Opens a file and checks that it is the one that was listed; `None` if it is to be left out.
     fn open(&self, listed: &FileEntry) -> Result<Option<File>> {
         refuse_compressed(&listed.path)?;
-        let file = match File::open(&listed.path) {
+        let file = match open_without_waiting(&listed.path) {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound && self.ignore_missing => {
                 self.missing.fetch_add(1, Ordering::Relaxed);
@@ -131,6 +132,12 @@ impl FileReader {
         self.changed.fetch_add(1, Ordering::Relaxed);
         if self.skip_changed { Ok(None) } else { Err(changed(&listed.path)) }
     }
+}
+
+/// Opens a file that may have become a pipe meanwhile: opening a pipe would wait for a writer.
+fn open_without_waiting(path: &Path) -> io::Result<File> {
+    const O_NONBLOCK: i32 = if cfg!(target_os = "linux") { 0o4000 } else { 4 };
+    OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)
 }
 
 fn changed(path: &Path) -> Error {
@@ -220,12 +227,13 @@ impl Cursor {
         let step = match open {
             Open::Lines { blocks, at_start, block, pos } => {
                 match blocks.next_block().map_err(|e| read_error(&file.path, &e))? {
-                    Some(bytes) => {
+                    Block::Lines(bytes) => {
                         *pos = if std::mem::take(at_start) { first_record(&bytes, &self.reader.format) } else { 0 };
                         *block = Buffer::from_vec(bytes);
                         Step::Loaded
                     }
-                    None => Step::End,
+                    Block::TooLong => Step::Rows(self.reader.format.too_long().map_err(|e| at(e, &file.path))?),
+                    Block::End => Step::End,
                 }
             }
             Open::Whole(whole) => match &self.reader.format {
@@ -283,6 +291,9 @@ fn first_record(block: &[u8], format: &FileFormat) -> usize {
 }
 
 fn read_whole(format: &LineFormat, file: &mut File, listed: &FileEntry) -> Result<RecordBatch> {
+    if listed.size > MAX_LINE_BYTES {
+        return format.too_long().map_err(|e| at(e, &listed.path));
+    }
     let mut bytes = vec![];
     file.take(listed.size).read_to_end(&mut bytes).map_err(|e| read_error(&listed.path, &e))?;
     let line = 0..bytes.len();

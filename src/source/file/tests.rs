@@ -135,6 +135,9 @@ async fn changed_and_vanished_files_fail_or_are_left_out() {
     let source = dir.open(&[("fileChanged", "skip")]).await;
     assert_eq!(lines(&*source, -1, 0).await, ["b", "c"]);
     fs::remove_file(dir.path("b")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(dir.path("b")).status().unwrap().success());
+    assert_eq!(lines(&*source, -1, 0).await, ["c"], "a pipe in the place of a file does not block");
+    fs::remove_file(dir.path("b")).unwrap();
     assert_eq!(read_error(&*source, -1, 0).await.condition(), "FAILED_READ_FILE.FILE_NOT_EXIST");
     let source = dir.open(&[("fileChanged", "skip"), ("ignoreMissingFiles", "true")]).await;
     assert_eq!(lines(&*source, -1, 0).await, ["c"]);

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use tokio::sync::Notify;
 
 use super::rows::Rows;
 use crate::error::{Error, Result};
+use crate::source::SourceContext;
 
 /// Rows that are gathered before they become a batch, unless somebody asks for them.
 const CHUNK_ROWS: usize = 65_536;
@@ -29,6 +31,8 @@ pub struct ReceiveBuffer {
     /// Told when there is room again, or when the numbering starts.
     changed: Notify,
     wake: Arc<Notify>,
+    /// What the session's memory pool knows of the buffer.
+    reservation: MemoryReservation,
 }
 
 #[derive(Debug, Default)]
@@ -71,9 +75,10 @@ impl State {
 
 impl ReceiveBuffer {
     /// An empty buffer for at most `max_rows` uncommitted rows; `base` is the offset of the first one, if it is known.
-    pub fn new(schema: SchemaRef, max_rows: u64, base: Option<u64>, wake: Arc<Notify>) -> Self {
+    pub fn new(schema: SchemaRef, max_rows: u64, base: Option<u64>, ctx: &SourceContext) -> Self {
+        let reservation = MemoryConsumer::new("socket source").register(&ctx.session.runtime_env().memory_pool);
         let state = Mutex::new(State { base, ..Default::default() });
-        Self { schema, max_rows, state, changed: Notify::new(), wake }
+        Self { schema, max_rows, state, changed: Notify::new(), wake: ctx.wake.clone(), reservation }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -92,6 +97,7 @@ impl ReceiveBuffer {
         state.received += rows.len() as u64;
         state.bytes += rows.size();
         state.open.append(rows);
+        self.reservation.resize(state.bytes);
         drop(state);
         self.wake.notify_one();
         Ok(())
@@ -189,6 +195,7 @@ impl ReceiveBuffer {
             state.bytes -= chunk.bytes;
         }
         state.committed = end;
+        self.reservation.resize(state.bytes);
         drop(state);
         self.changed.notify_one();
         Ok(true)

@@ -108,8 +108,7 @@ impl StreamProvider for SocketStream {
 
     async fn open(&self, ctx: SourceContext) -> Result<Arc<dyn Source>> {
         self.check_host().await?;
-        let buffer =
-            |base| Arc::new(ReceiveBuffer::new(self.schema.clone(), self.max_buffered_rows, base, ctx.wake.clone()));
+        let buffer = |base| Arc::new(ReceiveBuffer::new(self.schema.clone(), self.max_buffered_rows, base, &ctx));
         let (wal, buffer) = if self.wal {
             let dir = ctx.dir.join("wal");
             let open = SpawnedTask::spawn_blocking(move || Wal::open(&dir)).join().await;

@@ -98,6 +98,7 @@ impl Receiver {
     /// Gives the whole lines, or at the end of a connection all there is, to the query.
     async fn hand_over(&mut self, at_end: bool) -> Result<()> {
         let mut rows = Rows::default();
+        rows.bytes.reserve(self.cutter.buffer.len());
         let mut failure = None;
         let (mode, counter) = (self.bad_records, &self.bad_counter);
         let bad = |why, rows: &mut Rows| {
