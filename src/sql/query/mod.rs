@@ -13,6 +13,7 @@
 mod aggregate;
 mod dialect;
 mod expr;
+mod fallback;
 mod from;
 mod function;
 mod generator;
@@ -29,3 +30,6 @@ pub mod types;
 
 pub use planner::{PlannedQuery, plan_query};
 pub use types::{parse_columns, parse_data_type};
+
+#[cfg(test)]
+mod tests;

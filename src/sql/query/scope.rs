@@ -91,7 +91,10 @@ impl Scope {
         match did_you_mean(last, names.iter().copied()) {
             Some(near) => e.with_help(format!("did you mean '{near}'?")),
             None if names.is_empty() => e.with_help("the query has no FROM clause that gives columns"),
-            None => e.with_help(format!("the columns are {}", names.iter().take(12).copied().collect::<Vec<_>>().join(", "))),
+            None => e.with_help(format!(
+                "the columns are {}",
+                names.iter().take(12).copied().collect::<Vec<_>>().join(", ")
+            )),
         }
     }
 }

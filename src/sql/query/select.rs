@@ -108,7 +108,13 @@ impl Planner<'_> {
     }
 
     /// The items, each of which may use the aliases of those before it.
-    fn select_list(&self, list: &[SelectItem], relation: &Relation, env: &Env, windows: &[(String, Expr)]) -> Result<Vec<Item>> {
+    fn select_list(
+        &self,
+        list: &[SelectItem],
+        relation: &Relation,
+        env: &Env,
+        windows: &[(String, Expr)],
+    ) -> Result<Vec<Item>> {
         let mut items = vec![];
         let mut aliases = windows.to_vec();
         for item in list {
@@ -126,13 +132,22 @@ impl Planner<'_> {
                     }
                     items.push(item);
                 }
-                SelectItem::ExprWithAliases { expr, aliases: names } => items.push(self.item(expr, names, relation, env, &aliases)?),
+                SelectItem::ExprWithAliases { expr, aliases: names } => {
+                    items.push(self.item(expr, names, relation, env, &aliases)?)
+                }
             }
         }
         Ok(items)
     }
 
-    fn item(&self, e: &sql::Expr, names: &[Ident], relation: &Relation, env: &Env, aliases: &[(String, Expr)]) -> Result<Item> {
+    fn item(
+        &self,
+        e: &sql::Expr,
+        names: &[Ident],
+        relation: &Relation,
+        env: &Env,
+        aliases: &[(String, Expr)],
+    ) -> Result<Item> {
         let cx = ExprContext::new(self, env, relation, aliases);
         let span = cx.span(e);
         if let Some(generator) = cx.generator(e)? {
@@ -155,11 +170,24 @@ impl Planner<'_> {
     }
 
     /// `*`, `t.*` or, of a struct, `s.*`, without the columns of EXCEPT.
-    fn wildcard(&self, relation: &Relation, of: Option<&ObjectName>, options: &WildcardAdditionalOptions) -> Result<Vec<Item>> {
-        if options.opt_ilike.is_some() || options.opt_replace.is_some() || options.opt_rename.is_some() || options.opt_exclude.is_some() {
+    fn wildcard(
+        &self,
+        relation: &Relation,
+        of: Option<&ObjectName>,
+        options: &WildcardAdditionalOptions,
+    ) -> Result<Vec<Item>> {
+        if options.opt_ilike.is_some()
+            || options.opt_replace.is_some()
+            || options.opt_rename.is_some()
+            || options.opt_exclude.is_some()
+        {
             return Err(unsupported("ILIKE, EXCLUDE, REPLACE and RENAME after '*'"));
         }
-        let item = |c: &ScopeColumn| Item { name: c.name.clone(), value: Value::Expr(Expr::Column(c.column.clone())), span: None };
+        let item = |c: &ScopeColumn| Item {
+            name: c.name.clone(),
+            value: Value::Expr(Expr::Column(c.column.clone())),
+            span: None,
+        };
         let mut items: Vec<Item> = match of {
             None => relation.scope.visible().map(item).collect(),
             Some(name) => {
@@ -190,7 +218,11 @@ impl Planner<'_> {
         match base.get_type(relation.plan.schema())? {
             arrow::datatypes::DataType::Struct(fields) if used == parts.len() => Ok(fields
                 .iter()
-                .map(|f| Item { name: f.name().clone(), value: Value::Expr(get_field(base.clone(), f.name().clone())), span: None })
+                .map(|f| Item {
+                    name: f.name().clone(),
+                    value: Value::Expr(get_field(base.clone(), f.name().clone())),
+                    span: None,
+                })
                 .collect()),
             _ => Err(unresolved()),
         }
@@ -219,7 +251,13 @@ impl Planner<'_> {
         Ok(Relation { plan: node.into_plan(), scope: relation.scope })
     }
 
-    fn sort_keys(&self, order_by: Option<&OrderBy>, items: &[Item], relation: &Relation, env: &Env) -> Result<Vec<SortKey>> {
+    fn sort_keys(
+        &self,
+        order_by: Option<&OrderBy>,
+        items: &[Item],
+        relation: &Relation,
+        env: &Env,
+    ) -> Result<Vec<SortKey>> {
         let keys = match order_by.map(|o| &o.kind) {
             None => return Ok(vec![]),
             Some(OrderByKind::All(options)) => {
@@ -256,10 +294,17 @@ impl Planner<'_> {
     }
 
     /// The output columns under unique names; those that only ORDER BY needs are taken off again.
-    fn project_and_sort(&self, relation: Relation, items: Vec<Item>, keys: Vec<SortKey>, distinct: bool) -> Result<Relation> {
+    fn project_and_sort(
+        &self,
+        relation: Relation,
+        items: Vec<Item>,
+        keys: Vec<SortKey>,
+        distinct: bool,
+    ) -> Result<Relation> {
         let names: Vec<String> = items.iter().map(|i| i.name.clone()).collect();
         let unique = unique_names(&names);
-        let mut exprs: Vec<Expr> = items.into_iter().zip(&unique).filter_map(|(i, name)| i.into_expr().map(|e| e.alias(name))).collect();
+        let mut exprs: Vec<Expr> =
+            items.into_iter().zip(&unique).filter_map(|(i, name)| i.into_expr().map(|e| e.alias(name))).collect();
         let mut sort: Vec<SortExpr> = vec![];
         for key in keys {
             let name = match key.target {
@@ -357,7 +402,8 @@ pub fn ordinal(e: &sql::Expr, count: usize, clause: &str, planner: &Planner) -> 
     match number.checked_sub(1).filter(|i| *i < count) {
         Some(i) => Ok(Some(i)),
         None => {
-            let condition = if clause == "GROUP BY" { "GROUP_BY_POS_OUT_OF_RANGE" } else { "ORDER_BY_POS_OUT_OF_RANGE" };
+            let condition =
+                if clause == "GROUP BY" { "GROUP_BY_POS_OUT_OF_RANGE" } else { "ORDER_BY_POS_OUT_OF_RANGE" };
             let message = format!("{clause} position {number} is not in the select list, which has {count} items");
             Err(Error::invalid(condition, message).with_span(planner.lines.span(e.span())))
         }
