@@ -332,7 +332,10 @@ impl<'c> ExprContext<'c> {
             None => None,
             Some(text) if text.chars().count() == 1 => text.chars().next(),
             Some(text) => {
-                return Err(Error::invalid("INVALID_ESCAPE_CHAR", format!("the escape '{text}' must be one character")));
+                return Err(Error::invalid(
+                    "INVALID_ESCAPE_CHAR",
+                    format!("the escape '{text}' must be one character"),
+                ));
             }
         };
         Ok(Expr::Like(Like::new(negated, Box::new(self.expr(e)?), Box::new(self.expr(pattern)?), escape, any_case)))

@@ -298,7 +298,11 @@ struct WatermarkClause<'q> {
 }
 
 fn watermark_clause(query: &Query) -> Option<WatermarkClause<'_>> {
-    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let select = match query.body.as_ref() {
+        SetExpr::Select(select) => select,
+        SetExpr::Query(inner) => return watermark_clause(inner),
+        _ => return None,
+    };
     let ([item], [relation]) = (select.projection.as_slice(), select.from.as_slice()) else { return None };
     let (sql::Expr::Function(function), name) = (match item {
         SelectItem::UnnamedExpr(e) => (e, None),

@@ -67,9 +67,14 @@ impl Planner<'_> {
         }
         let windows = self.window_keys(&s.group_by, &relation, env)?;
         let mut items = self.select_list(&s.projection, &relation, env, &windows)?;
-        let mut keys = self.sort_keys(order_by, &items, &relation, env)?;
+        let aliases = [windows.clone(), item_aliases(&items)].concat();
+        let mut keys = self.sort_keys(order_by, &items, &ExprContext::new(self, env, &relation, &aliases))?;
         let groups = self.group_keys(&s.group_by, &items, &relation, env)?;
-        let mut having = s.having.as_ref().map(|h| self.having(h, &items, &relation, env)).transpose()?;
+        let mut having = s
+            .having
+            .as_ref()
+            .map(|h| ExprContext::new(self, env, &relation, &aliases).condition(h, "HAVING"))
+            .transpose()?;
         relation = self.deduplicate(relation, s, &groups, env)?;
 
         let grouped = having.is_some() || matches!(s.group_by, GroupByExpr::All(_));
@@ -100,11 +105,6 @@ impl Planner<'_> {
         }
         let plan = LogicalPlanBuilder::from(relation.plan).filter(condition)?.build()?;
         Ok(Relation { plan, scope: relation.scope })
-    }
-
-    fn having(&self, condition: &sql::Expr, items: &[Item], relation: &Relation, env: &Env) -> Result<Expr> {
-        let aliases = item_aliases(items);
-        ExprContext::new(self, env, relation, &aliases).condition(condition, "HAVING")
     }
 
     /// The items, each of which may use the aliases of those before it.
@@ -251,13 +251,7 @@ impl Planner<'_> {
         Ok(Relation { plan: node.into_plan(), scope: relation.scope })
     }
 
-    fn sort_keys(
-        &self,
-        order_by: Option<&OrderBy>,
-        items: &[Item],
-        relation: &Relation,
-        env: &Env,
-    ) -> Result<Vec<SortKey>> {
+    fn sort_keys(&self, order_by: Option<&OrderBy>, items: &[Item], cx: &ExprContext) -> Result<Vec<SortKey>> {
         let keys = match order_by.map(|o| &o.kind) {
             None => return Ok(vec![]),
             Some(OrderByKind::All(options)) => {
@@ -266,10 +260,8 @@ impl Planner<'_> {
             }
             Some(OrderByKind::Expressions(keys)) => keys,
         };
-        let aliases = item_aliases(items);
-        let cx = ExprContext::new(self, env, relation, &aliases);
         let key = |k: &sql::OrderByExpr| {
-            let target = self.sort_target(&k.expr, items, &cx)?;
+            let target = self.sort_target(&k.expr, items, cx)?;
             Ok(SortKey { target, options: k.options, span: cx.span(&k.expr) })
         };
         keys.iter().map(key).collect()
