@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::expr::{ExprContext, interval_of, name_parts};
 use super::planner::Planner;
-use super::scope::{Env, Relation, Scope, ScopeColumn, eq_names, unique_names};
+use super::scope::{Env, Relation, Scope, ScopeColumn, eq_names, named, unique_names};
 use super::set_operation::{unsupported, with_names};
 use super::tokens::WATERMARK;
 use crate::error::{Error, Result};
@@ -342,8 +342,11 @@ fn flatten(relation: Relation) -> Result<Relation> {
         return Ok(relation);
     }
     let names: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
-    let exprs: Vec<_> =
-        columns.iter().zip(unique_names(&names)).map(|(c, name)| Expr::Column(c.column.clone()).alias(name)).collect();
+    let exprs: Vec<_> = columns
+        .iter()
+        .zip(unique_names(&names))
+        .map(|(c, name)| named(Expr::Column(c.column.clone()), &name))
+        .collect();
     let plan = LogicalPlanBuilder::from(relation.plan.clone()).project(exprs)?.build()?;
     Ok(with_names(plan, names))
 }

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::Field;
 use datafusion::common::{Column, DFSchemaRef};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::Ident;
 
 use super::dialect::Lines;
@@ -131,6 +131,17 @@ pub fn unique_names(names: &[String]) -> Vec<String> {
         candidate
     });
     unique.collect()
+}
+
+/// `expr AS name`, or the column as it is if that is its name.
+///
+/// An alias equal to the name of a qualified column would be correct as well, but DataFusion's `push_down_leaf_projections`
+/// puts the column beside it and then finds the name ambiguous.
+pub fn named(expr: Expr, name: &str) -> Expr {
+    match expr {
+        Expr::Column(c) if c.name == name => Expr::Column(c),
+        expr => expr.alias(name),
+    }
 }
 
 /// The parts of a dotted name as text.

@@ -16,7 +16,7 @@ use super::expr::{ExprContext, name_parts};
 use super::function::sort_expr;
 use super::name::output_name;
 use super::planner::Planner;
-use super::scope::{Env, Relation, ScopeColumn, eq_names, unique_names};
+use super::scope::{Env, Relation, ScopeColumn, eq_names, named, unique_names};
 use super::set_operation::{refuse_select_clauses, unsupported, with_names};
 use super::tokens::WITHIN_WATERMARK;
 use crate::error::{Error, Result, Span};
@@ -296,11 +296,16 @@ impl Planner<'_> {
         let names: Vec<String> = items.iter().map(|i| i.name.clone()).collect();
         let unique = unique_names(&names);
         let mut exprs: Vec<Expr> =
-            items.into_iter().zip(&unique).filter_map(|(i, name)| i.into_expr().map(|e| e.alias(name))).collect();
+            items.into_iter().zip(&unique).filter_map(|(i, name)| i.into_expr().map(|e| named(e, name))).collect();
+        let output = |e: &Expr, name: &String| match e {
+            Expr::Column(c) => c.clone(),
+            _ => Column::new_unqualified(name),
+        };
+        let outputs: Vec<Column> = exprs.iter().zip(&unique).map(|(e, name)| output(e, name)).collect();
         let mut sort: Vec<SortExpr> = vec![];
         for key in keys {
-            let name = match key.target {
-                Target::Output(i) => unique[i].clone(),
+            let column = match key.target {
+                Target::Output(i) => outputs[i].clone(),
                 Target::Expr(_) if distinct => {
                     let message = "with SELECT DISTINCT, ORDER BY can use columns of the select list only";
                     return Err(Error::invalid("UNRESOLVED_COLUMN.WITH_SUGGESTION", message).with_span(key.span));
@@ -308,10 +313,10 @@ impl Planner<'_> {
                 Target::Expr(e) => {
                     let name = self.fresh_alias("sort");
                     exprs.push(e.alias(&name));
-                    name
+                    Column::new_unqualified(name)
                 }
             };
-            sort.push(sort_expr(Expr::Column(Column::new_unqualified(name)), &key.options));
+            sort.push(sort_expr(Expr::Column(column), &key.options));
         }
         let hidden = exprs.len() > unique.len();
         let mut builder = LogicalPlanBuilder::from(relation.plan).project(exprs)?;
@@ -322,7 +327,7 @@ impl Planner<'_> {
             builder = builder.sort(sort)?;
         }
         if hidden {
-            builder = builder.project(unique.into_iter().map(|n| Expr::Column(Column::new_unqualified(n))))?;
+            builder = builder.project(outputs.into_iter().map(Expr::Column))?;
         }
         Ok(with_names(check_names(builder.build()?)?, names))
     }

@@ -181,6 +181,7 @@ async fn joins_and_sets() {
         ("SELECT q.a FROM (t JOIN u ON t.a = u.a) JOIN t q ON q.a = u.a", "a: 1 2"),
         ("SELECT a FROM t UNION ALL SELECT a FROM u", "a: 1 1 2 2 3 4"),
         ("SELECT a FROM t UNION SELECT a FROM u ORDER BY 1 DESC", "a: 4 3 2 1"),
+        ("SELECT x.id, x.w.e, x.arr FROM (SELECT id, named_struct('e', st) AS w, arr FROM n) x JOIN t ON x.id = t.a WHERE x.id = 2", "id|e|arr: 2,{F: 2, g: G},[]"),
         ("SELECT a FROM t EXCEPT SELECT a FROM u", "a: 3"),
         ("SELECT a FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.a = t.a)", "a: 1 2"),
         ("SELECT a FROM t WHERE a IN (SELECT a FROM u)", "a: 1 2"),
