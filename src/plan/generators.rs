@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, NullHandling, Result as DfResult, ScalarValue, UnnestOptions};
 use datafusion::functions::core::expr_fn::{get_field, named_struct};
 use datafusion::functions_nested::expr_fn::{array_length, make_array, map_entries};
@@ -178,8 +178,11 @@ fn stack(rows: &Expr, values: &[Expr]) -> Result<Parts> {
         _ => 0,
     };
     let rows = usize::try_from(count).ok().filter(|n| *n > 0 && !values.is_empty()).ok_or_else(|| {
-        Error::invalid("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", "the first argument of 'stack' must be a positive INT literal")
-            .with_help("write stack(2, 'a', 1, 'b', 2)")
+        Error::invalid(
+            "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE",
+            "the first argument of 'stack' must be a positive INT literal",
+        )
+        .with_help("write stack(2, 'a', 1, 'b', 2)")
     })?;
     let width = values.len().div_ceil(rows);
     let cell = |r: usize, c: usize| values.get(r * width + c).cloned().unwrap_or(lit(ScalarValue::Null));
@@ -257,7 +260,10 @@ impl ScalarUDFImpl for GeneratorMarker {
     }
 
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let message = format!("the generator '{}' is possible only in the select list, not inside another expression", self.name());
+        let message = format!(
+            "the generator '{}' is possible only in the select list, not inside another expression",
+            self.name()
+        );
         Err(Error::unsupported("UNSUPPORTED_GENERATOR.NESTED_IN_EXPRESSIONS", message).into())
     }
 }
@@ -296,12 +302,18 @@ fn resolve(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     match markers.as_slice() {
         [] => Ok(Transformed::no(LogicalPlan::Projection(projection))),
         [one] => Ok(Transformed::yes(resolve_projection(projection, *one)?)),
-        _ => Err(Error::unsupported("UNSUPPORTED_GENERATOR.MULTI_GENERATOR", "only one generator is possible in a select list").into()),
+        _ => Err(Error::unsupported(
+            "UNSUPPORTED_GENERATOR.MULTI_GENERATOR",
+            "only one generator is possible in a select list",
+        )
+        .into()),
     }
 }
 
 fn resolve_projection(projection: Projection, marker: usize) -> DfResult<LogicalPlan> {
-    let Some(generator) = as_generator(&projection.expr[marker]) else { return Ok(LogicalPlan::Projection(projection)) };
+    let Some(generator) = as_generator(&projection.expr[marker]) else {
+        return Ok(LogicalPlan::Projection(projection));
+    };
     let names = projection.schema.columns();
     let mut keep = projection.expr;
     keep.remove(marker);
@@ -334,4 +346,40 @@ fn as_generator(expr: &Expr) -> Option<Generator> {
         found = Some(Generator { kind: m.kind, outer: m.outer, args: f.args.clone() });
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::common::assert_batches_eq;
+    use datafusion::execution::SessionStateBuilder;
+    use datafusion::prelude::{SessionContext, col};
+
+    fn context() -> SessionContext {
+        let rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(ResolveGenerators)];
+        let rest = datafusion::optimizer::Analyzer::new().rules;
+        let state = SessionStateBuilder::new().with_default_features();
+        SessionContext::new_with_state(state.with_analyzer_rules(rules.into_iter().chain(rest).collect()).build())
+    }
+
+    #[tokio::test]
+    async fn markers_in_a_data_frame() {
+        let rows = context().sql("SELECT 1 AS id, make_array('a', 'b') AS l UNION ALL SELECT 2, NULL").await.unwrap();
+        let words = rows.clone().select([explode(col("l")).alias("w"), col("id")]).unwrap();
+        let counts =
+            words.aggregate(vec![col("w")], vec![datafusion::functions_aggregate::expr_fn::sum(col("id")).alias("n")]);
+        let batches = counts.unwrap().sort(vec![col("w").sort(true, true)]).unwrap().collect().await.unwrap();
+        assert_batches_eq!(["+---+---+", "| w | n |", "+---+---+", "| a | 1 |", "| b | 1 |", "+---+---+"], &batches);
+
+        let outer = rows.select([col("id"), posexplode_outer(col("l")).alias("p")]).unwrap();
+        let batches = outer.sort(vec![col("id").sort(true, true)]).unwrap().collect().await.unwrap();
+        assert_eq!(batches.iter().map(|b| b.num_rows()).sum::<usize>(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_marker_inside_an_expression_is_refused() {
+        let rows = context().sql("SELECT make_array(1) AS l").await.unwrap();
+        let e = rows.select([explode(col("l")) + lit(1)]).unwrap().collect().await.unwrap_err();
+        assert_eq!(Error::from(e).condition(), "UNSUPPORTED_GENERATOR.NESTED_IN_EXPRESSIONS");
+    }
 }

@@ -37,7 +37,8 @@ impl WatermarkNode {
     pub fn try_new(input: LogicalPlan, event_time: Column, delay_ms: i64, id: usize) -> Result<Self> {
         let field = input.schema().field_from_column(&event_time).map_err(Error::from)?;
         if !matches!(field.data_type(), DataType::Timestamp(_, Some(_))) {
-            let message = format!("the event time '{}' must be a TIMESTAMP, but is {}", field.name(), field.data_type());
+            let message =
+                format!("the event time '{}' must be a TIMESTAMP, but is {}", field.name(), field.data_type());
             return Err(Error::invalid("EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE", message)
                 .with_help("cast it: WATERMARK CAST(… AS TIMESTAMP) AS name DELAY OF …"));
         }

@@ -1,7 +1,7 @@
 //! GROUP BY: which expressions are keys, and the select list over their result.
 
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::utils::{find_aggregate_exprs, find_window_exprs, grouping_set_to_exprlist};
 use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{self as sql, FunctionArguments, GroupByExpr, GroupByWithModifier};
@@ -15,7 +15,13 @@ use crate::error::{Error, Result};
 
 impl Planner<'_> {
     /// The keys of GROUP BY, where a number or an alias stands for an item of the select list.
-    pub fn group_keys(&self, group_by: &GroupByExpr, items: &[Item], relation: &Relation, env: &Env) -> Result<Vec<Expr>> {
+    pub fn group_keys(
+        &self,
+        group_by: &GroupByExpr,
+        items: &[Item],
+        relation: &Relation,
+        env: &Env,
+    ) -> Result<Vec<Expr>> {
         let (mut keys, modifiers) = match group_by {
             GroupByExpr::All(modifiers) => (all_keys(items), modifiers),
             GroupByExpr::Expressions(exprs, modifiers) => {
@@ -47,9 +53,12 @@ impl Planner<'_> {
             Some(i) => match &items[i].value {
                 Value::Expr(expr) => expr.clone(),
                 Value::Generator(..) => {
-                    return Err(Error::unsupported("UNSUPPORTED_GENERATOR.OUTSIDE_SELECT", "a generator cannot be a key of GROUP BY")
-                        .with_help("use LATERAL VIEW, or a subquery")
-                        .with_span(cx.span(e)));
+                    return Err(Error::unsupported(
+                        "UNSUPPORTED_GENERATOR.OUTSIDE_SELECT",
+                        "a generator cannot be a key of GROUP BY",
+                    )
+                    .with_help("use LATERAL VIEW, or a subquery")
+                    .with_span(cx.span(e)));
                 }
             },
             None => cx.expr(e)?,
@@ -76,7 +85,13 @@ impl Planner<'_> {
     }
 
     /// Aggregates the relation if the query does, and brings `exprs`, with their places, to its result.
-    pub fn aggregate(&self, relation: Relation, keys: Vec<Expr>, grouped: bool, exprs: &mut [(&mut Expr, Option<crate::error::Span>)]) -> Result<Relation> {
+    pub fn aggregate(
+        &self,
+        relation: Relation,
+        keys: Vec<Expr>,
+        grouped: bool,
+        exprs: &mut [(&mut Expr, Option<crate::error::Span>)],
+    ) -> Result<Relation> {
         let calls = find_aggregate_exprs(exprs.iter().map(|(e, _)| &**e));
         if keys.is_empty() && calls.is_empty() && !grouped {
             return Ok(relation);
@@ -88,8 +103,10 @@ impl Planner<'_> {
         }
         for (e, span) in exprs.iter_mut() {
             **e = over(std::mem::take(*e), &made)?;
-            if let Some(column) = e.column_refs().into_iter().find(|c| plan.schema().maybe_index_of_column(c).is_none()) {
-                let message = format!("column '{}' is neither a key of GROUP BY nor inside an aggregate function", column.name);
+            if let Some(column) = e.column_refs().into_iter().find(|c| plan.schema().maybe_index_of_column(c).is_none())
+            {
+                let message =
+                    format!("column '{}' is neither a key of GROUP BY nor inside an aggregate function", column.name);
                 return Err(Error::invalid("MISSING_AGGREGATION", message)
                     .with_help(format!("add it to GROUP BY, or use any_value({})", column.name))
                     .with_span(*span));
@@ -99,7 +116,11 @@ impl Planner<'_> {
     }
 
     /// Computes the functions with OVER, if there are any.
-    pub fn windows(&self, relation: Relation, exprs: &mut [(&mut Expr, Option<crate::error::Span>)]) -> Result<Relation> {
+    pub fn windows(
+        &self,
+        relation: Relation,
+        exprs: &mut [(&mut Expr, Option<crate::error::Span>)],
+    ) -> Result<Relation> {
         let calls = find_window_exprs(exprs.iter().map(|(e, _)| &**e));
         if calls.is_empty() {
             return Ok(relation);

@@ -179,10 +179,21 @@ impl<'a> Lines<'a> {
         Some(Span { start, end: self.offset(span.end)?.max(start) })
     }
 
-    /// The text of a span.
-    pub fn text(&self, span: SqlSpan) -> Option<&'a str> {
-        let span = self.span(span)?;
-        self.text.get(span.start..span.end)
+    /// The same, with the closing parentheses that sqlparser leaves out of calls.
+    pub fn closed_span(&self, span: SqlSpan) -> Option<Span> {
+        let mut span = self.span(span)?;
+        let inside = self.text.get(span.start..span.end)?;
+        let mut open = inside.matches('(').count().saturating_sub(inside.matches(')').count());
+        while open > 0 {
+            let rest = &self.text[span.end..];
+            let trimmed = rest.trim_start();
+            if !trimmed.starts_with(')') {
+                break;
+            }
+            span.end += rest.len() - trimmed.len() + 1;
+            open -= 1;
+        }
+        Some(span)
     }
 
     /// The word or sign that begins at `location`.

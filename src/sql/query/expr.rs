@@ -9,7 +9,8 @@ use datafusion::logical_expr::{
     Between, BinaryExpr, Case, Expr, ExprSchemable, GroupingSet, Like, LogicalPlan, Operator, Subquery, lit,
 };
 use datafusion::sql::sqlparser::ast::{
-    self as sql, AccessExpr, CastKind, CeilFloorKind, DateTimeField, Ident, Spanned, Subscript, TrimWhereField, UnaryOperator, Value,
+    self as sql, AccessExpr, CastKind, CeilFloorKind, DateTimeField, Ident, Spanned, Subscript, TrimWhereField,
+    UnaryOperator, Value,
 };
 
 use super::planner::Planner;
@@ -51,7 +52,8 @@ impl<'c> ExprContext<'c> {
         match data_type {
             arrow::datatypes::DataType::Boolean | arrow::datatypes::DataType::Null => Ok(expr),
             other => {
-                let message = format!("the condition of {clause} is {}, not BOOLEAN", super::types::spark_type_name(&other));
+                let message =
+                    format!("the condition of {clause} is {}, not BOOLEAN", super::types::spark_type_name(&other));
                 Err(Error::invalid("DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN", message).with_span(self.span(e)))
             }
         }
@@ -59,7 +61,7 @@ impl<'c> ExprContext<'c> {
 
     /// The place of an expression.
     pub fn span(&self, e: &sql::Expr) -> Option<Span> {
-        self.planner.lines.span(e.span())
+        self.planner.lines.closed_span(e.span())
     }
 
     /// Refuses operands that do not fit, with their place.
@@ -72,7 +74,10 @@ impl<'c> ExprContext<'c> {
 
     fn mismatch(&self, err: datafusion::error::DataFusionError, e: &sql::Expr) -> Error {
         let err = Error::from(err);
-        if err.condition() != "INVALID_QUERY" && err.condition() != "QUERY_EXECUTION" && err.condition() != "INTERNAL_ERROR" {
+        if err.condition() != "INVALID_QUERY"
+            && err.condition() != "QUERY_EXECUTION"
+            && err.condition() != "INTERNAL_ERROR"
+        {
             return err.with_span(self.span(e));
         }
         let text = err.message().lines().next().unwrap_or_default().trim_end_matches('.').to_owned();
@@ -81,7 +86,9 @@ impl<'c> ExprContext<'c> {
 
     fn deeper(&self, e: &sql::Expr) -> Result<ExprContext<'c>> {
         if self.depth >= MAX_DEPTH {
-            return Err(Error::invalid("PARSE_SYNTAX_ERROR", "the expression is nested too deeply").with_span(self.span(e)));
+            return Err(
+                Error::invalid("PARSE_SYNTAX_ERROR", "the expression is nested too deeply").with_span(self.span(e))
+            );
         }
         Ok(ExprContext { depth: self.depth + 1, ..*self })
     }
@@ -112,7 +119,7 @@ impl<'c> ExprContext<'c> {
             E::Cast { kind, expr, data_type, .. } => {
                 let to = parse_data_type(&data_type.to_string()).map_err(|err| relocate(err, self.span(e)))?;
                 let is_try = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
-                operators::cast(self.expr(expr)?, &to, is_try, self.schema)
+                Ok(operators::cast(self.expr(expr)?, &to, is_try))
             }
             E::IsNull(e) => Ok(self.expr(e)?.is_null()),
             E::IsNotNull(e) => Ok(self.expr(e)?.is_not_null()),
@@ -126,14 +133,22 @@ impl<'c> ExprContext<'c> {
             E::IsNotDistinctFrom(l, r) => self.compare(l, Operator::IsNotDistinctFrom, r),
             E::Between { expr, negated, low, high } => self.between(expr, *negated, low, high),
             E::InList { expr, list, negated } => self.in_list(expr, list, *negated),
-            E::Like { negated, any: false, expr, pattern, escape_char } => self.like(*negated, expr, pattern, escape_char, false),
-            E::ILike { negated, any: false, expr, pattern, escape_char } => self.like(*negated, expr, pattern, escape_char, true),
+            E::Like { negated, any: false, expr, pattern, escape_char } => {
+                self.like(*negated, expr, pattern, escape_char, false)
+            }
+            E::ILike { negated, any: false, expr, pattern, escape_char } => {
+                self.like(*negated, expr, pattern, escape_char, true)
+            }
             E::RLike { negated, expr, pattern, .. } => {
                 let op = if *negated { Operator::RegexNotMatch } else { Operator::RegexMatch };
                 Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(self.expr(expr)?), op, Box::new(self.expr(pattern)?))))
             }
-            E::Case { operand, conditions, else_result, .. } => self.case(operand.as_deref(), conditions, else_result.as_deref()),
-            E::Extract { field, expr, .. } => self.call("date_part", vec![lit(field.to_string().to_lowercase()), self.expr(expr)?], e),
+            E::Case { operand, conditions, else_result, .. } => {
+                self.case(operand.as_deref(), conditions, else_result.as_deref())
+            }
+            E::Extract { field, expr, .. } => {
+                self.call("date_part", vec![lit(field.to_string().to_lowercase()), self.expr(expr)?], e)
+            }
             E::Ceil { expr, field } => self.round("ceil", expr, field, e),
             E::Floor { expr, field } => self.round("floor", expr, field, e),
             E::Position { expr, r#in } => Ok(strpos(self.expr(r#in)?, self.expr(expr)?)),
@@ -142,7 +157,9 @@ impl<'c> ExprContext<'c> {
                 args.extend(substring_for.as_deref().map(|f| self.expr(f)).transpose()?);
                 self.call("substring", args, e)
             }
-            E::Trim { trim_where, trim_what, expr, trim_characters: None } => self.trim(*trim_where, trim_what.as_deref(), expr, e),
+            E::Trim { trim_where, trim_what, expr, trim_characters: None } => {
+                self.trim(*trim_where, trim_what.as_deref(), expr, e)
+            }
             E::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
                 let mut args = vec![self.expr(expr)?, self.expr(overlay_what)?, self.expr(overlay_from)?];
                 args.extend(overlay_for.as_deref().map(|f| self.expr(f)).transpose()?);
@@ -161,7 +178,9 @@ impl<'c> ExprContext<'c> {
                 let sets = sets.iter().map(|s| self.exprs(s)).collect::<Result<_>>()?;
                 Ok(Expr::GroupingSet(GroupingSet::GroupingSets(sets)))
             }
-            other => Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("the expression '{other}' is not supported"))),
+            other => {
+                Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("the expression '{other}' is not supported")))
+            }
         }
     }
 
@@ -201,8 +220,13 @@ impl<'c> ExprContext<'c> {
             },
             DataType::Map(..) => operators::get_item(base, string(&name.value), self.schema),
             other => {
-                let message = format!("'{}' is no field: its base is {}, not a STRUCT", name.value, super::types::spark_type_name(&other));
-                Err(Error::invalid("INVALID_EXTRACT_BASE_FIELD_TYPE", message).with_span(self.planner.lines.span(name.span)))
+                let message = format!(
+                    "'{}' is no field: its base is {}, not a STRUCT",
+                    name.value,
+                    super::types::spark_type_name(&other)
+                );
+                Err(Error::invalid("INVALID_EXTRACT_BASE_FIELD_TYPE", message)
+                    .with_span(self.planner.lines.span(name.span)))
             }
         }
     }
@@ -210,7 +234,9 @@ impl<'c> ExprContext<'c> {
     fn access(&self, root: &sql::Expr, chain: &[AccessExpr]) -> Result<Expr> {
         chain.iter().try_fold(self.expr(root)?, |base, access| match access {
             AccessExpr::Dot(sql::Expr::Identifier(field)) => self.field(base, field),
-            AccessExpr::Subscript(Subscript::Index { index }) => operators::get_item(base, self.expr(index)?, self.schema),
+            AccessExpr::Subscript(Subscript::Index { index }) => {
+                operators::get_item(base, self.expr(index)?, self.schema)
+            }
             other => Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("the access '{other}' is not supported"))),
         })
     }
@@ -230,13 +256,16 @@ impl<'c> ExprContext<'c> {
         match literal::typed(&to, &text, zone.as_deref()) {
             Some(Ok(value)) => Ok(Expr::Literal(value, None)),
             Some(Err(message)) => Err(Error::invalid("INVALID_TYPED_LITERAL", message)),
-            None => Err(Error::invalid("UNSUPPORTED_TYPED_LITERAL", format!("there is no literal of type {}", t.data_type))),
+            None => {
+                Err(Error::invalid("UNSUPPORTED_TYPED_LITERAL", format!("there is no literal of type {}", t.data_type)))
+            }
         }
     }
 
     fn interval(&self, i: &sql::Interval) -> Result<Expr> {
         let parsed = interval_of(i)?;
-        let value = parsed.to_arrow().ok_or_else(|| Error::invalid("INVALID_INTERVAL_FORMAT", "the interval is too long"))?;
+        let value =
+            parsed.to_arrow().ok_or_else(|| Error::invalid("INVALID_INTERVAL_FORMAT", "the interval is too long"))?;
         Ok(Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), None))
     }
 
@@ -291,16 +320,33 @@ impl<'c> ExprContext<'c> {
         Ok(Expr::InList(InList::new(Box::new(expr), items, negated)))
     }
 
-    fn like(&self, negated: bool, e: &sql::Expr, pattern: &sql::Expr, escape: &Option<sql::ValueWithSpan>, any_case: bool) -> Result<Expr> {
+    fn like(
+        &self,
+        negated: bool,
+        e: &sql::Expr,
+        pattern: &sql::Expr,
+        escape: &Option<sql::ValueWithSpan>,
+        any_case: bool,
+    ) -> Result<Expr> {
         let escape = match escape.as_ref().map(|v| v.value.clone().into_string().unwrap_or_default()) {
             None => None,
             Some(text) if text.chars().count() == 1 => text.chars().next(),
-            Some(text) => return Err(Error::invalid("INVALID_ESCAPE_CHAR", format!("the escape '{text}' must be one character"))),
+            Some(text) => {
+                return Err(Error::invalid(
+                    "INVALID_ESCAPE_CHAR",
+                    format!("the escape '{text}' must be one character"),
+                ));
+            }
         };
         Ok(Expr::Like(Like::new(negated, Box::new(self.expr(e)?), Box::new(self.expr(pattern)?), escape, any_case)))
     }
 
-    fn case(&self, operand: Option<&sql::Expr>, conditions: &[sql::CaseWhen], otherwise: Option<&sql::Expr>) -> Result<Expr> {
+    fn case(
+        &self,
+        operand: Option<&sql::Expr>,
+        conditions: &[sql::CaseWhen],
+        otherwise: Option<&sql::Expr>,
+    ) -> Result<Expr> {
         let operand = operand.map(|o| self.expr(o)).transpose()?;
         let mut branches = vec![];
         for when in conditions {
@@ -326,7 +372,13 @@ impl<'c> ExprContext<'c> {
         self.call(name, args, e)
     }
 
-    fn trim(&self, side: Option<TrimWhereField>, what: Option<&sql::Expr>, expr: &sql::Expr, e: &sql::Expr) -> Result<Expr> {
+    fn trim(
+        &self,
+        side: Option<TrimWhereField>,
+        what: Option<&sql::Expr>,
+        expr: &sql::Expr,
+        e: &sql::Expr,
+    ) -> Result<Expr> {
         let mut args = vec![self.expr(expr)?];
         let Some(what) = what else {
             let name = match side {
@@ -347,8 +399,11 @@ impl<'c> ExprContext<'c> {
     fn grouping_columns(&self, sets: &[Vec<sql::Expr>]) -> Result<Vec<Expr>> {
         let single = |s: &Vec<sql::Expr>| match s.as_slice() {
             [e] => self.expr(e),
-            _ => Err(Error::unsupported("UNSUPPORTED_FEATURE", "several columns in one element of ROLLUP or CUBE are not supported")
-                .with_help("write GROUPING SETS")),
+            _ => Err(Error::unsupported(
+                "UNSUPPORTED_FEATURE",
+                "several columns in one element of ROLLUP or CUBE are not supported",
+            )
+            .with_help("write GROUPING SETS")),
         };
         sets.iter().map(single).collect()
     }
@@ -369,8 +424,11 @@ impl<'c> ExprContext<'c> {
             (subquery, 1) => Ok(subquery),
             (_, n) => {
                 let message = format!("the subquery must give one column, but gives {n}");
-                Err(Error::invalid("INVALID_SUBQUERY_EXPRESSION.SCALAR_SUBQUERY_RETURN_MORE_THAN_ONE_OUTPUT_COLUMN", message)
-                    .with_span(self.span(e)))
+                Err(Error::invalid(
+                    "INVALID_SUBQUERY_EXPRESSION.SCALAR_SUBQUERY_RETURN_MORE_THAN_ONE_OUTPUT_COLUMN",
+                    message,
+                )
+                .with_span(self.span(e)))
             }
         }
     }
@@ -418,5 +476,7 @@ fn relocate(e: Error, span: Option<Span>) -> Error {
 /// The parts of an object's name.
 pub fn name_parts(name: &sql::ObjectName) -> Result<Vec<Ident>> {
     let parts = name.0.iter().map(|p| p.as_ident().cloned()).collect::<Option<Vec<_>>>();
-    parts.filter(|p| !p.is_empty()).ok_or_else(|| Error::invalid("PARSE_SYNTAX_ERROR", format!("'{name}' is not a name")))
+    parts
+        .filter(|p| !p.is_empty())
+        .ok_or_else(|| Error::invalid("PARSE_SYNTAX_ERROR", format!("'{name}' is not a name")))
 }

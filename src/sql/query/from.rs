@@ -1,16 +1,17 @@
 //! The FROM clause: tables, subqueries, watermarks and joins.
 
-use datafusion::common::{Column, TableReference};
+use datafusion::catalog::TableFunctionArgs;
+use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{
-    self as sql, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query,
-    SelectItem, SetExpr, TableAlias, TableFactor, TableFunctionArgs, TableWithJoins,
+    self as sql, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinConstraint, JoinOperator,
+    ObjectName, Query, SelectItem, SetExpr, TableAlias, TableFactor, TableFunctionArgs as Arguments, TableWithJoins,
 };
 
 use super::expr::{ExprContext, interval_of, name_parts};
 use super::planner::Planner;
-use super::scope::{Env, Relation, Scope, ScopeColumn, eq_names, unique_names};
+use super::scope::{Env, Relation, Scope, ScopeColumn, eq_names, named, unique_names};
 use super::set_operation::{unsupported, with_names};
 use super::tokens::WATERMARK;
 use crate::error::{Error, Result};
@@ -72,7 +73,13 @@ impl Planner<'_> {
         }
     }
 
-    fn table_or_cte(&self, name: &ObjectName, alias: Option<&TableAlias>, env: &Env, used: &mut Used) -> Result<Relation> {
+    fn table_or_cte(
+        &self,
+        name: &ObjectName,
+        alias: Option<&TableAlias>,
+        env: &Env,
+        used: &mut Used,
+    ) -> Result<Relation> {
         let parts = name_parts(name)?;
         if let [one] = parts.as_slice()
             && let Some((cte, relation)) = env.ctes.iter().rev().find(|(n, _)| eq_names(n, &one.value))
@@ -98,7 +105,7 @@ impl Planner<'_> {
     fn table_function(
         &self,
         name: &ObjectName,
-        args: &TableFunctionArgs,
+        args: &Arguments,
         alias: Option<&TableAlias>,
         env: &Env,
         used: &mut Used,
@@ -121,11 +128,17 @@ impl Planner<'_> {
             let message = format!("table function '{function}' does not exist");
             return Err(Error::invalid("UNRESOLVABLE_TABLE_VALUED_FUNCTION", message).with_span(span));
         };
-        let provider = found.create_table_provider(&args).map_err(|e| Error::from(e).with_span(span))?;
+        let args: Vec<_> = args.into_iter().map(widened).collect();
+        let call = TableFunctionArgs::new(&args, &self.state);
+        let provider = found.create_table_provider_with_args(call).map_err(|e| Error::from(e).with_span(span))?;
         let source = datafusion::datasource::provider_as_source(provider);
         let reference = TableReference::bare(self.unused(&function, used));
         let plan = LogicalPlanBuilder::scan(reference, source, None)?.build()?;
-        self.apply_alias(with_qualifier(plan, std::slice::from_ref(&function)), alias, used)
+        let mut relation = with_qualifier(plan, std::slice::from_ref(&function));
+        if function == "range" {
+            relation.scope.columns.iter_mut().for_each(|c| c.name = "id".to_owned());
+        }
+        self.apply_alias(relation, alias, used)
     }
 
     /// `relation AS alias(columns)`; the relation as it is without one.
@@ -141,8 +154,15 @@ impl Planner<'_> {
     /// Gives the columns the names of an alias's list.
     pub fn rename(&self, scope: &mut Scope, alias: &TableAlias) -> Result<()> {
         if !alias.columns.is_empty() && alias.columns.len() != scope.columns.len() {
-            let message = format!("alias '{}' names {} columns of {}", alias.name.value, alias.columns.len(), scope.columns.len());
-            return Err(Error::invalid("ASSIGNMENT_ARITY_MISMATCH", message).with_span(self.lines.span(alias.name.span)));
+            let message = format!(
+                "alias '{}' names {} columns of {}",
+                alias.name.value,
+                alias.columns.len(),
+                scope.columns.len()
+            );
+            return Err(
+                Error::invalid("ASSIGNMENT_ARITY_MISMATCH", message).with_span(self.lines.span(alias.name.span))
+            );
         }
         for (column, new) in scope.columns.iter_mut().zip(&alias.columns) {
             column.name = new.name.value.clone();
@@ -163,7 +183,8 @@ impl Planner<'_> {
         let expr = cx.checked(clause.expr)?;
         let span = cx.span(clause.expr);
         let delay = interval_of(clause.delay).map_err(|e| e.with_span(span))?;
-        let delay_ms = delay.to_delay_ms().ok_or_else(|| Error::invalid("INVALID_INTERVAL_FORMAT", "the delay is too long"))?;
+        let delay_ms =
+            delay.to_delay_ms().ok_or_else(|| Error::invalid("INVALID_INTERVAL_FORMAT", "the delay is too long"))?;
         let name = match (&clause.name, clause.expr) {
             (Some(name), _) => Some(name.value.clone()),
             (None, sql::Expr::CompoundIdentifier(parts)) => parts.last().map(|p| p.value.clone()),
@@ -180,7 +201,8 @@ impl Planner<'_> {
                     .with_span(span));
             }
         };
-        let node = WatermarkNode::try_new(relation.plan, event_time, delay_ms, self.next_watermark()).map_err(|e| e.with_span(span))?;
+        let node = WatermarkNode::try_new(relation.plan, event_time, delay_ms, self.next_watermark())
+            .map_err(|e| e.with_span(span))?;
         Ok(Relation { plan: node.into_plan(), scope: relation.scope })
     }
 
@@ -231,7 +253,10 @@ impl Planner<'_> {
         for key in keys {
             pairs.push((side(&left, key)?, side(&right, key)?));
         }
-        let condition = pairs.iter().map(|(l, r)| Expr::Column(l.column.clone()).eq(Expr::Column(r.column.clone()))).reduce(Expr::and);
+        let condition = pairs
+            .iter()
+            .map(|(l, r)| Expr::Column(l.column.clone()).eq(Expr::Column(r.column.clone())))
+            .reduce(Expr::and);
         let mut joined = join_relations(left, right, join_type, condition)?;
         let is_key = |c: &ScopeColumn| pairs.iter().any(|(l, r)| c.column == l.column || c.column == r.column);
         for c in joined.scope.columns.iter_mut().filter(|c| is_key(c)) {
@@ -240,7 +265,9 @@ impl Planner<'_> {
         if join_type == JoinType::Full {
             return self.coalesce_keys(joined, &pairs);
         }
-        let kept = pairs.into_iter().map(|(l, r)| if join_type == JoinType::Right { ScopeColumn { name: l.name, ..r } } else { l });
+        let kept = pairs
+            .into_iter()
+            .map(|(l, r)| if join_type == JoinType::Right { ScopeColumn { name: l.name, ..r } } else { l });
         let kept: Vec<_> = kept.map(|c| ScopeColumn { qualifier: vec![], hidden: false, ..c }).collect();
         joined.scope.columns.splice(0..0, kept);
         Ok(joined)
@@ -271,7 +298,11 @@ struct WatermarkClause<'q> {
 }
 
 fn watermark_clause(query: &Query) -> Option<WatermarkClause<'_>> {
-    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let select = match query.body.as_ref() {
+        SetExpr::Select(select) => select,
+        SetExpr::Query(inner) => return watermark_clause(inner),
+        _ => return None,
+    };
     let ([item], [relation]) = (select.projection.as_slice(), select.from.as_slice()) else { return None };
     let (sql::Expr::Function(function), name) = (match item {
         SelectItem::UnnamedExpr(e) => (e, None),
@@ -283,11 +314,10 @@ fn watermark_clause(query: &Query) -> Option<WatermarkClause<'_>> {
     let is_marker = function.name.0.last().and_then(|p| p.as_ident()).is_some_and(|i| i.value == WATERMARK);
     let FunctionArguments::List(list) = &function.args else { return None };
     match list.args.as_slice() {
-        [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)), FunctionArg::Unnamed(FunctionArgExpr::Expr(sql::Expr::Interval(delay)))]
-            if is_marker =>
-        {
-            Some(WatermarkClause { relation, expr, name, delay })
-        }
+        [
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)),
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(sql::Expr::Interval(delay))),
+        ] if is_marker => Some(WatermarkClause { relation, expr, name, delay }),
         _ => None,
     }
 }
@@ -312,10 +342,21 @@ fn flatten(relation: Relation) -> Result<Relation> {
         return Ok(relation);
     }
     let names: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
-    let exprs: Vec<_> =
-        columns.iter().zip(unique_names(&names)).map(|(c, name)| Expr::Column(c.column.clone()).alias(name)).collect();
+    let exprs: Vec<_> = columns
+        .iter()
+        .zip(unique_names(&names))
+        .map(|(c, name)| named(Expr::Column(c.column.clone()), &name))
+        .collect();
     let plan = LogicalPlanBuilder::from(relation.plan.clone()).project(exprs)?.build()?;
     Ok(with_names(plan, names))
+}
+
+/// An INT literal as BIGINT, which is all that DataFusion's table functions take.
+fn widened(e: Expr) -> Expr {
+    match e {
+        Expr::Literal(ScalarValue::Int32(Some(n)), _) => lit(i64::from(n)),
+        other => other,
+    }
 }
 
 fn with_qualifier(plan: LogicalPlan, qualifier: &[String]) -> Relation {

@@ -2,7 +2,9 @@
 
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, NullTreatment, WindowFunction};
 use datafusion::logical_expr::{Case, Expr, ExprSchemable, SortExpr, WindowFrame, WindowFunctionDefinition, lit};
-use datafusion::sql::sqlparser::ast::{self as sql, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArguments};
+use datafusion::sql::sqlparser::ast::{
+    self as sql, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArguments,
+};
 
 use super::expr::{ExprContext, name_parts};
 use crate::error::{Error, Result};
@@ -23,7 +25,8 @@ impl ExprContext<'_> {
         let parts = name_parts(&f.name)?;
         let name = parts[parts.len() - 1].value.to_lowercase();
         if Kind::from_name(&name).is_some() {
-            let message = format!("the generator '{name}' is possible only in the select list, not inside another expression");
+            let message =
+                format!("the generator '{name}' is possible only in the select list, not inside another expression");
             return Err(Error::unsupported("UNSUPPORTED_GENERATOR.NESTED_IN_EXPRESSIONS", message)
                 .with_help("use LATERAL VIEW, or a subquery"));
         }
@@ -75,7 +78,9 @@ impl ExprContext<'_> {
         let list = match &f.args {
             FunctionArguments::None => return Ok(out),
             FunctionArguments::List(list) => list,
-            FunctionArguments::Subquery(_) => return Err(unsupported(format!("a subquery as the argument of '{name}'"))),
+            FunctionArguments::Subquery(_) => {
+                return Err(unsupported(format!("a subquery as the argument of '{name}'")));
+            }
         };
         out.distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
         for arg in &list.args {
@@ -111,7 +116,14 @@ impl ExprContext<'_> {
         keys.iter().map(|k| Ok(sort_expr(self.expr(&k.expr)?, &k.options))).collect()
     }
 
-    fn window_function(&self, name: &str, a: Arguments, over: &sql::WindowType, f: &sql::Function, e: &sql::Expr) -> Result<Expr> {
+    fn window_function(
+        &self,
+        name: &str,
+        a: Arguments,
+        over: &sql::WindowType,
+        f: &sql::Function,
+        e: &sql::Expr,
+    ) -> Result<Expr> {
         let state = &self.planner.state;
         let definition = if let Some(udaf) = state.aggregate_functions().get(name) {
             WindowFunctionDefinition::AggregateUDF(udaf.clone())
@@ -129,7 +141,7 @@ impl ExprContext<'_> {
         call.params.order_by = self.sort_keys(&spec.order_by)?;
         call.params.window_frame = match &spec.window_frame {
             Some(frame) => {
-                let mut frame = WindowFrame::try_from(frame.clone())?;
+                let frame = WindowFrame::try_from(frame.clone())?;
                 frame.regularize_order_bys(&mut call.params.order_by)?;
                 frame
             }
@@ -144,7 +156,8 @@ impl ExprContext<'_> {
         let names = state.scalar_functions().keys().chain(state.aggregate_functions().keys()).map(String::as_str);
         let mut names: Vec<&str> = names.collect();
         names.sort_unstable();
-        let error = Error::invalid("UNRESOLVED_ROUTINE", format!("function '{name}' does not exist")).with_span(self.span(e));
+        let error =
+            Error::invalid("UNRESOLVED_ROUTINE", format!("function '{name}' does not exist")).with_span(self.span(e));
         match did_you_mean(name, names) {
             Some(near) => error.with_help(format!("did you mean '{near}'?")),
             None => error,

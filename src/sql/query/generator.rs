@@ -2,7 +2,9 @@
 
 use datafusion::common::TableReference;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
-use datafusion::sql::sqlparser::ast::{self as sql, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LateralView};
+use datafusion::sql::sqlparser::ast::{
+    self as sql, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LateralView,
+};
 
 use super::expr::{ExprContext, name_parts};
 use super::planner::Planner;
@@ -22,7 +24,10 @@ impl ExprContext<'_> {
         let FunctionArguments::List(list) = &f.args else { return Ok(Some(Generator { kind, outer, args: vec![] })) };
         let args = list.args.iter().map(|a| match a {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => self.checked(e),
-            other => Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("the argument '{other}' of '{name}' is not supported"))),
+            other => Err(Error::unsupported(
+                "UNSUPPORTED_FEATURE",
+                format!("the argument '{other}' of '{name}' is not supported"),
+            )),
         });
         Ok(Some(Generator { kind, outer, args: args.collect::<Result<_>>()? }))
     }
@@ -34,14 +39,17 @@ impl Planner<'_> {
         let cx = ExprContext::new(self, env, &relation, &[]);
         let span = cx.span(&view.lateral_view);
         let Some(mut generator) = cx.generator(&view.lateral_view)? else {
-            return Err(Error::invalid("PARSE_SYNTAX_ERROR", "LATERAL VIEW needs a generator such as explode(…)").with_span(span));
+            return Err(Error::invalid("PARSE_SYNTAX_ERROR", "LATERAL VIEW needs a generator such as explode(…)")
+                .with_span(span));
         };
         generator.outer |= view.outer;
         let kept = relation.plan.schema().columns();
         let keep = kept.iter().cloned().map(Expr::Column).collect();
         let prefix = self.fresh_alias("generated");
-        let (plan, outputs) = plan_generator(relation.plan, &generator, keep, &prefix).map_err(|e| e.with_span(span))?;
-        let names = aliases(outputs.iter().map(|(n, _)| n.clone()).collect(), &view.lateral_col_alias).map_err(|e| e.with_span(span))?;
+        let (plan, outputs) =
+            plan_generator(relation.plan, &generator, keep, &prefix).map_err(|e| e.with_span(span))?;
+        let names = aliases(outputs.iter().map(|(n, _)| n.clone()).collect(), &view.lateral_col_alias)
+            .map_err(|e| e.with_span(span))?;
         let name = name_parts(&view.lateral_view_name)?.pop().map(|i| i.value).unwrap_or_default();
         let qualifier = TableReference::bare(self.fresh_alias(&name));
         let mut exprs: Vec<_> = kept.into_iter().map(Expr::Column).collect();
@@ -87,10 +95,12 @@ impl Planner<'_> {
             let column = Expr::Column(datafusion::common::Column::new_unqualified(&name));
             keep.push(std::mem::replace(e, column).alias(name));
         }
-        let (plan, outputs) = plan_generator(relation.plan, &generator, keep, &prefix).map_err(|e| e.with_span(item.span))?;
+        let (plan, outputs) =
+            plan_generator(relation.plan, &generator, keep, &prefix).map_err(|e| e.with_span(item.span))?;
         let shown = outputs.iter().map(|(n, _)| n.clone()).collect();
         let shown = aliases(shown, &names).map_err(|e| e.with_span(item.span))?;
-        let new = outputs.into_iter().zip(shown).map(|((_, e), name)| Item { name, value: Value::Expr(e), span: item.span });
+        let new =
+            outputs.into_iter().zip(shown).map(|((_, e), name)| Item { name, value: Value::Expr(e), span: item.span });
         items.splice(at..at, new);
         Ok(Relation { plan, scope: relation.scope })
     }

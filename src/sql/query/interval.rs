@@ -43,7 +43,8 @@ pub fn parse_interval(text: &str) -> Result<Interval, String> {
         } else {
             has_micros = true;
             let factor = micros_per(unit).ok_or_else(|| format!("unknown unit '{unit}' in the interval '{text}'"))?;
-            micros = micros.saturating_add(scaled(number, factor).ok_or_else(|| format!("'{number}' is not a number of {unit}"))?);
+            micros = micros
+                .saturating_add(scaled(number, factor).ok_or_else(|| format!("'{number}' is not a number of {unit}"))?);
         }
     }
     match (has_months, has_micros) {

@@ -63,7 +63,8 @@ fn decimal(digits: &str) -> Option<ScalarValue> {
 
 fn binary(hex: &str) -> Result<ScalarValue, String> {
     let padded = if hex.len() % 2 == 1 { format!("0{hex}") } else { hex.to_owned() };
-    let bytes = padded.as_bytes().chunks(2).map(|c| std::str::from_utf8(c).ok().and_then(|c| u8::from_str_radix(c, 16).ok()));
+    let bytes =
+        padded.as_bytes().chunks(2).map(|c| std::str::from_utf8(c).ok().and_then(|c| u8::from_str_radix(c, 16).ok()));
     match bytes.collect::<Option<Vec<u8>>>() {
         Some(bytes) => Ok(ScalarValue::Binary(Some(bytes))),
         None => Err(format!("'{hex}' is not hexadecimal")),
@@ -84,8 +85,7 @@ pub fn typed(data_type: &DataType, text: &str, time_zone: Option<&str>) -> Optio
             Err(_) => Err(wrong("TIMESTAMP_NTZ")),
         },
         DataType::Timestamp(_, Some(_)) => {
-            let zone = time_zone.unwrap_or("UTC").parse::<Tz>().or_else(|_| "+00:00".parse());
-            match zone.and_then(|z| string_to_datetime(&z, text)) {
+            match time_zone.unwrap_or("UTC").parse::<Tz>().and_then(|zone| string_to_datetime(&zone, text)) {
                 Ok(t) => Ok(ScalarValue::TimestampMicrosecond(Some(t.timestamp_micros()), Some("UTC".into()))),
                 Err(_) => Err(wrong("TIMESTAMP")),
             }
@@ -121,6 +121,9 @@ mod tests {
     fn timestamps_are_read_in_the_zone() {
         let at = |zone| typed(&super::super::types::timestamp(), "1970-01-01 00:00:05", Some(zone)).unwrap().unwrap();
         assert_eq!(at("UTC"), ScalarValue::TimestampMicrosecond(Some(5_000_000), Some("UTC".into())));
-        assert_eq!(at("+01:00"), ScalarValue::TimestampMicrosecond(Some(5_000_000 - 3_600_000_000), Some("UTC".into())));
+        assert_eq!(
+            at("+01:00"),
+            ScalarValue::TimestampMicrosecond(Some(5_000_000 - 3_600_000_000), Some("UTC".into()))
+        );
     }
 }

@@ -29,3 +29,6 @@ pub mod types;
 
 pub use planner::{PlannedQuery, plan_query};
 pub use types::{parse_columns, parse_data_type};
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 //! The names of columns without an alias, as Spark prints them.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DateTimeField, DuplicateTreatment, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Ident, Subscript, UnaryOperator, Value,
+    AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DateTimeField, DuplicateTreatment, Expr, Function,
+    FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Subscript, UnaryOperator, Value,
 };
 
 use super::scope::{Scope, join};
@@ -41,7 +41,9 @@ pub fn display_name(expr: &Expr, scope: &Scope) -> String {
         Expr::Value(v) => literal(&v.value),
         Expr::Function(f) => function(f, scope),
         Expr::BinaryOp { left, op, right } => binary(&name(left), op, &name(right)),
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr } if matches!(**expr, Expr::Value(_)) => format!("-{}", name(expr)),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } if matches!(**expr, Expr::Value(_)) => {
+            format!("-{}", name(expr))
+        }
         Expr::UnaryOp { op, expr } => match op {
             UnaryOperator::Minus => format!("(- {})", name(expr)),
             UnaryOperator::Plus => format!("(+ {})", name(expr)),
@@ -55,7 +57,9 @@ pub fn display_name(expr: &Expr, scope: &Scope) -> String {
         Expr::Between { expr, negated, low, high } => {
             negate(*negated, format!("between({}, {}, {})", name(expr), name(low), name(high)))
         }
-        Expr::InList { expr, list: items, negated } => negate(*negated, format!("({} IN ({}))", name(expr), list(items))),
+        Expr::InList { expr, list: items, negated } => {
+            negate(*negated, format!("({} IN ({}))", name(expr), list(items)))
+        }
         Expr::Like { expr, pattern, negated, .. } => negate(*negated, format!("{} LIKE {}", name(expr), name(pattern))),
         Expr::ILike { expr, pattern, negated, .. } => {
             negate(*negated, format!("ilike({}, {})", name(expr), name(pattern)))
@@ -63,7 +67,9 @@ pub fn display_name(expr: &Expr, scope: &Scope) -> String {
         Expr::RLike { expr, pattern, negated, .. } => {
             negate(*negated, format!("RLIKE({}, {})", name(expr), name(pattern)))
         }
-        Expr::Case { operand, conditions, else_result, .. } => case(operand.as_deref(), conditions, else_result.as_deref(), scope),
+        Expr::Case { operand, conditions, else_result, .. } => {
+            case(operand.as_deref(), conditions, else_result.as_deref(), scope)
+        }
         Expr::Cast { kind, expr, data_type, .. } => {
             let function = if *kind == CastKind::TryCast { "TRY_CAST" } else { "CAST" };
             format!("{function}({} AS {})", name(expr), data_type.to_string().to_uppercase())
@@ -91,8 +97,12 @@ pub fn display_name(expr: &Expr, scope: &Scope) -> String {
                 format!("TRIM({} {} FROM {})", w.map_or("BOTH".to_owned(), |w| w.to_string()), name(what), name(expr))
             }
         },
-        Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => format!("CEIL({})", name(expr)),
-        Expr::Floor { expr, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => format!("FLOOR({})", name(expr)),
+        Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
+            format!("CEIL({})", name(expr))
+        }
+        Expr::Floor { expr, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
+            format!("FLOOR({})", name(expr))
+        }
         Expr::Ceil { expr, field: CeilFloorKind::Scale(s) } => format!("ceil({}, {})", name(expr), literal(&s.value)),
         Expr::Floor { expr, field: CeilFloorKind::Scale(s) } => format!("floor({}, {})", name(expr), literal(&s.value)),
         Expr::Extract { field, expr, .. } => format!("extract({field} FROM {})", name(expr)),
@@ -113,7 +123,9 @@ fn without_qualifier(parts: &[Ident], scope: &Scope) -> String {
 
 fn literal(v: &Value) -> String {
     match v {
-        Value::Number(n, _) => n.trim_end_matches(|c: char| c.is_ascii_alphabetic() && !c.eq_ignore_ascii_case(&'e')).to_owned(),
+        Value::Number(n, _) => {
+            n.trim_end_matches(|c: char| c.is_ascii_alphabetic() && !c.eq_ignore_ascii_case(&'e')).to_owned()
+        }
         Value::Null => "NULL".to_owned(),
         Value::Boolean(b) => b.to_string(),
         other => other.clone().into_string().unwrap_or_else(|| other.to_string()),

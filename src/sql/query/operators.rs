@@ -6,35 +6,31 @@ use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use crate::function;
 use super::scope::find_field;
 use super::types::spark_type_name;
 use crate::error::{Error, Result};
-use crate::function;
 
 /// `CAST(expr AS to)`, or `TRY_CAST`.
-pub fn cast(expr: Expr, to: &DataType, is_try: bool, schema: &DFSchema) -> Result<Expr> {
-    if !is_try && &expr.get_type(schema)? == to {
-        return Ok(expr);
-    }
-    Ok(function::cast(expr, to, is_try))
+pub fn cast(expr: Expr, to: &DataType, is_try: bool) -> Expr {
+    function::cast(expr, to, is_try)
 }
 
 /// `left op right`.
 pub fn binary(left: Expr, op: &BinaryOperator, right: Expr, schema: &DFSchema) -> Result<Expr> {
-    let operator = operator(op)?;
-    if let Some(expr) = function::binary(&left, operator, &right, schema)? {
-        return Ok(expr);
+    let op = operator(op)?;
+    if !matches!(op, Operator::And | Operator::Or)
+        && let Some(planned) = function::binary(&left, op, &right, schema)?
+    {
+        return Ok(planned);
     }
-    let (left, right) = if is_comparison(operator) { compare_as(left, right, schema)? } else { (left, right) };
-    Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right))))
+    let (left, right) = if is_comparison(op) { compare_as(left, right, schema)? } else { (left, right) };
+    Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
 }
 
 /// `-expr`.
 pub fn negate(expr: Expr, schema: &DFSchema) -> Result<Expr> {
-    Ok(match function::negate(&expr, schema)? {
-        Some(negated) => negated,
-        None => Expr::Negative(Box::new(expr)),
-    })
+    Ok(function::negate(&expr, schema)?.unwrap_or_else(|| Expr::Negative(Box::new(expr))))
 }
 
 /// `base[index]` of an array, from 0, or of a map.
@@ -50,7 +46,9 @@ pub fn get_item(base: Expr, index: Expr, schema: &DFSchema) -> Result<Expr> {
                     None => Err(Error::invalid("FIELD_NOT_FOUND", format!("no struct field '{name}'"))),
                 }
             }
-            _ => Err(Error::invalid("INVALID_EXTRACT_FIELD_TYPE", "the name of a struct field must be a string literal")),
+            _ => {
+                Err(Error::invalid("INVALID_EXTRACT_FIELD_TYPE", "the name of a struct field must be a string literal"))
+            }
         },
         other => Err(Error::invalid(
             "INVALID_EXTRACT_BASE_FIELD_TYPE",
@@ -63,11 +61,8 @@ pub fn get_item(base: Expr, index: Expr, schema: &DFSchema) -> Result<Expr> {
 pub fn compare_as(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
     let (l, r) = (left.get_type(schema)?, right.get_type(schema)?);
     Ok(match (l.is_string(), r.is_string()) {
-        (true, false) if is_castable_from_string(&r) => (cast(left, &r, false, schema)?, right),
-        (false, true) if is_castable_from_string(&l) => {
-            let right = cast(right, &l, false, schema)?;
-            (left, right)
-        },
+        (true, false) if is_castable_from_string(&r) => (cast(left, &r, false), right),
+        (false, true) if is_castable_from_string(&l) => (left, cast(right, &l, false)),
         _ => (left, right),
     })
 }
@@ -86,9 +81,9 @@ fn operator(op: &BinaryOperator) -> Result<Operator> {
         BinaryOperator::Plus => Operator::Plus,
         BinaryOperator::Minus => Operator::Minus,
         BinaryOperator::Multiply => Operator::Multiply,
-        BinaryOperator::Modulo => Operator::Modulo,
         BinaryOperator::Divide => Operator::Divide,
         BinaryOperator::MyIntegerDivide => Operator::IntegerDivide,
+        BinaryOperator::Modulo => Operator::Modulo,
         BinaryOperator::Gt => Operator::Gt,
         BinaryOperator::Lt => Operator::Lt,
         BinaryOperator::GtEq => Operator::GtEq,

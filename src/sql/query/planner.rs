@@ -31,13 +31,29 @@ pub struct PlannedQuery {
 /// The place of an error is in bytes of `text`.
 pub async fn plan_query(ctx: &SessionContext, text: &str) -> Result<PlannedQuery> {
     let lines = Lines::new(text);
-    let query = parse_query(text, &lines)?;
+    let query = with_stack(|| parse_query(text, &lines))??;
     let state = ctx.state();
     let tables = load_tables(&state, &query).await?;
-    let planner = Planner { state, lines, tables, aliases: Cell::new(0), watermarks: Cell::new(0) };
-    let relation = planner.query(&query, &Env::default())?;
-    let names = relation.scope.columns.iter().map(|c| c.name.clone()).collect();
-    Ok(PlannedQuery { plan: relation.plan, names })
+    with_stack(move || {
+        let planner = Planner { state, lines, tables, aliases: Cell::new(0), watermarks: Cell::new(0) };
+        let relation = planner.query(&query, &Env::default())?;
+        let names = relation.scope.columns.iter().map(|c| c.name.clone()).collect();
+        Ok(PlannedQuery { plan: relation.plan, names })
+    })?
+}
+
+/// Enough for the deepest text that the parser accepts; a thread of the runtime has less.
+const STACK_BYTES: usize = 32 << 20;
+
+/// Runs `work` on a thread with a large stack.
+fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("planner".to_owned()).stack_size(STACK_BYTES);
+        let handle = thread
+            .spawn_scoped(scope, work)
+            .map_err(|e| Error::execution("QUERY_EXECUTION", format!("cannot start a thread: {e}")))?;
+        handle.join().map_err(|_| Error::internal("the planner panicked"))
+    })
 }
 
 /// A table or view that the text names.
@@ -79,7 +95,8 @@ impl Planner<'_> {
         let name = join(parts);
         self.tables.found.get(&name.to_lowercase()).ok_or_else(|| {
             let span = self.lines.span(parts[0].span.union(&parts[parts.len() - 1].span));
-            let e = Error::invalid("TABLE_OR_VIEW_NOT_FOUND", format!("table or view '{name}' does not exist")).with_span(span);
+            let e = Error::invalid("TABLE_OR_VIEW_NOT_FOUND", format!("table or view '{name}' does not exist"))
+                .with_span(span);
             match did_you_mean(&parts[parts.len() - 1].value, self.tables.names.iter().map(String::as_str)) {
                 Some(near) => e.with_help(format!("did you mean '{near}'?")),
                 None => e,
@@ -89,11 +106,7 @@ impl Planner<'_> {
 }
 
 async fn load_tables(state: &SessionState, query: &Query) -> Result<Tables> {
-    let mut wanted: Vec<ObjectName> = vec![];
-    let _ = visit_relations(query, |name| {
-        wanted.push(name.clone());
-        ControlFlow::<()>::Continue(())
-    });
+    let wanted = with_stack(|| relation_names(query))?;
     let mut tables = Tables { found: HashMap::new(), names: vec![] };
     for name in wanted {
         let Ok(parts) = name_parts(&name) else { continue };
@@ -105,6 +118,15 @@ async fn load_tables(state: &SessionState, query: &Query) -> Result<Tables> {
         }
     }
     Ok(tables)
+}
+
+fn relation_names(query: &Query) -> Vec<ObjectName> {
+    let mut names = vec![];
+    let _ = visit_relations(query, |name| {
+        names.push(name.clone());
+        ControlFlow::<()>::Continue(())
+    });
+    names
 }
 
 /// Finds catalog, schema and table in any case; an exact match goes first.

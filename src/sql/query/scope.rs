@@ -2,7 +2,7 @@
 
 use arrow::datatypes::Field;
 use datafusion::common::{Column, DFSchemaRef};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::Ident;
 
 use super::dialect::Lines;
@@ -91,7 +91,10 @@ impl Scope {
         match did_you_mean(last, names.iter().copied()) {
             Some(near) => e.with_help(format!("did you mean '{near}'?")),
             None if names.is_empty() => e.with_help("the query has no FROM clause that gives columns"),
-            None => e.with_help(format!("the columns are {}", names.iter().take(12).copied().collect::<Vec<_>>().join(", "))),
+            None => e.with_help(format!(
+                "the columns are {}",
+                names.iter().take(12).copied().collect::<Vec<_>>().join(", ")
+            )),
         }
     }
 }
@@ -128,6 +131,17 @@ pub fn unique_names(names: &[String]) -> Vec<String> {
         candidate
     });
     unique.collect()
+}
+
+/// `expr AS name`, or the column as it is if that is its name.
+///
+/// An alias equal to the name of a qualified column would be correct as well, but DataFusion's `push_down_leaf_projections`
+/// puts the column beside it and then finds the name ambiguous.
+pub fn named(expr: Expr, name: &str) -> Expr {
+    match expr {
+        Expr::Column(c) if c.name == name => Expr::Column(c),
+        expr => expr.alias(name),
+    }
 }
 
 /// The parts of a dotted name as text.

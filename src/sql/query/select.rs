@@ -16,7 +16,7 @@ use super::expr::{ExprContext, name_parts};
 use super::function::sort_expr;
 use super::name::output_name;
 use super::planner::Planner;
-use super::scope::{Env, Relation, ScopeColumn, eq_names, unique_names};
+use super::scope::{Env, Relation, ScopeColumn, eq_names, named, unique_names};
 use super::set_operation::{refuse_select_clauses, unsupported, with_names};
 use super::tokens::WITHIN_WATERMARK;
 use crate::error::{Error, Result, Span};
@@ -67,9 +67,14 @@ impl Planner<'_> {
         }
         let windows = self.window_keys(&s.group_by, &relation, env)?;
         let mut items = self.select_list(&s.projection, &relation, env, &windows)?;
-        let mut keys = self.sort_keys(order_by, &items, &relation, env)?;
+        let aliases = [windows.clone(), item_aliases(&items)].concat();
+        let mut keys = self.sort_keys(order_by, &items, &ExprContext::new(self, env, &relation, &aliases))?;
         let groups = self.group_keys(&s.group_by, &items, &relation, env)?;
-        let mut having = s.having.as_ref().map(|h| self.having(h, &items, &relation, env)).transpose()?;
+        let mut having = s
+            .having
+            .as_ref()
+            .map(|h| ExprContext::new(self, env, &relation, &aliases).condition(h, "HAVING"))
+            .transpose()?;
         relation = self.deduplicate(relation, s, &groups, env)?;
 
         let grouped = having.is_some() || matches!(s.group_by, GroupByExpr::All(_));
@@ -102,13 +107,14 @@ impl Planner<'_> {
         Ok(Relation { plan, scope: relation.scope })
     }
 
-    fn having(&self, condition: &sql::Expr, items: &[Item], relation: &Relation, env: &Env) -> Result<Expr> {
-        let aliases = item_aliases(items);
-        ExprContext::new(self, env, relation, &aliases).condition(condition, "HAVING")
-    }
-
     /// The items, each of which may use the aliases of those before it.
-    fn select_list(&self, list: &[SelectItem], relation: &Relation, env: &Env, windows: &[(String, Expr)]) -> Result<Vec<Item>> {
+    fn select_list(
+        &self,
+        list: &[SelectItem],
+        relation: &Relation,
+        env: &Env,
+        windows: &[(String, Expr)],
+    ) -> Result<Vec<Item>> {
         let mut items = vec![];
         let mut aliases = windows.to_vec();
         for item in list {
@@ -126,13 +132,22 @@ impl Planner<'_> {
                     }
                     items.push(item);
                 }
-                SelectItem::ExprWithAliases { expr, aliases: names } => items.push(self.item(expr, names, relation, env, &aliases)?),
+                SelectItem::ExprWithAliases { expr, aliases: names } => {
+                    items.push(self.item(expr, names, relation, env, &aliases)?)
+                }
             }
         }
         Ok(items)
     }
 
-    fn item(&self, e: &sql::Expr, names: &[Ident], relation: &Relation, env: &Env, aliases: &[(String, Expr)]) -> Result<Item> {
+    fn item(
+        &self,
+        e: &sql::Expr,
+        names: &[Ident],
+        relation: &Relation,
+        env: &Env,
+        aliases: &[(String, Expr)],
+    ) -> Result<Item> {
         let cx = ExprContext::new(self, env, relation, aliases);
         let span = cx.span(e);
         if let Some(generator) = cx.generator(e)? {
@@ -155,11 +170,24 @@ impl Planner<'_> {
     }
 
     /// `*`, `t.*` or, of a struct, `s.*`, without the columns of EXCEPT.
-    fn wildcard(&self, relation: &Relation, of: Option<&ObjectName>, options: &WildcardAdditionalOptions) -> Result<Vec<Item>> {
-        if options.opt_ilike.is_some() || options.opt_replace.is_some() || options.opt_rename.is_some() || options.opt_exclude.is_some() {
+    fn wildcard(
+        &self,
+        relation: &Relation,
+        of: Option<&ObjectName>,
+        options: &WildcardAdditionalOptions,
+    ) -> Result<Vec<Item>> {
+        if options.opt_ilike.is_some()
+            || options.opt_replace.is_some()
+            || options.opt_rename.is_some()
+            || options.opt_exclude.is_some()
+        {
             return Err(unsupported("ILIKE, EXCLUDE, REPLACE and RENAME after '*'"));
         }
-        let item = |c: &ScopeColumn| Item { name: c.name.clone(), value: Value::Expr(Expr::Column(c.column.clone())), span: None };
+        let item = |c: &ScopeColumn| Item {
+            name: c.name.clone(),
+            value: Value::Expr(Expr::Column(c.column.clone())),
+            span: None,
+        };
         let mut items: Vec<Item> = match of {
             None => relation.scope.visible().map(item).collect(),
             Some(name) => {
@@ -190,7 +218,11 @@ impl Planner<'_> {
         match base.get_type(relation.plan.schema())? {
             arrow::datatypes::DataType::Struct(fields) if used == parts.len() => Ok(fields
                 .iter()
-                .map(|f| Item { name: f.name().clone(), value: Value::Expr(get_field(base.clone(), f.name().clone())), span: None })
+                .map(|f| Item {
+                    name: f.name().clone(),
+                    value: Value::Expr(get_field(base.clone(), f.name().clone())),
+                    span: None,
+                })
                 .collect()),
             _ => Err(unresolved()),
         }
@@ -219,7 +251,7 @@ impl Planner<'_> {
         Ok(Relation { plan: node.into_plan(), scope: relation.scope })
     }
 
-    fn sort_keys(&self, order_by: Option<&OrderBy>, items: &[Item], relation: &Relation, env: &Env) -> Result<Vec<SortKey>> {
+    fn sort_keys(&self, order_by: Option<&OrderBy>, items: &[Item], cx: &ExprContext) -> Result<Vec<SortKey>> {
         let keys = match order_by.map(|o| &o.kind) {
             None => return Ok(vec![]),
             Some(OrderByKind::All(options)) => {
@@ -228,10 +260,8 @@ impl Planner<'_> {
             }
             Some(OrderByKind::Expressions(keys)) => keys,
         };
-        let aliases = item_aliases(items);
-        let cx = ExprContext::new(self, env, relation, &aliases);
         let key = |k: &sql::OrderByExpr| {
-            let target = self.sort_target(&k.expr, items, &cx)?;
+            let target = self.sort_target(&k.expr, items, cx)?;
             Ok(SortKey { target, options: k.options, span: cx.span(&k.expr) })
         };
         keys.iter().map(key).collect()
@@ -256,14 +286,26 @@ impl Planner<'_> {
     }
 
     /// The output columns under unique names; those that only ORDER BY needs are taken off again.
-    fn project_and_sort(&self, relation: Relation, items: Vec<Item>, keys: Vec<SortKey>, distinct: bool) -> Result<Relation> {
+    fn project_and_sort(
+        &self,
+        relation: Relation,
+        items: Vec<Item>,
+        keys: Vec<SortKey>,
+        distinct: bool,
+    ) -> Result<Relation> {
         let names: Vec<String> = items.iter().map(|i| i.name.clone()).collect();
         let unique = unique_names(&names);
-        let mut exprs: Vec<Expr> = items.into_iter().zip(&unique).filter_map(|(i, name)| i.into_expr().map(|e| e.alias(name))).collect();
+        let mut exprs: Vec<Expr> =
+            items.into_iter().zip(&unique).filter_map(|(i, name)| i.into_expr().map(|e| named(e, name))).collect();
+        let output = |e: &Expr, name: &String| match e {
+            Expr::Column(c) => c.clone(),
+            _ => Column::new_unqualified(name),
+        };
+        let outputs: Vec<Column> = exprs.iter().zip(&unique).map(|(e, name)| output(e, name)).collect();
         let mut sort: Vec<SortExpr> = vec![];
         for key in keys {
-            let name = match key.target {
-                Target::Output(i) => unique[i].clone(),
+            let column = match key.target {
+                Target::Output(i) => outputs[i].clone(),
                 Target::Expr(_) if distinct => {
                     let message = "with SELECT DISTINCT, ORDER BY can use columns of the select list only";
                     return Err(Error::invalid("UNRESOLVED_COLUMN.WITH_SUGGESTION", message).with_span(key.span));
@@ -271,10 +313,10 @@ impl Planner<'_> {
                 Target::Expr(e) => {
                     let name = self.fresh_alias("sort");
                     exprs.push(e.alias(&name));
-                    name
+                    Column::new_unqualified(name)
                 }
             };
-            sort.push(sort_expr(Expr::Column(Column::new_unqualified(name)), &key.options));
+            sort.push(sort_expr(Expr::Column(column), &key.options));
         }
         let hidden = exprs.len() > unique.len();
         let mut builder = LogicalPlanBuilder::from(relation.plan).project(exprs)?;
@@ -285,7 +327,7 @@ impl Planner<'_> {
             builder = builder.sort(sort)?;
         }
         if hidden {
-            builder = builder.project(unique.into_iter().map(|n| Expr::Column(Column::new_unqualified(n))))?;
+            builder = builder.project(outputs.into_iter().map(Expr::Column))?;
         }
         Ok(with_names(check_names(builder.build()?)?, names))
     }
@@ -357,7 +399,8 @@ pub fn ordinal(e: &sql::Expr, count: usize, clause: &str, planner: &Planner) -> 
     match number.checked_sub(1).filter(|i| *i < count) {
         Some(i) => Ok(Some(i)),
         None => {
-            let condition = if clause == "GROUP BY" { "GROUP_BY_POS_OUT_OF_RANGE" } else { "ORDER_BY_POS_OUT_OF_RANGE" };
+            let condition =
+                if clause == "GROUP BY" { "GROUP_BY_POS_OUT_OF_RANGE" } else { "ORDER_BY_POS_OUT_OF_RANGE" };
             let message = format!("{clause} position {number} is not in the select list, which has {count} items");
             Err(Error::invalid(condition, message).with_span(planner.lines.span(e.span())))
         }

@@ -1,7 +1,7 @@
 //! Whole queries: common table expressions, set operations, `VALUES`, `ORDER BY` and `LIMIT` above them.
 
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr, lit};
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr, lit};
 use datafusion::sql::sqlparser::ast::{
     Cte, LimitClause, OrderBy, OrderByKind, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, Values, With,
 };
@@ -75,7 +75,11 @@ impl Planner<'_> {
     fn values(&self, v: &Values, env: &Env) -> Result<Relation> {
         let nothing = Relation { plan: LogicalPlanBuilder::empty(true).build()?, scope: Scope::default() };
         let cx = ExprContext::new(self, env, &nothing, &[]);
-        let rows = v.rows.iter().map(|row| row.content.iter().map(|e| cx.checked(e)).collect()).collect::<Result<Vec<Vec<_>>>>()?;
+        let rows = v
+            .rows
+            .iter()
+            .map(|row| row.content.iter().map(|e| cx.checked(e)).collect())
+            .collect::<Result<Vec<Vec<_>>>>()?;
         let plan = LogicalPlanBuilder::values(rows)?.build()?;
         let names = (1..=plan.schema().fields().len()).map(|i| format!("col{i}")).collect();
         Ok(with_names(plan, names))
@@ -115,13 +119,18 @@ impl Planner<'_> {
             let cx = ExprContext::new(self, env, &nothing, &[]);
             let expr = cx.checked(e)?;
             let value = match &expr {
-                Expr::Literal(value, _) if expr.get_type(nothing.plan.schema())?.is_integer() => value.cast_to(&arrow::datatypes::DataType::Int64)?,
+                Expr::Literal(value, _) if expr.get_type(nothing.plan.schema())?.is_integer() => {
+                    value.cast_to(&arrow::datatypes::DataType::Int64)?
+                }
                 _ => ScalarValue::Null,
             };
             match value {
                 ScalarValue::Int64(Some(n)) if n >= 0 => Ok(lit(n)),
-                _ => Err(Error::invalid("INVALID_LIMIT_LIKE_EXPRESSION", format!("{clause} must be a non-negative integer literal"))
-                    .with_span(cx.span(e))),
+                _ => Err(Error::invalid(
+                    "INVALID_LIMIT_LIKE_EXPRESSION",
+                    format!("{clause} must be a non-negative integer literal"),
+                )
+                .with_span(cx.span(e))),
             }
         };
         let limit = limit.map(|e| count(e, "LIMIT")).transpose()?;
@@ -159,7 +168,8 @@ fn combine(left: Relation, op: SetOperator, quantifier: SetQuantifier, right: Re
 /// A relation whose columns, in order, have these names.
 pub fn with_names(plan: LogicalPlan, names: Vec<String>) -> Relation {
     let columns = plan.schema().columns().into_iter().zip(names);
-    let columns = columns.map(|(column, name)| ScopeColumn { qualifier: vec![], name, column, hidden: false }).collect();
+    let columns =
+        columns.map(|(column, name)| ScopeColumn { qualifier: vec![], name, column, hidden: false }).collect();
     Relation { plan, scope: Scope { columns } }
 }
 

@@ -3,7 +3,8 @@
 //! - `STREAM t` and `STREAM(t)` become `t` and `(t)`;
 //! - `t WATERMARK e [AS n] DELAY OF i` becomes `(SELECT #watermark(e, i) [AS n] FROM t)`, a form no user can type;
 //! - `DISTINCT ON (k) WITHIN WATERMARK` becomes `DISTINCT ON (#within_watermark, k)`;
-//! - interval literals become `INTERVAL 'n unit …'`; `1D`, `2S` and the like become one number.
+//! - interval literals become `INTERVAL 'n unit …'`; `1D`, `2S` and the like become one number;
+//! - `array(…)` becomes a call of the function of that name.
 //!
 //! Tokens keep their places, so that errors still point into the user's text.
 
@@ -22,7 +23,7 @@ pub const WITHIN_WATERMARK: &str = "#within_watermark";
 /// All rewrites; white space and comments are dropped.
 pub fn rewrite(tokens: Vec<TokenWithSpan>, lines: &Lines) -> Result<Vec<TokenWithSpan>> {
     let tokens: Vec<_> = tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
-    let tokens = merge_numbers(tokens);
+    let tokens = quote_array(merge_numbers(tokens));
     let tokens = rewrite_intervals(tokens, lines)?;
     let tokens = drop_stream(tokens);
     let tokens = rewrite_watermarks(tokens);
@@ -64,12 +65,23 @@ fn merge_numbers(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     out
 }
 
+/// `array(…)` is a function, which sqlparser would read as a subquery.
+fn quote_array(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    for i in 1..tokens.len() {
+        if is_token(tokens.get(i), &Token::LParen) && is_word(tokens.get(i - 1), "ARRAY") {
+            tokens[i - 1].token = quoted("array");
+        }
+    }
+    tokens
+}
+
 /// Brings interval literals to one string.
 fn rewrite_intervals(tokens: Vec<TokenWithSpan>, lines: &Lines) -> Result<Vec<TokenWithSpan>> {
     let mut out = Vec::with_capacity(tokens.len());
     let mut i = 0;
     while i < tokens.len() {
-        let interval = is_word(tokens.get(i), "INTERVAL").then(|| interval_text(&tokens, i, lines)).transpose()?.flatten();
+        let interval =
+            is_word(tokens.get(i), "INTERVAL").then(|| interval_text(&tokens, i, lines)).transpose()?.flatten();
         out.push(tokens[i].clone());
         i += 1;
         if let Some((text, end)) = interval {
@@ -109,7 +121,8 @@ fn interval_text(tokens: &[TokenWithSpan], start: usize, lines: &Lines) -> Resul
         {
             pair = expand_range(&value, &unit, &to).ok_or_else(|| {
                 let span = lines.span(SqlSpan::new(tokens[start].span.start, tokens[end + 1].span.end));
-                Error::invalid("INVALID_INTERVAL_FORMAT", format!("'{value}' is not an interval {unit} TO {to}")).with_span(span)
+                Error::invalid("INVALID_INTERVAL_FORMAT", format!("'{value}' is not an interval {unit} TO {to}"))
+                    .with_span(span)
             })?;
             end += 2;
         }
@@ -159,7 +172,9 @@ impl Clauses {
     fn word(&mut self, w: &Word) {
         let from = match w.keyword {
             Keyword::FROM | Keyword::JOIN => true,
-            Keyword::SELECT | Keyword::WHERE | Keyword::GROUP | Keyword::HAVING | Keyword::ORDER | Keyword::LIMIT => false,
+            Keyword::SELECT | Keyword::WHERE | Keyword::GROUP | Keyword::HAVING | Keyword::ORDER | Keyword::LIMIT => {
+                false
+            }
             Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::ON | Keyword::WITH => false,
             _ => return,
         };
@@ -202,8 +217,32 @@ fn is_relation_start(rest: &[TokenWithSpan]) -> bool {
 /// Words that follow a relation and cannot be its name or alias.
 fn ends_relation(w: &Word) -> bool {
     const WORDS: [&str; 26] = [
-        "AS", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "JOIN", "INNER", "LEFT", "RIGHT", "FULL", "CROSS", "NATURAL",
-        "SEMI", "ANTI", "ON", "USING", "UNION", "EXCEPT", "INTERSECT", "LATERAL", "WATERMARK", "TABLESAMPLE", "WINDOW", "SORT",
+        "AS",
+        "WHERE",
+        "GROUP",
+        "HAVING",
+        "ORDER",
+        "LIMIT",
+        "OFFSET",
+        "JOIN",
+        "INNER",
+        "LEFT",
+        "RIGHT",
+        "FULL",
+        "CROSS",
+        "NATURAL",
+        "SEMI",
+        "ANTI",
+        "ON",
+        "USING",
+        "UNION",
+        "EXCEPT",
+        "INTERSECT",
+        "LATERAL",
+        "WATERMARK",
+        "TABLESAMPLE",
+        "WINDOW",
+        "SORT",
     ];
     WORDS.iter().any(|k| w.value.eq_ignore_ascii_case(k))
 }
@@ -265,7 +304,13 @@ impl WatermarkClause {
         (complete && !expr.is_empty()).then_some(Self { expr, name, delay: start..end, end })
     }
 
-    fn write(&self, tokens: &[TokenWithSpan], relation: Vec<TokenWithSpan>, span: SqlSpan, out: &mut Vec<TokenWithSpan>) {
+    fn write(
+        &self,
+        tokens: &[TokenWithSpan],
+        relation: Vec<TokenWithSpan>,
+        span: SqlSpan,
+        out: &mut Vec<TokenWithSpan>,
+    ) {
         out.push(at(Token::LParen, span));
         out.push(at(Token::make_word("SELECT", None), span));
         out.push(at(quoted(WATERMARK), span));
@@ -365,7 +410,10 @@ mod tests {
     #[test]
     fn stream_is_dropped_only_before_a_relation() {
         assert_eq!(parsed("SELECT * FROM STREAM lines, stream AS x"), "SELECT * FROM lines, stream AS x");
-        assert_eq!(parsed("SELECT stream FROM STREAM(lines) JOIN STREAM b ON true"), "SELECT stream FROM lines JOIN b ON true");
+        assert_eq!(
+            parsed("SELECT stream FROM STREAM(lines) JOIN STREAM b ON true"),
+            "SELECT stream FROM lines JOIN b ON true"
+        );
         assert_eq!(parsed("SELECT * FROM stream WHERE stream > 1"), "SELECT * FROM stream WHERE stream > 1");
     }
 
@@ -377,9 +425,9 @@ mod tests {
         );
         assert_eq!(
             parsed("SELECT * FROM (SELECT 1) WATERMARK f(a, b) AS t DELAY OF INTERVAL '1 2:3:4' DAY TO SECOND x"),
-            "SELECT * FROM (SELECT `#watermark`(f(a, b), INTERVAL '1 day 2 hour 3 minute 4 second') AS t FROM (SELECT 1)) AS x"
+            "SELECT * FROM (SELECT `#watermark`(f(a, b), INTERVAL '1 day 2 hour 3 minute 4 second') AS t FROM (SELECT 1)) x"
         );
-        assert_eq!(parsed("SELECT watermark FROM t watermark"), "SELECT watermark FROM t AS watermark");
+        assert_eq!(parsed("SELECT watermark FROM t watermark"), "SELECT watermark FROM t watermark");
     }
 
     #[test]
@@ -392,8 +440,14 @@ mod tests {
 
     #[test]
     fn numbers_and_intervals() {
-        assert_eq!(parsed("SELECT 1D, 2 d, -INTERVAL 1 MINUTE 30 SECONDS"), "SELECT 1D, 2 AS d, -INTERVAL '1 minute 30 seconds'");
-        assert_eq!(parsed("SELECT INTERVAL '10 seconds', INTERVAL -1 MONTH"), "SELECT INTERVAL '10 seconds', INTERVAL '-1 month'");
+        assert_eq!(
+            parsed("SELECT 1D, 2 d, -INTERVAL 1 MINUTE 30 SECONDS"),
+            "SELECT 1D, 2 AS d, -INTERVAL '1 minute 30 seconds'"
+        );
+        assert_eq!(
+            parsed("SELECT INTERVAL '10 seconds', INTERVAL -1 MONTH"),
+            "SELECT INTERVAL '10 seconds', INTERVAL '-1 month'"
+        );
         assert_eq!(parsed("SELECT t + INTERVAL 1 DAY - 1"), "SELECT t + INTERVAL '1 day' - 1");
     }
 }

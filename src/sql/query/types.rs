@@ -15,8 +15,29 @@ use crate::options::did_you_mean;
 const MAX_DEPTH: usize = 64;
 
 const TYPE_NAMES: [&str; 23] = [
-    "STRING", "INT", "INTEGER", "BIGINT", "LONG", "SMALLINT", "SHORT", "TINYINT", "BYTE", "FLOAT", "REAL", "DOUBLE", "DECIMAL",
-    "NUMERIC", "BOOLEAN", "BINARY", "DATE", "TIMESTAMP", "TIMESTAMP_NTZ", "ARRAY", "MAP", "STRUCT", "VARCHAR",
+    "STRING",
+    "INT",
+    "INTEGER",
+    "BIGINT",
+    "LONG",
+    "SMALLINT",
+    "SHORT",
+    "TINYINT",
+    "BYTE",
+    "FLOAT",
+    "REAL",
+    "DOUBLE",
+    "DECIMAL",
+    "NUMERIC",
+    "BOOLEAN",
+    "BINARY",
+    "DATE",
+    "TIMESTAMP",
+    "TIMESTAMP_NTZ",
+    "ARRAY",
+    "MAP",
+    "STRUCT",
+    "VARCHAR",
 ];
 
 /// The type that `text` names, e.g. `ARRAY<STRUCT<a: INT, b DECIMAL(10, 2)>>`; spans are byte offsets into `text`.
@@ -88,7 +109,8 @@ pub fn spark_type_name(t: &DataType) -> String {
             other => other.to_string(),
         },
         DataType::Struct(fields) => {
-            let fields: Vec<_> = fields.iter().map(|f| format!("{}: {}", f.name(), spark_type_name(f.data_type()))).collect();
+            let fields: Vec<_> =
+                fields.iter().map(|f| format!("{}: {}", f.name(), spark_type_name(f.data_type()))).collect();
             format!("STRUCT<{}>", fields.join(", "))
         }
         other => other.to_string(),
@@ -109,7 +131,9 @@ impl<'a> TypeParser<'a> {
     fn data_type(&mut self, depth: usize) -> Result<DataType> {
         let at = self.position();
         if depth > MAX_DEPTH {
-            return Err(Error::invalid("PARSE_SYNTAX_ERROR", "the type is nested too deeply").with_span(self.span_from(at)));
+            return Err(
+                Error::invalid("PARSE_SYNTAX_ERROR", "the type is nested too deeply").with_span(self.span_from(at))
+            );
         }
         let name = self.word().ok_or_else(|| self.expected("a type name"))?.to_ascii_uppercase();
         Ok(match name.as_str() {
@@ -196,10 +220,15 @@ impl<'a> TypeParser<'a> {
         let precision = numbers.first().copied().unwrap_or(10);
         let scale = numbers.get(1).copied().unwrap_or(0);
         match (u8::try_from(precision), i8::try_from(scale)) {
-            (Ok(p @ 1..=38), Ok(s)) if s >= 0 && u32::from(p) >= scale && numbers.len() <= 2 => Ok(DataType::Decimal128(p, s)),
-            _ => Err(Error::invalid("DECIMAL_PRECISION_EXCEEDS_MAX_PRECISION", format!("type 'DECIMAL({precision},{scale})' is out of range"))
-                .with_span(self.span_from(at))
-                .with_help("the precision is 1 to 38, the scale 0 to the precision")),
+            (Ok(p @ 1..=38), Ok(s)) if s >= 0 && u32::from(p) >= scale && numbers.len() <= 2 => {
+                Ok(DataType::Decimal128(p, s))
+            }
+            _ => Err(Error::invalid(
+                "DECIMAL_PRECISION_EXCEEDS_MAX_PRECISION",
+                format!("type 'DECIMAL({precision},{scale})' is out of range"),
+            )
+            .with_span(self.span_from(at))
+            .with_help("the precision is 1 to 38, the scale 0 to the precision")),
         }
     }
 
@@ -313,7 +342,8 @@ impl<'a> TypeParser<'a> {
     }
 
     fn unknown_type(&mut self, name: &str, at: usize) -> Error {
-        let e = Error::invalid("UNSUPPORTED_DATATYPE", format!("unknown data type '{name}'")).with_span(self.span_from(at));
+        let e =
+            Error::invalid("UNSUPPORTED_DATATYPE", format!("unknown data type '{name}'")).with_span(self.span_from(at));
         match did_you_mean(name, TYPE_NAMES) {
             Some(near) => e.with_help(format!("did you mean {near}?")),
             None => e,
@@ -328,9 +358,13 @@ mod tests {
     #[test]
     fn nested_types() {
         let t = parse_data_type("array<struct<A: int, `b c` Decimal(10, 2) NOT NULL>>").unwrap();
-        let fields = vec![Field::new("A", DataType::Int32, true), Field::new("b c", DataType::Decimal128(10, 2), false)];
+        let fields =
+            vec![Field::new("A", DataType::Int32, true), Field::new("b c", DataType::Decimal128(10, 2), false)];
         assert_eq!(t, list_of(DataType::Struct(fields.into())));
-        assert_eq!(parse_data_type("MAP<STRING,ARRAY<LONG>>").unwrap(), map_of(DataType::Utf8View, list_of(DataType::Int64)));
+        assert_eq!(
+            parse_data_type("MAP<STRING,ARRAY<LONG>>").unwrap(),
+            map_of(DataType::Utf8View, list_of(DataType::Int64))
+        );
         assert_eq!(parse_data_type("VARCHAR(10)").unwrap(), DataType::Utf8View);
         assert_eq!(parse_data_type(" timestamp ").unwrap(), timestamp());
     }
