@@ -29,6 +29,13 @@ pub enum Truncate {
     At(usize),
 }
 
+impl Default for Truncate {
+    /// Spark's `truncate=true`.
+    fn default() -> Self {
+        Self::At(20)
+    }
+}
+
 /// The first `num_rows` rows as text, for batch queries: the table and an empty line, or the footer if there are more.
 pub fn show_table(schema: &SchemaRef, rows: &[RecordBatch], num_rows: usize, truncate: Truncate, tz: Tz) -> String {
     let mut table = Table::new(schema, num_rows, truncate, tz);
