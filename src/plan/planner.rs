@@ -92,6 +92,8 @@ fn streaming_state(
 ) -> SessionState {
     let mut config = session.config().clone().with_target_partitions(partitions);
     let options = config.options_mut();
+    // The catalog is shared with the session: a new default one would take the place of the session's own.
+    options.catalog.create_default_catalog_and_schema = false;
     // A dynamic filter would survive the batch it was learned in; round-robin would reorder rows for nothing.
     options.optimizer.enable_dynamic_filter_pushdown = false;
     options.optimizer.enable_round_robin_repartition = false;
