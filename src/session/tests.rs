@@ -95,9 +95,9 @@ async fn batch_queries_and_inspection() {
     let session = Session::new();
     let results = session.sql("CREATE VIEW v AS SELECT 1 AS a; SELECT a, a FROM v; SHOW VIEWS; SET batch.size").await.unwrap();
     let StatementResult::Rows(rows) = &results[1] else { panic!("{results:?}") };
-    assert_eq!(rows.show(20, "UTC").lines().nth(1), Some("|a  |a  |"));
+    assert_eq!(rows.show(20, "UTC").lines().nth(1), Some("|  a|  a|"));
     let StatementResult::Rows(rows) = &results[2] else { panic!("{results:?}") };
-    assert!(rows.show(20, "UTC").contains("|v "));
+    assert!(rows.show(20, "UTC").contains("|   v|"));
     let StatementResult::Rows(rows) = &results[3] else { panic!("{results:?}") };
     assert!(rows.show(20, "UTC").contains("8192"));
 }
