@@ -8,16 +8,14 @@ use datafusion::prelude::SessionContext;
 
 use super::Session;
 use crate::error::{Error, Result};
-use crate::options::{Options, did_you_mean, is_secret, parse_duration};
+use crate::options::{Options, did_you_mean, is_secret};
 
 /// What values a setting takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Text,
-    Bool,
     Count,
     Bytes,
-    Duration,
     Zone,
     Choice(&'static [&'static str]),
 }
@@ -36,23 +34,16 @@ const fn known(key: &'static str, kind: Kind, default: &'static str, aliases: &'
     Known { key, kind, default, aliases }
 }
 
-/// Every setting. The defaults of those that DataFusion or the query loop default themselves are for people to read.
+/// Every setting. Those with one choice are Spark's, of which this engine has only what Spark does without them.
 const KNOWN: &[Known] = &[
     known("checkpoint.root", Kind::Text, "", &["checkpointLocation"]),
     known("session.timeZone", Kind::Zone, "UTC", &["timeZone"]),
     known("default.parallelism", Kind::Count, "", &["partitions", "shuffle.partitions", "parallelism"]),
     known("batch.size", Kind::Count, "8192", &[]),
     known("memory.limit", Kind::Bytes, "", &[]),
-    known("state.backend", Kind::Choice(&["memory", "disk"]), "memory", &[]),
-    known("state.directory", Kind::Text, "", &[]),
-    known("multipleWatermarkPolicy", Kind::Choice(&["min", "max"]), "min", &[]),
-    known("noDataMicroBatches.enabled", Kind::Bool, "true", &[]),
-    known("noDataProgressEventInterval", Kind::Duration, "10 seconds", &[]),
-    known("numRecentProgressUpdates", Kind::Count, "100", &[]),
-    known("minBatchesToRetain", Kind::Count, "100", &[]),
-    known("pollingDelay", Kind::Duration, "10 ms", &[]),
-    known("statefulOperator.allowMultiple", Kind::Bool, "true", &[]),
-    known("statefulOperator.checkCorrectness.enabled", Kind::Bool, "true", &["unsupportedOperationCheck"]),
+    known("state.backend", Kind::Choice(&["memory"]), "memory", &[]),
+    known("multipleWatermarkPolicy", Kind::Choice(&["min"]), "min", &[]),
+    known("noDataMicroBatches.enabled", Kind::Choice(&["true"]), "true", &[]),
 ];
 
 /// The values that were set, by canonical key.
@@ -118,15 +109,13 @@ impl Known {
         let lower = value.to_ascii_lowercase();
         let (fits, expected) = match self.kind {
             Kind::Text => (true, "a text".to_owned()),
-            Kind::Bool => (lower == "true" || lower == "false", "true or false".to_owned()),
             Kind::Count => (value.parse::<usize>().is_ok_and(|n| n > 0), "a whole number above 0".to_owned()),
             Kind::Bytes => (parse_bytes(value).is_some(), "a size such as 512MB or 2GB".to_owned()),
-            Kind::Duration => (parse_duration(value).is_some(), "a duration such as '10 seconds'".to_owned()),
             Kind::Zone => (is_zone(value), "a time zone such as UTC, Europe/Prague or +02:00".to_owned()),
             Kind::Choice(choices) => (choices.contains(&lower.as_str()), format!("one of {}", choices.join(", "))),
         };
         if fits {
-            return Ok(if matches!(self.kind, Kind::Bool | Kind::Choice(_)) { lower } else { value.to_owned() });
+            return Ok(if matches!(self.kind, Kind::Choice(_)) { lower } else { value.to_owned() });
         }
         let shown = if is_secret(self.key) { "*****" } else { value };
         Err(Error::invalid("INVALID_CONF_VALUE", format!("setting '{}' is '{shown}'; expected {expected}", self.key)))
@@ -224,10 +213,10 @@ mod tests {
     #[test]
     fn spark_spellings_are_the_same_setting() {
         let mut s = Settings::default();
-        s.set("spark.sql.streaming.multipleWatermarkPolicy", "MAX").unwrap();
+        s.set("spark.sql.streaming.multipleWatermarkPolicy", "MIN").unwrap();
         s.set("spark.sql.shuffle.partitions", "7").unwrap();
         s.set("spark.sql.session.timeZone", "Europe/Prague").unwrap();
-        assert_eq!(s.get("multiplewatermarkpolicy").unwrap(), "max");
+        assert_eq!(s.get("multiplewatermarkpolicy").unwrap(), "min");
         assert_eq!(s.get("default.parallelism").unwrap(), "7");
         assert_eq!(s.get("session.timeZone").unwrap(), "Europe/Prague");
         assert_eq!(s.get("batch.size").unwrap(), "8192");

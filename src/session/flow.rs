@@ -174,7 +174,7 @@ impl Session {
 
     fn start_later(&self, draft: Draft, p: &mut Preparation) -> Result<Action> {
         let output_mode = draft.settings.output_mode.unwrap_or_default();
-        crate::plan::check_legality(&draft.planned.plan, output_mode).map_err(|e| e.with_span(draft.query.span))?;
+        seams::check_query(self.context(), &draft.planned.plan, output_mode).map_err(|e| e.with_span(draft.query.span))?;
         self.check_exclusive(&draft)?;
         let checkpoint = self.checkpoint_of(&draft.name, draft.settings.checkpoint.as_deref())?;
         if checkpoint.is_none() {

@@ -21,9 +21,16 @@ pub fn register_functions(context: &SessionContext, clock: &Clock) -> Result<()>
     Ok(())
 }
 
+/// Checks that the query is possible in this mode, as starting it would: on the analysed plan.
+pub fn check_query(context: &SessionContext, plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
+    let state = context.state();
+    let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {})?;
+    plan::check_legality(&analyzed, mode)
+}
+
 /// The physical plan of a streaming query that does not run; with `extended`, the logical one too.
 pub async fn explain_stream(context: &SessionContext, plan: &LogicalPlan, mode: OutputMode, extended: bool) -> Result<String> {
-    plan::check_legality(plan, mode)?;
+    check_query(context, plan, mode)?;
     let (bound, _) = plan::bind(plan.clone(), &TriggerTime::default())?;
     Ok(plan::plan_stream(&context.state(), &bound, mode).await?.explain(extended))
 }

@@ -1,1 +1,130 @@
+//! Scripts against a session: what is checked before anything starts, and what short forms mean.
 
+use super::*;
+
+async fn errors(text: &str) -> Vec<Error> {
+    Session::new().prepare(text, &Variables::default()).await.unwrap_err()
+}
+
+fn conditions(errors: &[Error]) -> Vec<&str> {
+    errors.iter().map(Error::condition).collect()
+}
+
+const STREAM: &str = "CREATE STREAM s (k STRING, v BIGINT) USING memory;";
+
+#[tokio::test]
+async fn every_error_of_a_script_is_found_and_nothing_stays() {
+    let session = Session::new();
+    let text = format!("{STREAM} CREATE SINK x USING nop; SELECT nothere FROM s; SELECT 1 FROM missing; SET batch.sise = 1;");
+    let errors = session.prepare(&text, &Variables::default()).await.unwrap_err();
+    assert_eq!(errors.len(), 4, "{errors:?}");
+    let places: Vec<_> = errors.iter().map(|e| e.span().unwrap()).map(|s| &text[s.start..s.end]).collect();
+    assert_eq!(places, ["nop", "nothere", "missing", "batch.sise"]);
+    assert!(session.context().table("s").await.is_err());
+    assert!(session.prepare(STREAM, &Variables::default()).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_follows_from_an_error_is_not_reported() {
+    let text = "CREATE STREAM lines USING sokket; CREATE VIEW v AS SELECT value FROM lines; SELECT * FROM v;";
+    assert_eq!(conditions(&errors(text).await), ["DATA_SOURCE_NOT_FOUND"]);
+    let text = "CREATE STREAM lines USNG socket; SELECT * FROM lines;";
+    assert_eq!(conditions(&errors(text).await), ["PARSE_SYNTAX_ERROR"]);
+}
+
+#[tokio::test]
+async fn names_are_given_once() {
+    let text = format!("{STREAM} {STREAM}");
+    assert_eq!(conditions(&errors(&text).await), ["TABLE_OR_VIEW_ALREADY_EXISTS"]);
+    let kept = format!("{STREAM} CREATE STREAM IF NOT EXISTS S USING rate; CREATE OR REPLACE STREAM s USING rate;");
+    assert!(Session::new().prepare(&kept, &Variables::default()).await.is_ok());
+    let flows = format!("{STREAM} CREATE FLOW f AS SELECT k FROM s; CREATE FLOW F AS SELECT v FROM s;");
+    assert_eq!(conditions(&errors(&flows).await), ["TABLE_OR_VIEW_ALREADY_EXISTS"]);
+}
+
+#[tokio::test]
+async fn short_forms_choose_sink_and_mode() {
+    let session = Session::new();
+    let text = format!(
+        "{STREAM} CREATE SINK out USING noop; SELECT k FROM s; SELECT k, count(*) FROM s GROUP BY k; \
+         INSERT INTO out SELECT k FROM s; INSERT INTO console SELECT k, count(*) FROM s GROUP BY k;"
+    );
+    let script = session.prepare(&text, &Variables::default()).await.unwrap();
+    let names: Vec<_> = script.flows().map(str::to_owned).collect();
+    assert_eq!(names, ["console", "console_2", "out", "console_3"]);
+    let modes: Vec<_> = names.iter().map(|n| session.catalog().flow(n).unwrap().output_mode.to_string()).collect();
+    assert_eq!(modes, ["append", "complete", "append", "complete"]);
+    assert_eq!(script.warnings.len(), 4);
+}
+
+#[tokio::test]
+async fn checkpoints_clause_before_root_before_none() {
+    let session = Session::new();
+    let text = format!(
+        "SET checkpoint.root = '/root'; {STREAM} CREATE FLOW A AS SELECT k FROM s; \
+         CREATE FLOW b CHECKPOINT LOCATION 'file:///own' AS SELECT k FROM s;"
+    );
+    let script = session.prepare(&text, &Variables::default()).await.unwrap();
+    assert!(script.warnings.is_empty());
+    let checkpoint = |name: &str| session.catalog().flow(name).unwrap().checkpoint.clone().unwrap();
+    assert_eq!((checkpoint("a"), checkpoint("b")), ("/root/a".into(), "/own".into()));
+}
+
+#[tokio::test]
+async fn flows_that_cannot_be() {
+    let sink = "CREATE SINK f USING parquet OPTIONS (path '/tmp/tidemill-none/f');";
+    for (text, condition) in [
+        (format!("{STREAM} {sink} INSERT INTO f SELECT k FROM s; INSERT INTO f SELECT k FROM s;"), "CONCURRENT_STREAM_WRITE"),
+        ("CREATE FLOW f AS SELECT 1".into(), "WRITE_STREAM_NOT_ALLOWED"),
+        (format!("{STREAM} INSERT INTO nowhere SELECT k FROM s"), "SINK_NOT_FOUND"),
+        (format!("{STREAM} INSERT INTO s SELECT k FROM s"), "SINK_NOT_FOUND"),
+        (format!("{STREAM} CREATE FLOW f OPTIONS (numRows 1) AS SELECT k FROM s"), "CONFIG_NOT_AVAILABLE"),
+        (format!("{STREAM} CREATE FLOW f AS SELECT k FROM s FOREACH BATCH BEGIN SELECT z FROM batch; END"), "UNRESOLVED_COLUMN"),
+        (format!("{STREAM} CREATE FLOW f AS SELECT k FROM s FOREACH BATCH BEGIN SELECT * FROM s; END"), "UNSUPPORTED_FEATURE"),
+        ("STOP FLOW f".into(), "FLOW_NOT_FOUND"),
+    ] {
+        let errors = errors(&text).await;
+        assert_eq!(errors.len(), 1, "{text}: {errors:?}");
+        assert!(errors[0].condition().starts_with(condition), "{text}: {}", errors[0]);
+        assert!(errors[0].span().is_some(), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn batch_queries_and_inspection() {
+    let session = Session::new();
+    let results = session.sql("CREATE VIEW v AS SELECT 1 AS a; SELECT a, a FROM v; SHOW VIEWS; SET batch.size").await.unwrap();
+    let StatementResult::Rows(rows) = &results[1] else { panic!("{results:?}") };
+    assert_eq!(rows.show(20, "UTC").lines().nth(1), Some("|  a|  a|"));
+    let StatementResult::Rows(rows) = &results[2] else { panic!("{results:?}") };
+    assert!(rows.show(20, "UTC").contains("|   v|"));
+    let StatementResult::Rows(rows) = &results[3] else { panic!("{results:?}") };
+    assert!(rows.show(20, "UTC").contains("8192"));
+}
+
+#[tokio::test]
+async fn a_memory_flow_is_a_table_before_it_runs() {
+    let session = Session::new();
+    let text = format!(
+        "{STREAM} CREATE FLOW t USING memory OUTPUT MODE COMPLETE AS SELECT k, count(*) AS n FROM s GROUP BY k; \
+         SELECT n, k FROM t;"
+    );
+    assert!(session.prepare(&text, &Variables::default()).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_body_of_a_batch_sees_its_rows_and_number() {
+    use datafusion::arrow::array::{Int64Array, RecordBatch};
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    let session = Session::new();
+    session.sql("CREATE VIEW other AS SELECT 5 AS five").await.unwrap();
+    let schema = Arc::new(Schema::new(vec![Field::new("v", DataType::Int64, true)]));
+    let rows = RecordBatch::try_new(schema.clone(), vec![Arc::new(Int64Array::from(vec![1, 2]))]).unwrap();
+    let context = foreach::batch_context(session.context(), schema, vec![rows], 7).unwrap();
+    let text = "SELECT batch_id() AS id, sum(v) AS s, max(five) AS f FROM batch CROSS JOIN other";
+    let planned = crate::sql::query::plan_query(&context, text).await.unwrap();
+    let rows = datafusion::prelude::DataFrame::new(context.state(), planned.plan).collect().await.unwrap();
+    let shown = datafusion::arrow::util::pretty::pretty_format_batches(&rows).unwrap().to_string();
+    assert!(shown.contains("| 7  | 3 | 5 |"), "{shown}");
+    assert!(session.context().table("batch").await.is_err());
+}
