@@ -3,10 +3,8 @@
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use arrow::datatypes::SchemaRef;
-use datafusion::common::TableReference;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::dataframe::DataFrame;
-use datafusion::prelude::SessionContext;
 
 use super::matrix::Combination;
 use crate::error::{Error, Result};
@@ -38,7 +36,7 @@ pub async fn plan(session: &Session, text: &str) -> Result<PlannedQuery> {
 
 /// Adds rows to the memory stream `name`; gives their number. `None` adds nothing, but moves the stream on.
 pub async fn feed(session: &Session, name: &str, values: Option<&str>) -> Result<u64> {
-    let stream = find_stream(session.context(), name).await?;
+    let stream = find_stream(session, name).await?;
     let memory = stream.provider().as_memory().ok_or_else(|| {
         Error::invalid("INVALID_FEED", format!("stream '{name}' is no memory stream"))
             .with_help("FEED adds rows to streams made with CREATE STREAM … USING memory")
@@ -70,19 +68,16 @@ async fn evaluate(session: &Session, values: &str, schema: &SchemaRef) -> Result
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }
 
-/// The stream of this name; a stream with a watermark is a view over itself.
-async fn find_stream(context: &SessionContext, name: &str) -> Result<StreamTable> {
-    let unknown = || Error::invalid("TABLE_OR_VIEW_NOT_FOUND", format!("there is no stream '{name}'"));
-    let provider = context.table_provider(TableReference::bare(name)).await.map_err(|_| unknown())?;
-    if let Some(stream) = provider.downcast_ref::<StreamTable>() {
-        return Ok(stream.clone());
-    }
+/// The stream of this name, found as a query finds it; one with a watermark is a view over itself.
+async fn find_stream(session: &Session, name: &str) -> Result<StreamTable> {
+    let planned = plan(session, &format!("SELECT * FROM {name}")).await?;
     let mut found = None;
-    if let Some(plan) = provider.get_logical_plan() {
-        plan.apply(|node| {
-            found = scanned_stream(node);
-            Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-        })?;
-    }
-    found.map(|s| s.as_ref().clone()).ok_or_else(unknown)
+    planned.plan.apply(|node| {
+        found = scanned_stream(node);
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    found.map(|s| s.as_ref().clone()).ok_or_else(|| {
+        Error::invalid("INVALID_FEED", format!("'{name}' is no stream"))
+            .with_help("FEED adds rows to streams made with CREATE STREAM … USING memory")
+    })
 }
