@@ -34,14 +34,17 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, mut above: Above) -> Result<
     }
     match node {
         LogicalPlan::Aggregate(a) => check_aggregate(a, mode, above)?,
-        LogicalPlan::Distinct(Distinct::All(input)) => check_distinct(input, mode, above)?,
+        LogicalPlan::Distinct(Distinct::All(_)) => check_keyed(mode, above)?,
         LogicalPlan::Distinct(Distinct::On(_)) => return Err(unsupported("DISTINCT ON in this form")),
-        LogicalPlan::Join(join) => check_join(join)?,
+        LogicalPlan::Join(join) => {
+            check_set_operation(join, mode)?;
+            check_join(join)?;
+        }
         LogicalPlan::Sort(sort) => check_sort(sort, mode)?,
         LogicalPlan::Limit(limit) => check_limit(limit, mode)?,
         LogicalPlan::Union(union) => {
             if union.inputs.iter().any(|i| !is_streaming(i)) {
-                return Err(unsupported("Union between streaming and batch DataFrames/Datasets"));
+                return Err(unsupported("Union of a stream with a table"));
             }
         }
         LogicalPlan::Window(window) => {
@@ -167,20 +170,6 @@ fn check_keyed(mode: OutputMode, above: Above) -> Result<()> {
     Ok(())
 }
 
-fn check_distinct(input: &LogicalPlan, mode: OutputMode, above: Above) -> Result<()> {
-    if let LogicalPlan::Join(join) = input
-        && join.join_type == JoinType::LeftAnti
-        && mode == OutputMode::Append
-    {
-        return Err(Error::unsupported(
-            "UNSUPPORTED_STREAMING_OPERATOR_WITHOUT_WATERMARK",
-            "EXCEPT on a stream is not supported in append output mode without watermark",
-        )
-        .with_help("use LEFT ANTI JOIN, which keeps duplicates, or OUTPUT MODE UPDATE"));
-    }
-    check_keyed(mode, above)
-}
-
 fn check_extension(name: &str, mode: OutputMode, above: Above) -> Result<()> {
     match name {
         "Dedup" if mode == OutputMode::Complete && !above.stateful => {
@@ -224,16 +213,29 @@ fn check_limit(limit: &Limit, mode: OutputMode) -> Result<()> {
     Ok(())
 }
 
+/// INTERSECT and EXCEPT are joins of distinct rows in which NULL equals NULL.
+fn check_set_operation(join: &Join, mode: OutputMode) -> Result<()> {
+    if join.null_equality != NullEquality::NullEqualsNull {
+        return Ok(());
+    }
+    match join.join_type {
+        JoinType::LeftSemi => Err(unsupported("Intersect")),
+        JoinType::LeftAnti if is_streaming(&join.right) => {
+            Err(unsupported("Except with a stream on the right"))
+        }
+        JoinType::LeftAnti if mode == OutputMode::Append => Err(Error::unsupported(
+            "UNSUPPORTED_STREAMING_OPERATOR_WITHOUT_WATERMARK",
+            "EXCEPT on a stream is not supported in append output mode without watermark",
+        )
+        .with_help("use LEFT ANTI JOIN, which keeps duplicates, or OUTPUT MODE UPDATE")),
+        _ => Ok(()),
+    }
+}
+
 fn check_join(join: &Join) -> Result<()> {
     use JoinType::{Full, Inner, Left, LeftAnti, LeftSemi, Right};
     let (left, right) = (is_streaming(&join.left), is_streaming(&join.right));
     if left && right {
-        if join.null_equality == NullEquality::NullEqualsNull && join.join_type == LeftSemi {
-            return Err(unsupported("Intersect of streaming DataFrames/Datasets"));
-        }
-        if join.null_equality == NullEquality::NullEqualsNull && join.join_type == LeftAnti {
-            return Err(unsupported("Except on a streaming DataFrame/Dataset on the right"));
-        }
         return Err(unsupported(&format!("{:?} join of two streams (of this version)", join.join_type))
             .with_help("join the stream with a table, or UNION ALL the streams and aggregate by key"));
     }
@@ -249,9 +251,6 @@ fn check_join(join: &Join) -> Result<()> {
     }
     let (stream, table) = if left { ("left", "right") } else { ("right", "left") };
     let kind = join.join_type;
-    if kind == LeftAnti && join.null_equality == NullEquality::NullEqualsNull {
-        return Err(unsupported("Except on a streaming DataFrame/Dataset on the right"));
-    }
     Err(Error::unsupported(
         "UNSUPPORTED_STREAMING_OPERATION",
         format!("{kind} join with a streaming DataFrame/Dataset on the {stream} and a static DataFrame/Dataset on the {table} is not supported"),

@@ -11,7 +11,7 @@ use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::utils::enumerate_grouping_sets;
+use datafusion::logical_expr::utils::{enumerate_grouping_sets, powerset};
 use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
@@ -195,12 +195,19 @@ impl Planning<'_> {
         let expanded = enumerate_grouping_sets(keys.to_vec())?;
         match expanded.as_slice() {
             [Expr::GroupingSet(GroupingSet::GroupingSets(sets))] => self.grouping_sets(sets),
+            [Expr::GroupingSet(GroupingSet::Rollup(keys))] => {
+                self.grouping_sets(&(0..=keys.len()).map(|n| keys[..n].to_vec()).collect::<Vec<_>>())
+            }
+            [Expr::GroupingSet(GroupingSet::Cube(keys))] => {
+                self.grouping_sets(&powerset(keys)?.into_iter().map(|set| set.into_iter().cloned().collect()).collect::<Vec<_>>())
+            }
             [] => Ok(PhysicalGroupBy::new(vec![], vec![], vec![], false)),
             keys => Ok(PhysicalGroupBy::new_single(keys.iter().map(|k| self.named(k)).collect::<DfResult<_>>()?)),
         }
     }
 
     fn grouping_sets(&self, sets: &[Vec<Expr>]) -> DfResult<PhysicalGroupBy> {
+        // In the order of the logical schema, which lists the keys as they first appear.
         let mut distinct: Vec<&Expr> = vec![];
         for e in sets.iter().flatten() {
             if !distinct.contains(&e) {

@@ -483,11 +483,19 @@ impl GroupsAccumulator for CountIfGroups {
     }
 }
 
+/// The condition with NULL as false. Arrow's own function wants an array that has NULLs.
+fn null_as_false(condition: &BooleanArray) -> BooleanArray {
+    match condition.null_count() {
+        0 => condition.clone(),
+        _ => arrow::compute::prep_null_mask_filter(condition),
+    }
+}
+
 /// One for every row that is true and not filtered out, else zero.
 fn count_if_hits(condition: &ArrayRef, filter: Option<&BooleanArray>) -> Result<Int64Array> {
-    let mut hits = arrow::compute::prep_null_mask_filter(condition.as_boolean());
+    let mut hits = null_as_false(condition.as_boolean());
     if let Some(filter) = filter {
-        hits = arrow::compute::and(&hits, &arrow::compute::prep_null_mask_filter(filter))?;
+        hits = arrow::compute::and(&hits, &null_as_false(filter))?;
     }
     Ok(hits.values().iter().map(|hit| Some(i64::from(hit))).collect())
 }

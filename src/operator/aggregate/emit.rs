@@ -72,12 +72,13 @@ impl Inner {
         // Every slot's row: in the store (array 0) unless this batch touched it (array 1).
         let mut stored = vec![];
         let rows: Vec<(usize, usize)> = slots
-            .map(|slot| match self.marks[slot as usize] {
-                mark if mark >> 32 == epoch => (1, mark as u32 as usize),
-                _ => {
+            .map(|slot| {
+                let untouched = (slot as usize) < staged.old_len && self.marks[slot as usize] >> 32 != epoch;
+                if untouched {
                     stored.push(slot);
-                    (0, stored.len() - 1)
+                    return (0, stored.len() - 1);
                 }
+                (1, self.group(slot, staged.old_len, staged.num_old))
             })
             .collect();
         let stored = self.store.state(stored.iter().copied())?;

@@ -58,6 +58,8 @@ struct Inner {
 struct Staged {
     /// Keys in the store before the batch.
     old_len: usize,
+    /// How many of them the batch has touched: the first of `touched`, before the new ones.
+    num_old: usize,
     /// The keys of the batch, by slot.
     touched: Vec<u32>,
     /// Their state after the batch.

@@ -1,6 +1,7 @@
 //! Whole queries: common table expressions, set operations, `VALUES`, `ORDER BY` and `LIMIT` above them.
 
-use datafusion::common::ScalarValue;
+use arrow::datatypes::DataType;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr, lit};
 use datafusion::sql::sqlparser::ast::{
     Cte, LimitClause, OrderBy, OrderByKind, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, Values, With,
@@ -80,7 +81,7 @@ impl Planner<'_> {
             .iter()
             .map(|row| row.content.iter().map(|e| cx.checked(e)).collect())
             .collect::<Result<Vec<Vec<_>>>>()?;
-        let plan = LogicalPlanBuilder::values(rows)?.build()?;
+        let plan = LogicalPlanBuilder::values(widened(rows)?)?.build()?;
         let names = (1..=plan.schema().fields().len()).map(|i| format!("col{i}")).collect();
         Ok(with_names(plan, names))
     }
@@ -163,6 +164,24 @@ fn combine(left: Relation, op: SetOperator, quantifier: SetQuantifier, right: Re
         (SetOperator::Except | SetOperator::Minus, _) => LogicalPlanBuilder::except(builder.build()?, right.plan, all)?,
     };
     Ok(with_names(plan, names))
+}
+
+/// Rows in which a column that has a float has only floats: DataFusion would make decimals of both.
+fn widened(mut rows: Vec<Vec<Expr>>) -> Result<Vec<Vec<Expr>>> {
+    let schema = DFSchema::empty();
+    for column in 0..rows.first().map_or(0, Vec::len) {
+        let types = rows.iter().filter_map(|row| row.get(column)).map(|e| e.get_type(&schema));
+        let types = types.collect::<datafusion::common::Result<Vec<_>>>()?;
+        if !types.iter().any(DataType::is_floating) || !types.iter().any(|t| t.is_decimal()) {
+            continue;
+        }
+        for e in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+            if e.get_type(&schema)?.is_decimal() {
+                *e = crate::function::cast(e.clone(), &DataType::Float64, false);
+            }
+        }
+    }
+    Ok(rows)
 }
 
 /// A relation whose columns, in order, have these names.
