@@ -34,6 +34,8 @@ pub struct StreamPlan {
     pub serial: Arc<dyn ExecutionPlan>,
     /// For large batches: as many partitions as the session has; the same as `serial` if that is one.
     pub parallel: Arc<dyn ExecutionPlan>,
+    /// Partitions of `parallel`.
+    pub parallel_partitions: usize,
     /// The session state to execute them with.
     pub state: SessionState,
     /// Stateful operators by id.
@@ -77,7 +79,7 @@ pub async fn plan_stream(session: &SessionState, plan: &LogicalPlan, mode: Outpu
     physical::check(&parallel, mode)?;
     let operators = operators.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
     let schema = serial.schema();
-    Ok(StreamPlan { serial, parallel, state: serial_state, operators, logical, schema })
+    Ok(StreamPlan { serial, parallel, parallel_partitions: partitions, state: serial_state, operators, logical, schema })
 }
 
 async fn physical_plan(state: &SessionState, logical: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {

@@ -8,7 +8,7 @@
 //!
 //! Owns: the order of these steps, and what is done again after a crash. Does not own: when the next batch runs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -266,7 +266,7 @@ impl MicroBatchExecution {
 
     /// Puts the rows of the batch into the slots of the plan; about how many there are, if known.
     async fn read(&self, header: &BatchHeader) -> Result<Option<usize>> {
-        let partitions = self.env.context.state().config().target_partitions();
+        let partitions = self.plan.parallel_partitions;
         let mut total = Some(0);
         for (s, range) in self.sources.iter().zip(&header.sources) {
             for slot in &s.slots {
@@ -302,9 +302,11 @@ impl MicroBatchExecution {
     }
 
     fn task(&self, batch: BatchContext) -> TaskContext {
-        let task = TaskContext::from(&self.plan.state);
-        let config = task.session_config().clone().with_extension(Arc::new(batch));
-        task.with_session_config(config)
+        let state = &self.plan.state;
+        let config = state.config().clone().with_extension(Arc::new(batch));
+        // A physical plan holds its functions: the session's hundreds of them need not be copied for every batch.
+        let (id, runtime) = (state.session_id().to_string(), state.runtime_env().clone());
+        TaskContext::new(None, id, config, HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new(), runtime)
     }
 
     /// Makes the batch durable. A batch that runs again is in the log already.

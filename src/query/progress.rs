@@ -88,7 +88,7 @@ pub struct StateOperatorProgress {
 pub struct SourceProgress {
     /// The source in words.
     pub description: String,
-    /// Exclusive start of the batch's range.
+    /// Exclusive start of the batch's range; null for a query's first batch.
     pub start_offset: serde_json::Value,
     /// Inclusive end of the batch's range.
     pub end_offset: serde_json::Value,
@@ -234,7 +234,7 @@ impl ProgressBuilder {
             duration_ms: timings.to_json(),
             event_time: Map::new(),
             state_operators: operators.into_iter().map(|(name, m)| StateOperatorProgress::new(name, m)).collect(),
-            sources: sources.iter().map(|s| SourceProgress::new(s, rates)).collect(),
+            sources: sources.iter().map(|s| SourceProgress::new(s, header.batch_id == 0, rates)).collect(),
             sink: SinkProgress {
                 description: sink.0,
                 num_output_rows: sink.1.map_or(-1, |n| n as i64),
@@ -268,13 +268,14 @@ impl StateOperatorProgress {
 }
 
 impl SourceProgress {
-    fn new(s: &SourceFigures, rates: (f64, f64)) -> Self {
+    /// A query's first batch has no start, as in Spark.
+    fn new(s: &SourceFigures, first: bool, rates: (f64, f64)) -> Self {
         let metrics = s.source.metrics();
         let custom = metrics.custom.into_iter().map(|(k, v)| (k, Value::from(v)));
         let bad = (metrics.bad_records > 0).then(|| ("badRecords".to_string(), metrics.bad_records.into()));
         Self {
             description: s.source.description(),
-            start_offset: s.range.start.clone(),
+            start_offset: if first { Value::Null } else { s.range.start.clone() },
             end_offset: s.range.end.clone(),
             latest_offset: s.latest.clone(),
             num_input_rows: s.rows,
