@@ -66,3 +66,8 @@ pub mod prelude {
 
 pub use arrow;
 pub use datafusion;
+
+/// Compiles and runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

@@ -9,7 +9,7 @@ mod noop;
 mod rows;
 mod table;
 #[cfg(test)]
-mod testing;
+pub mod testing;
 
 pub use console::{ConsoleSink, ConsoleWriter};
 pub use create::create_sink;

@@ -12,6 +12,7 @@ use glob::Pattern;
 use super::entry::FileEntry;
 use crate::error::{Error, Result};
 use crate::options::OptionReader;
+use crate::sink::file::committed_files;
 use crate::source::record_log::io_error;
 
 /// What to list.
@@ -158,11 +159,6 @@ fn is_of_this_entry(e: &io::Error) -> bool {
     e.kind() == ErrorKind::NotFound || e.raw_os_error() == Some(ELOOP)
 }
 
-/// The files that a file sink has committed in `dir`; `None` if `dir` is not the output of one.
-pub fn committed_files(_dir: &Path) -> Result<Option<Vec<PathBuf>>> {
-    Ok(None)
-}
-
 /// Files that other programs write to, or keep for themselves, as Hadoop has it.
 fn is_hidden(name: &[u8]) -> bool {
     (name.starts_with(b"_") && !name.contains(&b'=')) || name.starts_with(b".") || name.ends_with(b"._COPYING_")
@@ -260,5 +256,21 @@ mod tests {
         assert_eq!(names(format!("{root}/{{a,x}}.*"), &[]).0, ["a.txt", "x.csv"]);
         assert_eq!(names(format!("{root}/s?b"), &[]).0, ["d.txt"]);
         assert_eq!(names(format!("{root}/gone"), &[]), (vec![], 0));
+    }
+
+    #[tokio::test]
+    async fn a_file_sink_shows_committed_batches_only() {
+        use crate::sink::file::{FileFormatKind, FileSink};
+        use crate::sink::{Sink, testing};
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().display().to_string();
+        let sink = FileSink::new(FileFormatKind::Json, &Options::from_iter([("path", root.as_str())])).unwrap();
+        sink.open(&testing::context()).await.unwrap();
+        testing::run_batch(&sink, 0, vec![testing::ints(&[1])]).await;
+        let committed = names(root.clone(), &[]).0;
+        assert_eq!(committed.len(), 1);
+        sink.prepare(1, testing::stream(vec![testing::ints(&[2])])).await.unwrap();
+        fs::write(dir.path().join("part-of-nobody.json"), "{}").unwrap();
+        assert_eq!(names(root, &[]).0, committed);
     }
 }
