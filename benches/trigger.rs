@@ -68,7 +68,7 @@ impl Pipeline {
             column_names: plan.schema().fields().iter().map(|f| f.name().clone()).collect(),
             plan,
             text: sql.into(),
-            sink: Arc::new(NoopSink::default()),
+            sink: Arc::new(NoopSink),
             output_mode: OutputMode::Update,
             trigger: Trigger::Default,
             checkpoint: durable.then(|| dir.path().join("checkpoint")),
@@ -154,7 +154,11 @@ fn throughput(c: &mut Criterion) {
             b.iter(|| runtime.block_on(pipeline.trigger(batches)));
         });
         group.bench_with_input(BenchmarkId::new("datafusion batch", distinct), &batches, |b, batches| {
-            b.iter_batched(|| batch_table(batches), |table| runtime.block_on(aggregate(table)), BatchSize::PerIteration);
+            b.iter_batched(
+                || batch_table(batches),
+                |table| runtime.block_on(aggregate(table)),
+                BatchSize::PerIteration,
+            );
         });
     }
     group.finish();

@@ -10,8 +10,7 @@ use tidemill::prelude::*;
 #[tokio::main]
 async fn main() -> Result<()> {
     let session = Session::new();
-    let lines =
-        session.read_stream().format("socket").option("host", "127.0.0.1").option("port", 9999).load().await?;
+    let lines = session.read_stream().format("socket").option("host", "127.0.0.1").option("port", 9999).load().await?;
     let counts = lines
         .select([explode(split(col("value"), lit(" "))).alias("word")])?
         .aggregate(vec![col("word")], vec![count(lit(1)).alias("count")])?;

@@ -35,17 +35,15 @@ pub use query::{
     QueryIdle, QueryStarted, QueryTerminated, SinkProgress, SourceProgress, StateOperatorProgress, StreamingQuery,
     StreamingQueryListener, StreamingQueryManager, StreamingQueryProgress, StreamingQueryStatus, Trigger,
 };
-pub use sink::{BatchIdentity, LastCommitted, MemorySink, NoopSink, OutputMode, Sink, SinkContext};
-pub use source::{
-    MemoryStream, Offset, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider,
-};
-pub use time::{Clock, ManualClock};
 pub use session::{
-    DataStreamReader, DataStreamWriter, RowSet, RuntimeConf, Script, Session, SessionBuilder, StatementResult, Variables,
-    WriteStreamExt,
+    DataStreamReader, DataStreamWriter, RowSet, RuntimeConf, Script, Session, SessionBuilder, StatementResult,
+    Variables, WriteStreamExt,
 };
-pub use sql::is_complete;
+pub use sink::{BatchIdentity, ForeachWriter, LastCommitted, MemorySink, NoopSink, OutputMode, Sink, SinkContext};
+pub use source::{MemoryStream, Offset, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider};
 pub use sql::diagnostic::{SourceText, render as render_error};
+pub use sql::is_complete;
+pub use time::{Clock, ManualClock};
 
 /// Spark's functions as DataFusion expressions.
 pub mod functions {
@@ -55,11 +53,11 @@ pub mod functions {
 
 /// What most programs need: `use tidemill::prelude::*`.
 pub mod prelude {
+    pub use crate::functions::*;
     pub use crate::{
         Clock, DataStreamReader, DataStreamWriter, Error, OutputMode, Result, Session, StreamingQuery,
         StreamingQueryListener, StreamingQueryManager, Trigger, WriteStreamExt,
     };
-    pub use crate::functions::*;
     pub use datafusion::functions_aggregate::expr_fn::{avg, count, max, min, sum};
     pub use datafusion::prelude::{DataFrame, col, lit};
 }

@@ -23,7 +23,8 @@ fn every_example_runs() {
         fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path().join("pipeline.sql")).filter(|p| p.is_file()).collect();
     pipelines.sort();
     assert!(!pipelines.is_empty(), "no examples below {}", dir.display());
-    let failures: Vec<String> = pipelines.iter().filter_map(|p| run(p).err().map(|e| format!("{}: {e}", p.display()))).collect();
+    let failures: Vec<String> =
+        pipelines.iter().filter_map(|p| run(p).err().map(|e| format!("{}: {e}", p.display()))).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 

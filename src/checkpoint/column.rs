@@ -274,11 +274,6 @@ impl Cursor {
         self.array().map(u8::from_le_bytes)
     }
 
-    /// Whether nothing is left.
-    pub(super) fn is_at_end(&self) -> bool {
-        self.position >= self.body.len()
-    }
-
     fn buffer(&mut self) -> Result<Buffer> {
         let len = usize::try_from(self.u64()?).map_err(|_| malformed())?;
         self.take(8)?;
@@ -315,7 +310,7 @@ mod tests {
         let mut cursor = Cursor::new(Buffer::from(bytes.as_slice()));
         let read = decode_columns(batch.schema(), batch.num_rows(), &mut cursor).unwrap();
         assert_eq!(&read, batch);
-        assert!(cursor.is_at_end());
+        assert_eq!(cursor.position, cursor.body.len());
         bytes
     }
 

@@ -31,16 +31,10 @@ pub struct SnapshotStatus {
 /// A snapshot that is being written. Clones are the same snapshot.
 #[derive(Debug, Clone)]
 pub struct SnapshotHandle {
-    batch_id: u64,
     outcome: watch::Receiver<Option<Result<()>>>,
 }
 
 impl SnapshotHandle {
-    /// The snapshot has the state after this batch.
-    pub fn batch_id(&self) -> u64 {
-        self.batch_id
-    }
-
     /// Whether it has ended, well or not.
     pub fn is_finished(&self) -> bool {
         self.outcome.borrow().is_some() || self.outcome.has_changed().is_err()
@@ -116,7 +110,7 @@ impl Snapshotter {
         }
         let batch_id = of.header.batch_id;
         let (sender, outcome) = watch::channel(None);
-        let handle = SnapshotHandle { batch_id, outcome };
+        let handle = SnapshotHandle { outcome };
         let shared = Arc::clone(&self.shared);
         let covered = shared.log.bytes();
         lock(&shared.status).running = Some(batch_id);
@@ -134,6 +128,7 @@ impl Snapshotter {
         Ok(handle)
     }
 
+    #[cfg(test)]
     pub(super) fn status(&self) -> SnapshotStatus {
         lock(&self.shared.status).clone()
     }

@@ -15,6 +15,7 @@ pub mod expr_fn;
 mod java_pattern;
 mod json;
 mod math;
+#[cfg(test)]
 mod planner;
 mod regex;
 pub mod scalar;
@@ -29,10 +30,11 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
 pub use arithmetic::{binary, negate};
-pub use cast::{cast, try_cast_to};
+pub use cast::cast;
 pub use collection::get_array_item;
+#[cfg(test)]
 pub use planner::expr_planner;
-pub use type_name::{sql_type_name, type_name};
+pub use type_name::type_name;
 
 use crate::Result;
 

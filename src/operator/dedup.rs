@@ -99,10 +99,6 @@ impl StatefulOperator for DedupOperator {
         let keys: Vec<_> = self.keys.iter().map(|k| k.to_string()).collect();
         format!("keys=[{}]", keys.join(", "))
     }
-
-    fn as_state(self: Arc<Self>) -> Arc<dyn OperatorState> {
-        self
-    }
 }
 
 impl OperatorState for DedupOperator {
@@ -112,10 +108,6 @@ impl OperatorState for DedupOperator {
 
     fn fingerprint(&self) -> Vec<String> {
         self.lock().store.schema().fields().iter().map(|f| format!("key {}", f.data_type())).collect()
-    }
-
-    fn stores(&self) -> Vec<SchemaRef> {
-        vec![self.lock().store.schema().clone()]
     }
 
     fn staged(&self) -> Result<Vec<StateChange>> {

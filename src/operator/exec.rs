@@ -36,9 +36,6 @@ pub trait StatefulOperator: OperatorState {
 
     /// Keys, aggregates and mode, for plans.
     fn describe(&self) -> String;
-
-    /// The operator itself, for the query that owns it.
-    fn as_state(self: Arc<Self>) -> Arc<dyn OperatorState>;
 }
 
 /// Runs a [`StatefulOperator`] over the partitions of its children; the result has one partition.

@@ -74,10 +74,6 @@ impl StatefulOperator for LimitOperator {
     fn describe(&self) -> String {
         format!("limit={}", self.limit)
     }
-
-    fn as_state(self: Arc<Self>) -> Arc<dyn OperatorState> {
-        self
-    }
 }
 
 fn store() -> SchemaRef {
@@ -96,10 +92,6 @@ impl OperatorState for LimitOperator {
 
     fn fingerprint(&self) -> Vec<String> {
         vec!["rows passed".into()]
-    }
-
-    fn stores(&self) -> Vec<SchemaRef> {
-        vec![store()]
     }
 
     fn staged(&self) -> Result<Vec<StateChange>> {

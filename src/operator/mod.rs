@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 
 /// What every operator of a batch must agree on.
 #[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "for operators that use event time")]
 pub struct BatchContext {
     /// Dense, from 0.
     pub batch_id: u64,

@@ -42,10 +42,8 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, mut above: Above) -> Result<
         }
         LogicalPlan::Sort(sort) => check_sort(sort, mode)?,
         LogicalPlan::Limit(limit) => check_limit(limit, mode)?,
-        LogicalPlan::Union(union) => {
-            if union.inputs.iter().any(|i| !is_streaming(i)) {
-                return Err(unsupported("Union of a stream with a table"));
-            }
+        LogicalPlan::Union(union) if union.inputs.iter().any(|i| !is_streaming(i)) => {
+            return Err(unsupported("Union of a stream with a table"));
         }
         LogicalPlan::Window(window) => {
             let function = window.window_expr.first().map(ToString::to_string).unwrap_or_default();
@@ -220,9 +218,7 @@ fn check_set_operation(join: &Join, mode: OutputMode) -> Result<()> {
     }
     match join.join_type {
         JoinType::LeftSemi => Err(unsupported("Intersect")),
-        JoinType::LeftAnti if is_streaming(&join.right) => {
-            Err(unsupported("Except with a stream on the right"))
-        }
+        JoinType::LeftAnti if is_streaming(&join.right) => Err(unsupported("Except with a stream on the right")),
         JoinType::LeftAnti if mode == OutputMode::Append => Err(Error::unsupported(
             "UNSUPPORTED_STREAMING_OPERATOR_WITHOUT_WATERMARK",
             "EXCEPT on a stream is not supported in append output mode without watermark",

@@ -79,7 +79,15 @@ pub async fn plan_stream(session: &SessionState, plan: &LogicalPlan, mode: Outpu
     physical::check(&parallel, mode)?;
     let operators = operators.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
     let schema = serial.schema();
-    Ok(StreamPlan { serial, parallel, parallel_partitions: partitions, state: serial_state, operators, logical, schema })
+    Ok(StreamPlan {
+        serial,
+        parallel,
+        parallel_partitions: partitions,
+        state: serial_state,
+        operators,
+        logical,
+        schema,
+    })
 }
 
 async fn physical_plan(state: &SessionState, logical: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
@@ -200,9 +208,9 @@ impl Planning<'_> {
             [Expr::GroupingSet(GroupingSet::Rollup(keys))] => {
                 self.grouping_sets(&(0..=keys.len()).map(|n| keys[..n].to_vec()).collect::<Vec<_>>())
             }
-            [Expr::GroupingSet(GroupingSet::Cube(keys))] => {
-                self.grouping_sets(&powerset(keys)?.into_iter().map(|set| set.into_iter().cloned().collect()).collect::<Vec<_>>())
-            }
+            [Expr::GroupingSet(GroupingSet::Cube(keys))] => self.grouping_sets(
+                &powerset(keys)?.into_iter().map(|set| set.into_iter().cloned().collect()).collect::<Vec<_>>(),
+            ),
             [] => Ok(PhysicalGroupBy::new(vec![], vec![], vec![], false)),
             keys => Ok(PhysicalGroupBy::new_single(keys.iter().map(|k| self.named(k)).collect::<DfResult<_>>()?)),
         }

@@ -27,10 +27,8 @@ struct Bench {
 impl Bench {
     async fn new(sql: &str, mode: OutputMode, checkpoint: &Path, partitions: usize) -> Result<Self> {
         let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(partitions));
-        let schema = Schema::new(vec![
-            Field::new("word", DataType::Utf8View, true),
-            Field::new("n", DataType::Int64, true),
-        ]);
+        let schema =
+            Schema::new(vec![Field::new("word", DataType::Utf8View, true), Field::new("n", DataType::Int64, true)]);
         let stream = MemoryStream::new(Arc::new(schema));
         context.register_table("s", Arc::new(StreamTable::new("s", Arc::new(stream.clone()))))?;
         let plan = context.state().create_logical_plan(sql).await?;
@@ -47,7 +45,8 @@ impl Bench {
             checkpoint: Some(checkpoint.to_path_buf()),
             conf: Options::new(),
         };
-        let env = Environment { context, clock: Clock::manual(), failpoints: Failpoints::default(), conf: Options::new() };
+        let env =
+            Environment { context, clock: Clock::manual(), failpoints: Failpoints::default(), conf: Options::new() };
         Ok(Self { env, stream, sink, spec })
     }
 
@@ -74,7 +73,8 @@ impl Bench {
         let rows = |(_, batches): (u64, Vec<RecordBatch>)| {
             let text = pretty_format_batches(&batches).map(|t| t.to_string()).unwrap_or_default();
             let rows = text.lines().skip(3).filter(|l| l.starts_with('|'));
-            let mut rows: Vec<_> = rows.map(|l| l.replace('|', " ").split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+            let mut rows: Vec<_> =
+                rows.map(|l| l.replace('|', " ").split_whitespace().collect::<Vec<_>>().join(" ")).collect();
             rows.sort();
             rows
         };

@@ -140,7 +140,7 @@ fn parse_bytes(text: &str) -> Option<usize> {
         _ => return None,
     };
     let bytes = number * 1024f64.powi(exponent);
-    (bytes >= 1.0 && bytes < 9e18).then_some(bytes as usize)
+    (1.0..9e18).contains(&bytes).then_some(bytes as usize)
 }
 
 /// The setting of this name: in any case, with or without Spark's prefixes.

@@ -14,10 +14,10 @@ use super::catalog::Flow;
 use super::rows::RowSet;
 use super::script::{Action, Script};
 use super::seams;
-use crate::sql::query::PlannedQuery;
 use crate::error::{Error, Result};
 use crate::query::{QuerySpec, StreamingQuery};
 use crate::sink::OutputMode;
+use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{Name, ObjectKind};
 
 /// What a statement gave.
@@ -217,7 +217,8 @@ impl Session {
         let mut rows = vec![];
         if object.kind != ObjectKind::Sink || object.sink.is_some() {
             let table = self.context().table_provider(TableReference::bare(name.key())).await?;
-            let column = |f: &Arc<Field>| vec![f.name().clone(), crate::function::type_name(f.data_type()), String::new()];
+            let column =
+                |f: &Arc<Field>| vec![f.name().clone(), crate::function::type_name(f.data_type()), String::new()];
             rows.extend(table.schema().fields().iter().map(column));
         }
         rows.push(vec!["# kind".into(), object.kind.name().into(), object.comment.unwrap_or_default()]);

@@ -8,12 +8,12 @@ use super::catalog::{Flow, Object, may_create};
 use super::relation::{MEMORY, ResultTable};
 use super::script::{Action, Preparation};
 use super::seams;
-use crate::sql::query::PlannedQuery;
 use super::{Session, conf, foreach};
 use crate::error::{Error, Result, Span};
 use crate::options::Options;
 use crate::query::Trigger;
 use crate::sink::{OutputMode, Sink};
+use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{CreateFlow, CreateStreamingTable, FlowSettings, Fragment, Insert, Name, ObjectKind};
 
 /// The sink that is always there.
@@ -174,7 +174,8 @@ impl Session {
 
     fn start_later(&self, draft: Draft, p: &mut Preparation) -> Result<Action> {
         let output_mode = draft.settings.output_mode.unwrap_or_default();
-        seams::check_query(self.context(), &draft.planned.plan, output_mode).map_err(|e| e.with_span(draft.query.span))?;
+        seams::check_query(self.context(), &draft.planned.plan, output_mode)
+            .map_err(|e| e.with_span(draft.query.span))?;
         self.check_exclusive(&draft)?;
         let checkpoint = self.checkpoint_of(&draft.name, draft.settings.checkpoint.as_deref())?;
         if checkpoint.is_none() {

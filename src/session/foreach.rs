@@ -25,11 +25,10 @@ use uuid::Uuid;
 
 use super::insert::{InsertTarget, insert_into_table, write_batch};
 use super::rows::{renamed, under};
-use super::seams;
-use crate::sql::query::PlannedQuery;
 use super::{Session, Shared, flow};
 use crate::error::{Error, Result};
 use crate::sink::{BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
+use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{Fragment, Name, Statement, StatementKind};
 
 /// The name of the view in the body.

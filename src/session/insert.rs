@@ -11,11 +11,11 @@ use uuid::Uuid;
 
 use super::Session;
 use super::rows::renamed;
-use crate::sql::query::PlannedQuery;
 use crate::error::{Error, Result};
-use crate::testing::Failpoints;
 use crate::sink::{BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
+use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{Name, ObjectKind};
+use crate::testing::Failpoints;
 
 /// A batch query and where its rows go.
 pub(super) struct BatchInsert {
@@ -60,14 +60,13 @@ impl Session {
             InsertTarget::Table(key) => insert_into_table(self.context(), &key, insert.planned.plan).await,
             InsertTarget::Sink(sink) => {
                 let schema = renamed(insert.planned.plan.schema().as_arrow(), &insert.planned.names);
-                let context =
-                    SinkContext {
-                        query_id: Uuid::new_v4(),
-                        query_name: None,
-                        output_mode: OutputMode::Append,
-                        schema,
-                        failpoints: Failpoints::default(),
-                    };
+                let context = SinkContext {
+                    query_id: Uuid::new_v4(),
+                    query_name: None,
+                    output_mode: OutputMode::Append,
+                    schema,
+                    failpoints: Failpoints::default(),
+                };
                 sink.open(&context).await?;
                 let batch = BatchIdentity { batch_id: 0, record_hash: 0 };
                 let written = write_batch(self.context(), sink.as_ref(), batch, insert.planned.plan).await;

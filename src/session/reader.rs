@@ -3,7 +3,7 @@
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::prelude::DataFrame;
 
-use super::{Session, seams};
+use super::Session;
 use crate::error::{Error, Result};
 use crate::options::Options;
 
@@ -68,7 +68,8 @@ impl DataStreamReader {
     /// There is no such stream.
     pub async fn table(self, name: &str) -> Result<DataFrame> {
         let quoted = name.replace('`', "``");
-        let planned = crate::sql::query::plan_query(self.session.context(), &format!("SELECT * FROM STREAM `{quoted}`")).await?;
+        let planned =
+            crate::sql::query::plan_query(self.session.context(), &format!("SELECT * FROM STREAM `{quoted}`")).await?;
         Ok(DataFrame::new(self.session.context().state(), planned.plan))
     }
 }

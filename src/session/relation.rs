@@ -13,13 +13,16 @@ use datafusion::physical_plan::empty::EmptyExec;
 use super::Session;
 use super::catalog::{Object, Savepoint, may_create};
 use super::seams;
-use crate::sql::query::PlannedQuery;
 use crate::error::{Error, Result};
 use crate::options::Options;
+use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{CreateRelation, CreateView, Fragment, Name, ObjectKind, Watermark};
 
 /// Formats that can be read as a table while a query writes them, and need one sink for all that.
 pub(super) const MEMORY: &str = "memory";
+
+/// A sink that is shared, and the table that it is.
+type SinkObject = (Option<Arc<dyn crate::sink::Sink>>, Option<seams::Table>);
 
 impl Session {
     /// Plans a query of a script; places in errors are those of the script.
@@ -48,7 +51,9 @@ impl Session {
             }
             _ => {
                 let options = &create.options;
-                table = Some(crate::source::static_table(self.context(), &format, declared, options).await.map_err(at_format)?);
+                table = Some(
+                    crate::source::static_table(self.context(), &format, declared, options).await.map_err(at_format)?,
+                );
             }
         }
         if create.kind != ObjectKind::Stream {
@@ -87,9 +92,14 @@ impl Session {
         save: &mut Savepoint,
     ) -> Result<()> {
         let (key, ctx) = (create.name.key(), self.context());
-        let provider = crate::source::stream_provider(ctx, format, &create.name.text, declared, &create.options).await?;
+        let provider =
+            crate::source::stream_provider(ctx, format, &create.name.text, declared, &create.options).await?;
         let Some(watermark) = &create.watermark else {
-            return save.set_table(self, &key, Some(Arc::new(crate::plan::StreamTable::new(&create.name.text, provider))));
+            return save.set_table(
+                self,
+                &key,
+                Some(Arc::new(crate::plan::StreamTable::new(&create.name.text, provider))),
+            );
         };
         let hidden = format!("__stream_{key}");
         save.set_table(self, &hidden, Some(Arc::new(crate::plan::StreamTable::new(&create.name.text, provider))))?;
@@ -105,11 +115,7 @@ impl Session {
     }
 
     /// Checks format and options; a memory sink is made once and for all, others anew by each flow.
-    fn create_sink_object(
-        &self,
-        create: &CreateRelation,
-        format: &str,
-    ) -> Result<(Option<Arc<dyn crate::sink::Sink>>, Option<Arc<dyn TableProvider>>)> {
+    fn create_sink_object(&self, create: &CreateRelation, format: &str) -> Result<SinkObject> {
         if format == MEMORY {
             let (sink, table) = seams::memory_sink(&create.name.text, &create.options)?;
             return Ok((Some(sink), Some(table)));

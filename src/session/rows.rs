@@ -3,7 +3,6 @@
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 
-use super::seams;
 use crate::error::{Error, Result};
 
 /// The result of a batch query.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use super::Session;
 use super::catalog::{Flow, Savepoint};
-use super::seams;
-use crate::sql::query::PlannedQuery;
 use crate::error::{Error, Result};
+use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{ExplainTarget, Name, ObjectKind, Statement, StatementKind};
 use crate::sql::{parse_script, variable};
 

@@ -9,15 +9,18 @@ use datafusion::prelude::SessionContext;
 use crate::error::Result;
 use crate::function;
 use crate::options::{OptionReader, Options};
-use crate::plan::{self, generators, TriggerTime};
+use crate::plan::{self, TriggerTime, generators};
 use crate::sink::{MemorySink, OutputMode, Sink};
 use crate::time::Clock;
+
+/// What a query can read by name.
+pub type Table = Arc<dyn TableProvider>;
 
 /// Functions, generators and the time, so that every name has Spark's meaning.
 pub fn register_functions(context: &SessionContext, clock: &Clock) -> Result<()> {
     function::register_all(context)?;
     plan::register_trigger_time(context, clock);
-    context.add_analyzer_rule(Arc::new(generators::ResolveGenerators::default()));
+    context.add_analyzer_rule(Arc::new(generators::ResolveGenerators));
     Ok(())
 }
 
@@ -29,14 +32,19 @@ pub fn check_query(context: &SessionContext, plan: &LogicalPlan, mode: OutputMod
 }
 
 /// The physical plan of a streaming query that does not run; with `extended`, the logical one too.
-pub async fn explain_stream(context: &SessionContext, plan: &LogicalPlan, mode: OutputMode, extended: bool) -> Result<String> {
+pub async fn explain_stream(
+    context: &SessionContext,
+    plan: &LogicalPlan,
+    mode: OutputMode,
+    extended: bool,
+) -> Result<String> {
     check_query(context, plan, mode)?;
     let (bound, _) = plan::bind(plan.clone(), &TriggerTime::default())?;
     Ok(plan::plan_stream(&context.state(), &bound, mode).await?.explain(extended))
 }
 
 /// A memory sink, and itself as a table.
-pub fn memory_sink(name: &str, options: &Options) -> Result<(Arc<dyn Sink>, Arc<dyn TableProvider>)> {
+pub fn memory_sink(name: &str, options: &Options) -> Result<(Arc<dyn Sink>, Table)> {
     OptionReader::new("the memory sink", options).finish()?;
     let sink = Arc::new(MemorySink::new(name));
     Ok((sink.clone(), sink))

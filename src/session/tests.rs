@@ -15,7 +15,8 @@ const STREAM: &str = "CREATE STREAM s (k STRING, v BIGINT) USING memory;";
 #[tokio::test]
 async fn every_error_of_a_script_is_found_and_nothing_stays() {
     let session = Session::new();
-    let text = format!("{STREAM} CREATE SINK x USING nop; SELECT nothere FROM s; SELECT 1 FROM missing; SET batch.sise = 1;");
+    let text =
+        format!("{STREAM} CREATE SINK x USING nop; SELECT nothere FROM s; SELECT 1 FROM missing; SET batch.sise = 1;");
     let errors = session.prepare(&text, &Variables::default()).await.unwrap_err();
     assert_eq!(errors.len(), 4, "{errors:?}");
     let places: Vec<_> = errors.iter().map(|e| e.span().unwrap()).map(|s| &text[s.start..s.end]).collect();
@@ -74,13 +75,22 @@ async fn checkpoints_clause_before_root_before_none() {
 async fn flows_that_cannot_be() {
     let sink = "CREATE SINK f USING parquet OPTIONS (path '/tmp/tidemill-none/f');";
     for (text, condition) in [
-        (format!("{STREAM} {sink} INSERT INTO f SELECT k FROM s; INSERT INTO f SELECT k FROM s;"), "CONCURRENT_STREAM_WRITE"),
+        (
+            format!("{STREAM} {sink} INSERT INTO f SELECT k FROM s; INSERT INTO f SELECT k FROM s;"),
+            "CONCURRENT_STREAM_WRITE",
+        ),
         ("CREATE FLOW f AS SELECT 1".into(), "WRITE_STREAM_NOT_ALLOWED"),
         (format!("{STREAM} INSERT INTO nowhere SELECT k FROM s"), "SINK_NOT_FOUND"),
         (format!("{STREAM} INSERT INTO s SELECT k FROM s"), "SINK_NOT_FOUND"),
         (format!("{STREAM} CREATE FLOW f OPTIONS (numRows 1) AS SELECT k FROM s"), "CONFIG_NOT_AVAILABLE"),
-        (format!("{STREAM} CREATE FLOW f AS SELECT k FROM s FOREACH BATCH BEGIN SELECT z FROM batch; END"), "UNRESOLVED_COLUMN"),
-        (format!("{STREAM} CREATE FLOW f AS SELECT k FROM s FOREACH BATCH BEGIN SELECT * FROM s; END"), "UNSUPPORTED_FEATURE"),
+        (
+            format!("{STREAM} CREATE FLOW f AS SELECT k FROM s FOREACH BATCH BEGIN SELECT z FROM batch; END"),
+            "UNRESOLVED_COLUMN",
+        ),
+        (
+            format!("{STREAM} CREATE FLOW f AS SELECT k FROM s FOREACH BATCH BEGIN SELECT * FROM s; END"),
+            "UNSUPPORTED_FEATURE",
+        ),
         ("STOP FLOW f".into(), "FLOW_NOT_FOUND"),
     ] {
         let errors = errors(&text).await;
@@ -93,7 +103,8 @@ async fn flows_that_cannot_be() {
 #[tokio::test]
 async fn batch_queries_and_inspection() {
     let session = Session::new();
-    let results = session.sql("CREATE VIEW v AS SELECT 1 AS a; SELECT a, a FROM v; SHOW VIEWS; SET batch.size").await.unwrap();
+    let results =
+        session.sql("CREATE VIEW v AS SELECT 1 AS a; SELECT a, a FROM v; SHOW VIEWS; SET batch.size").await.unwrap();
     let StatementResult::Rows(rows) = &results[1] else { panic!("{results:?}") };
     assert_eq!(rows.show(20, "UTC").lines().nth(1), Some("|  a|  a|"));
     let StatementResult::Rows(rows) = &results[2] else { panic!("{results:?}") };

@@ -12,7 +12,7 @@ use super::{Session, conf, seams};
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::query::{QuerySpec, StreamingQuery, Trigger};
-use crate::sink::{OutputMode, Sink};
+use crate::sink::{ForeachSink, ForeachWriter, OutputMode, Sink};
 
 /// What DataFusion's `DataFrame` lacks: writing a stream.
 ///
@@ -86,16 +86,23 @@ impl DataStreamWriter {
         Fut: Future<Output = Result<()>> + Send + 'static,
     {
         let session = Session::of(&self.state).map(|s| s.downgrade());
-        self.output = Output::Sink(session.and_then(|session| {
-            Ok(Arc::new(crate::sink::ForeachBatchSink::new(move |rows, batch_id| {
+        self.output = Output::Sink(session.map(|session| {
+            let sink: Arc<dyn Sink> = Arc::new(crate::sink::ForeachBatchSink::new(move |rows, batch_id| {
                 let frame = Session::upgrade(&session)
                     .and_then(|session| session.context().read_batches(rows).map_err(Error::from))
                     .map(|frame| function(frame, batch_id));
                 let future: BoxFuture<'static, Result<()>> = Box::pin(async move { frame?.await });
                 future
-            })) as Arc<dyn Sink>)
+            }));
+            sink
         }));
         self
+    }
+
+    /// Gives every row of every batch to `writer`. At least once, as [`DataStreamWriter::foreach_batch`].
+    #[must_use]
+    pub fn foreach(self, writer: impl ForeachWriter + 'static) -> Self {
+        self.sink(Arc::new(ForeachSink::new(writer)))
     }
 
     /// An option of the sink, `checkpointLocation`, or a setting of the query.
@@ -187,10 +194,7 @@ impl DataStreamWriter {
     }
 
     /// The sink, and the table that a memory sink is.
-    fn make_sink(
-        &mut self,
-        options: &Options,
-    ) -> Result<(Arc<dyn Sink>, Option<Arc<dyn datafusion::catalog::TableProvider>>)> {
+    fn make_sink(&mut self, options: &Options) -> Result<(Arc<dyn Sink>, Option<seams::Table>)> {
         let name = self.query_name.as_deref();
         match std::mem::replace(&mut self.output, Output::None) {
             Output::None => Err(Error::invalid("DATA_SOURCE_NOT_FOUND", "write_stream() has no format and no sink")

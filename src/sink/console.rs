@@ -20,7 +20,9 @@ const RULE: &str = "-------------------------------------------";
 
 /// Where console sinks write to. A batch is written in one go, so that queries do not mix within a table.
 #[derive(Clone)]
-pub struct ConsoleWriter(Arc<dyn Fn(&str) -> io::Result<()> + Send + Sync>);
+pub struct ConsoleWriter(Arc<WriteFn>);
+
+type WriteFn = dyn Fn(&str) -> io::Result<()> + Send + Sync;
 
 impl ConsoleWriter {
     /// Hands the whole text of a batch to `write`.
@@ -157,8 +159,7 @@ mod tests {
         for (id, values) in batches.iter().enumerate() {
             run_batch(&sink, id as u64, vec![ints(values)]).await;
         }
-        let text = out.lock().unwrap().clone();
-        text
+        out.lock().unwrap().clone()
     }
 
     #[tokio::test]

@@ -54,6 +54,11 @@ impl MemorySink {
         Self { keep_all: true, ..Self::new(name) }
     }
 
+    /// What it was called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Every batch that was committed and is still held: its id and its rows.
     pub fn batches(&self) -> Vec<(u64, Vec<RecordBatch>)> {
         self.state().batches.iter().map(|b| (b.batch_id, b.rows.clone())).collect()

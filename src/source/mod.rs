@@ -15,13 +15,9 @@ mod static_table;
 #[cfg(test)]
 mod testing;
 
-pub use file::FileStream;
 pub use memory::MemoryStream;
-pub use provider::{STREAM_FORMATS, StreamProvider, stream_provider};
-pub use rate::RateStream;
-pub use rate_micro_batch::RateMicroBatchStream;
-pub use socket::SocketStream;
-pub use static_table::{TABLE_FORMATS, static_table};
+pub use provider::{StreamProvider, stream_provider};
+pub use static_table::static_table;
 
 use std::fmt;
 use std::path::PathBuf;

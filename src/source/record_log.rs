@@ -116,11 +116,6 @@ impl RecordLog {
         self.bytes
     }
 
-    /// Number of records.
-    pub fn len(&self) -> u64 {
-        self.next_sequence
-    }
-
     fn cut_tail(&mut self) -> io::Result<()> {
         if self.bytes == 0 {
             self.file.set_len(0)?;

@@ -7,14 +7,12 @@ mod key_index;
 mod segment;
 mod store;
 
-pub use segment::compact;
-pub use store::{FrozenStore, KeyedStore, record_batch};
+pub use store::{KeyedStore, record_batch};
 
 use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
 
 use crate::error::Result;
 
@@ -65,9 +63,6 @@ pub trait OperatorState: Send + Sync + fmt::Debug {
 
     /// What must not change over restarts, in words: keys, aggregates, their types. Compared with the checkpoint's.
     fn fingerprint(&self) -> Vec<String>;
-
-    /// Schema of each store's `Put` rows.
-    fn stores(&self) -> Vec<SchemaRef>;
 
     /// What the staged batch changes, to be logged before it is published.
     fn staged(&self) -> Result<Vec<StateChange>>;

@@ -133,11 +133,6 @@ impl SegmentColumns {
     pub fn size(&self) -> usize {
         self.places.capacity() * 8 + self.segments.iter().flatten().map(|s| s.bytes).sum::<usize>()
     }
-
-    /// Types of the columns.
-    pub fn types(&self) -> &[DataType] {
-        &self.types
-    }
 }
 
 /// An array that holds on to no buffer of the batch it came from.

@@ -95,12 +95,16 @@ fn run_statement(runtime: &Runtime, session: &Session, text: &str, args: &Sessio
         let script = match session.prepare(text, &variables(args)).await {
             Ok(script) => script,
             Err(errors) => {
-                errors.iter().for_each(|e| drop(fail(e, source)));
+                for e in &errors {
+                    fail(e, source);
+                }
                 return false;
             }
         };
         script.warnings.iter().for_each(|w| say(&format!("warning: {w}")));
-        let executed = session.execute(script, |result| drop(show(session, &result)));
+        let executed = session.execute(script, |result| {
+            show(session, &result);
+        });
         tokio::select! {
             done = executed => match done {
                 Ok(()) => true,

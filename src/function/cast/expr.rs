@@ -20,11 +20,6 @@ pub fn cast(expr: Expr, to: &DataType, try_: bool) -> Expr {
     ScalarUDF::new_from_impl(Cast::new(to.clone(), mode)).call(vec![expr])
 }
 
-/// `TRY_CAST(expr AS to)`.
-pub fn try_cast_to(expr: Expr, to: &DataType) -> Expr {
-    cast(expr, to, true)
-}
-
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Cast {
     to: DataType,

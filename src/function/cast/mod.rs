@@ -17,7 +17,7 @@ use chrono_tz::Tz;
 use super::display::{Style, write_value};
 use super::type_name::sql_type_name;
 use crate::{Error, Result};
-pub use expr::{cast, try_cast_to};
+pub use expr::cast;
 pub use numeric::{fits, out_of_range, rescale_value};
 
 /// What a value that cannot be cast becomes.

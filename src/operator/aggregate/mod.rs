@@ -134,10 +134,6 @@ impl StatefulOperator for AggregateOperator {
         let (keys, aggregates) = names.split_at(self.num_keys.min(names.len()));
         format!("keys=[{}], aggregates=[{}], mode={}", keys.join(", "), aggregates.join(", "), self.mode)
     }
-
-    fn as_state(self: Arc<Self>) -> Arc<dyn OperatorState> {
-        self
-    }
 }
 
 impl OperatorState for AggregateOperator {
@@ -161,10 +157,6 @@ impl OperatorState for AggregateOperator {
         });
         let state = store.fields()[self.num_keys..].iter().map(|f| format!("state {}", f.data_type()));
         keys.chain(aggregates).chain(state).collect()
-    }
-
-    fn stores(&self) -> Vec<SchemaRef> {
-        vec![self.lock().store.schema().clone()]
     }
 
     fn staged(&self) -> Result<Vec<StateChange>> {

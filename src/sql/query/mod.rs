@@ -28,7 +28,7 @@ mod tokens;
 pub mod types;
 
 pub use planner::{PlannedQuery, plan_query};
-pub use types::{parse_columns, parse_data_type};
+pub use types::parse_columns;
 
 #[cfg(test)]
 mod tests;

@@ -6,10 +6,10 @@ use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use crate::function;
 use super::scope::find_field;
 use super::types::spark_type_name;
 use crate::error::{Error, Result};
+use crate::function;
 
 /// `CAST(expr AS to)`, or `TRY_CAST`.
 pub fn cast(expr: Expr, to: &DataType, is_try: bool) -> Expr {

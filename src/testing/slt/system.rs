@@ -39,7 +39,10 @@ fn batches(progress: &[QueryProgress]) -> Result<RecordBatch> {
         ("query", text(progress.iter().map(|(q, _)| q.clone()))),
         ("batch_id", numbers(progress.iter().map(|(_, p)| p.batch_id))),
         ("num_input_rows", numbers(progress.iter().map(|(_, p)| p.num_input_rows))),
-        ("num_output_rows", Arc::new(Int64Array::from_iter_values(progress.iter().map(|(_, p)| p.sink.num_output_rows)))),
+        (
+            "num_output_rows",
+            Arc::new(Int64Array::from_iter_values(progress.iter().map(|(_, p)| p.sink.num_output_rows))),
+        ),
         ("watermark", time("watermark")),
         ("event_time_min", time("min")),
         ("event_time_max", time("max")),

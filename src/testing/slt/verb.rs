@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn restart_with_a_query_and_options() {
-        let Verb::Restart { conf, text, .. } = Verb::parse("RESTART q AS SELECT f(x) FROM s OPTIONS (k 'v')").unwrap() else {
+        let Verb::Restart { conf, text, .. } = Verb::parse("RESTART q AS SELECT f(x) FROM s OPTIONS (k 'v')").unwrap()
+        else {
             panic!()
         };
         assert_eq!(text.as_deref(), Some("SELECT f(x) FROM s"));
