@@ -1,0 +1,98 @@
+//! Wrong scripts and failing flows: what is shown, what runs, how it ends.
+
+use std::fs;
+
+use super::process::{Server, lines_from, run_sql, run_to_end};
+
+#[test]
+fn all_errors_of_all_files_are_shown_and_nothing_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("one.sql"), dir.path().join("two.sql"));
+    let server = Server::new();
+    let first = lines_from(server.port(), "")
+        + "CREATE SINK out USING consle;\nSELECT valeu FROM lines;\n\nSELECT explod(split(value, ' ')) FROM lines;\n";
+    fs::write(&one, first).unwrap();
+    fs::write(&two, "CREATE STREAM r USING rate OPTIONS (rowsPerSecnd 5);\nSELECT 1 FROM missing\n").unwrap();
+    let ended = run_to_end(["run", one.to_str().unwrap(), two.to_str().unwrap()]);
+    ended.assert_code(2);
+    assert_eq!(ended.stdout, "");
+    let places = [(&one, "2:"), (&one, "3:8"), (&one, "5:8"), (&two, "1:"), (&two, "2:15")];
+    for (file, place) in places {
+        let at = format!("--> {}:{place}", file.display());
+        assert!(ended.stderr.contains(&at), "no {at} in\n{}", ended.stderr);
+    }
+    for text in ["did you mean 'console'?", "did you mean 'value'?", "explode", "rowsPerSecond", "^", "help: "] {
+        assert!(ended.stderr.contains(text), "no {text} in\n{}", ended.stderr);
+    }
+    assert!(ended.stderr.contains("5 errors, nothing was started"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_file_that_is_not_there_and_bytes_that_are_no_text() {
+    let ended = run_to_end(["run", "no/such/file.sql"]);
+    assert!(ended.assert_code(2).stderr.contains("'no/such/file.sql'"), "{}", ended.stderr);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bytes.sql");
+    fs::write(&file, b"SELECT \xff").unwrap();
+    let ended = run_to_end(["run", file.to_str().unwrap()]);
+    assert!(ended.assert_code(2).stderr.contains("bytes.sql"), "{}", ended.stderr);
+}
+
+#[test]
+fn queries_that_streams_do_not_have() {
+    for (query, condition) in [
+        ("CREATE FLOW f OUTPUT MODE COMPLETE AS SELECT value FROM lines", "UNSUPPORTED_OUTPUT_MODE"),
+        ("CREATE FLOW f AS SELECT value, count(*) FROM lines GROUP BY value", "UNSUPPORTED_OUTPUT_MODE"),
+        ("CREATE FLOW f TRIGGER CONTINUOUS 1 SECOND AS SELECT value FROM lines", ""),
+        ("SELECT value FROM lines ORDER BY value", "UNSUPPORTED_STREAMING"),
+    ] {
+        let ended = run_sql(&(lines_from(9, "") + query), &[]).ended();
+        ended.assert_code(2);
+        assert!(ended.stderr.contains(&format!("error[{condition}")), "{query}\n{}", ended.stderr);
+        assert!(ended.stderr.contains("help: "), "{query}\n{}", ended.stderr);
+    }
+}
+
+fn one_fails(server: &Server) -> String {
+    lines_from(server.port(), "")
+        + "CREATE FLOW numbers AS SELECT cast(value AS INT) AS n FROM lines;
+           CREATE FLOW texts AS SELECT concat('<', value, '>') AS t FROM lines;"
+}
+
+#[test]
+fn the_other_flows_go_on_when_one_fails() {
+    let server = Server::new();
+    let mut tidemill = run_sql(&one_fails(&server), &[]);
+    let mut peers = [server.accept(), server.accept()];
+    peers.iter_mut().for_each(|p| p.send("1\n"));
+    tidemill.wait_for_stdout("|<1>|");
+    tidemill.wait_for_stdout("|  1|");
+    peers.iter_mut().for_each(|p| p.send("x\n"));
+    tidemill.wait_for_stderr("flow 'numbers' has failed");
+    peers.iter_mut().for_each(|p| p.send("3\n"));
+    tidemill.wait_for_stdout("|<3>|");
+    let ended = tidemill.interrupted();
+    ended.assert_code(1);
+    assert!(ended.stderr.contains("error[CAST_INVALID_INPUT"), "{}", ended.stderr);
+    assert!(!ended.stdout.contains("|  3|"), "{}", ended.stdout);
+}
+
+#[test]
+fn fail_fast_ends_everything() {
+    let server = Server::new();
+    let tidemill = run_sql(&one_fails(&server), &["--fail-fast"]);
+    let mut peers = [server.accept(), server.accept()];
+    peers.iter_mut().for_each(|p| p.send("x\n"));
+    let ended = tidemill.ended();
+    ended.assert_code(1);
+    assert!(ended.stderr.contains("flow 'numbers' has failed"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_command_line_that_is_wrong() {
+    for args in
+        [&["run"][..], &["run", "-e", "SELECT 1", "--master", "yarn"], &["run", "-e", "SELECT 1", "-D", "x"], &["rn"]]
+    {
+        run_to_end(args).assert_code(2);
+    }
+}

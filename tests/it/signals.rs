@@ -1,0 +1,70 @@
+//! Ctrl-C, SIGTERM, and a reader of the output that goes away.
+
+use std::io::Read;
+use std::process::ChildStdout;
+
+use super::process::{Peer, Server, Tidemill, command, lines_from, run_sql};
+
+#[test]
+fn the_first_signal_ends_the_running_batch_and_exits_with_0() {
+    for signal in ["INT", "TERM"] {
+        let server = Server::new();
+        let sql = lines_from(server.port(), "") + "SELECT value FROM lines;";
+        let mut tidemill = run_sql(&sql, &[]);
+        let mut peer = server.accept();
+        peer.send("one\n");
+        tidemill.wait_for_batch(0);
+        tidemill.signal(signal);
+        let ended = tidemill.ended();
+        ended.assert_code(0);
+        assert!(!ended.stderr.contains("error"), "{}", ended.stderr);
+        assert_eq!(ended.stdout.matches("|  one|").count(), 1);
+    }
+}
+
+#[test]
+fn a_signal_before_there_is_any_data() {
+    let server = Server::new();
+    let tidemill = run_sql(&(lines_from(server.port(), "") + "SELECT value FROM lines;"), &[]);
+    let _peer = server.accept();
+    tidemill.interrupted().assert_code(0);
+}
+
+/// A batch that cannot end: nobody reads what it prints.
+fn stuck(master: &str) -> (Tidemill, ChildStdout, Peer) {
+    let server = Server::new();
+    let sql = lines_from(server.port(), "")
+        + "CREATE SINK c USING console OPTIONS (truncate false); INSERT INTO c SELECT repeat(value, 100000) AS v FROM lines;";
+    let (tidemill, unread) = Tidemill::start_unread(&mut command(["run", "-e", &sql, "--master", master]));
+    let mut peer = server.accept();
+    peer.send("abcdef\n");
+    (tidemill, unread, peer)
+}
+
+#[test]
+fn the_second_signal_ends_the_process_with_130() {
+    for master in ["local[1]", "local[4]"] {
+        let (mut tidemill, mut unread, _peer) = stuck(master);
+        // The batch has begun to print once there is a byte; the rest does not fit into the pipe.
+        unread.read_exact(&mut [0]).unwrap();
+        tidemill.signal("INT");
+        // The first signal is the program's own: it goes on as long as the batch does.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(tidemill.is_running(), "{}", tidemill.stderr.text());
+        tidemill.signal("INT");
+        tidemill.ended().assert_code(130);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    let server = Server::new();
+    let sql = lines_from(server.port(), "") + "SELECT value FROM lines;";
+    let (tidemill, unread) = Tidemill::start_unread(&mut command(["run", "-e", &sql]));
+    let mut peer = server.accept();
+    drop(unread);
+    peer.send("one\n");
+    let ended = tidemill.ended();
+    ended.assert_code(0);
+    assert!(!ended.stderr.contains("error"), "{}", ended.stderr);
+}
