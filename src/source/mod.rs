@@ -21,7 +21,7 @@ pub use provider::{STREAM_FORMATS, StreamProvider, stream_provider};
 pub use rate::RateStream;
 pub use rate_micro_batch::RateMicroBatchStream;
 pub use socket::SocketStream;
-pub use static_table::{TABLE_FORMATS, static_table};
+pub use static_table::{TABLE_FORMATS, output_table, static_table};
 
 use std::fmt;
 use std::path::PathBuf;

@@ -24,7 +24,7 @@ const MAX_DEPTH: usize = 200;
 
 /// How many operators a chain such as `a + b + c …` may have: what DataFusion does with it recurses on its left side. Chains
 /// of AND or OR alone are balanced, so they have no limit.
-const MAX_CHAIN: usize = 500;
+const MAX_CHAIN: usize = 200;
 
 /// Plans expressions over one relation.
 pub struct ExprContext<'c> {
@@ -104,7 +104,11 @@ impl<'c> ExprContext<'c> {
     /// The expression.
     pub fn expr(&self, e: &sql::Expr) -> Result<Expr> {
         let cx = self.deeper(e)?;
-        cx.convert(e).map_err(|err| err.with_span(self.span(e)))
+        cx.convert(e).map_err(|err| match err.span() {
+            // The place of a long chain is found by recursion, and is not wanted.
+            Some(_) => err,
+            None => err.with_span(self.span(e)),
+        })
     }
 
     fn convert(&self, e: &sql::Expr) -> Result<Expr> {

@@ -80,7 +80,6 @@ impl ExprContext<'_> {
             }
             ("position" | "charindex", [_, _] | [_, _, _]) => self.call("locate", args, e),
             // The characters to cut come first.
-            ("trim", [chars, text]) => self.call("btrim", vec![text.clone(), chars.clone()], e),
             ("ltrim" | "rtrim", [chars, text]) => self.call(name, vec![text.clone(), chars.clone()], e),
             ("replace", [text, search]) => self.call(name, vec![text.clone(), search.clone(), lit("")], e),
             ("array_prepend", [array, item]) => self.call(name, vec![item.clone(), array.clone()], e),
