@@ -83,8 +83,14 @@ impl SessionBuilder {
 fn assemble(settings: &Settings, clock: Clock, failpoints: Failpoints) -> Session {
     let link = Arc::new(SessionLink::default());
     let state = SessionStateBuilder::new().with_default_features().with_config(session_config(link.clone())).build();
+    let context = SessionContext::new_with_state(state);
+    // They move struct accesses below a projection under the names of its columns, which `SELECT upper(a) AS a, s.x` makes
+    // ambiguous.
+    for rule in ["extract_leaf_expressions", "push_down_leaf_projections"] {
+        context.remove_optimizer_rule(rule);
+    }
     let shared = Arc::new(Shared {
-        context: SessionContext::new_with_state(state),
+        context,
         clock,
         failpoints,
         conf: Mutex::new(settings.clone()),

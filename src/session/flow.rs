@@ -109,7 +109,7 @@ impl Session {
             self.own_table(&create.name, &create.options, &planned, p)?
         } else {
             let destination = own_sink(create.format.as_ref(), &create.options, &create.name.text)?;
-            self.readable(&create, &format, &planned, p).await?;
+            self.readable(&create, &format, &planned, p)?;
             destination
         };
         let object = Object {
@@ -250,8 +250,8 @@ impl Session {
         Ok(Destination { sink, exclusive: Some(target.clone()), target })
     }
 
-    /// Names the files of a streaming table as a static table.
-    async fn readable(
+    /// Names the files of a streaming table as a static table, read as they are written.
+    fn readable(
         &self,
         create: &CreateStreamingTable,
         format: &str,
@@ -259,9 +259,9 @@ impl Session {
         p: &mut Preparation,
     ) -> Result<()> {
         let schema = super::rows::renamed(planned.plan.schema().as_arrow(), &planned.names);
-        let path = create.options.get("path").map(|path| ("path", path));
-        let options = Options::from_iter(path);
-        let table = crate::source::static_table(self.context(), format, Some(schema), &options).await?;
+        let shared = ["path", "header", "sep", "delimiter", "quote", "escape", "nullValue", "lineSep"];
+        let options = shared.into_iter().filter_map(|key| create.options.get(key).map(|value| (key, value)));
+        let table = crate::source::output_table(format, &schema, &Options::from_iter(options))?;
         p.save.set_table(self, &create.name.key(), Some(table))
     }
 

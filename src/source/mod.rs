@@ -17,7 +17,7 @@ mod testing;
 
 pub use memory::MemoryStream;
 pub use provider::{StreamProvider, stream_provider};
-pub use static_table::static_table;
+pub use static_table::{output_table, static_table};
 
 use std::fmt;
 use std::path::PathBuf;

@@ -37,6 +37,28 @@ pub async fn static_table(
     declared: Option<SchemaRef>,
     options: &Options,
 ) -> Result<Arc<dyn TableProvider>> {
+    let (read, location) = read_options(format, options)?;
+    if !location.exists() {
+        return Err(Error::invalid("PATH_NOT_FOUND", format!("the path '{}' does not exist", location.path))
+            .with_span(options.span("path")));
+    }
+    let schema = match declared {
+        Some(declared) => source_schema(&declared),
+        None => infer_schema(&read, &location, format_name(format)?, &location.path)?,
+    };
+    table(read, location, schema)
+}
+
+/// The table of what a query writes to the option `path`, which need not be there before the query's first batch.
+///
+/// # Errors
+/// As [`static_table`], but for the path.
+pub fn output_table(format: &str, schema: &SchemaRef, options: &Options) -> Result<Arc<dyn TableProvider>> {
+    let (format, location) = read_options(format, options)?;
+    table(format, location, source_schema(schema))
+}
+
+fn read_options(format: &str, options: &Options) -> Result<(FormatOptions, Location)> {
     if !TABLE_FORMATS.iter().any(|f| f.eq_ignore_ascii_case(format)) {
         return Err(unknown_format(format, "table", &TABLE_FORMATS));
     }
@@ -45,16 +67,12 @@ pub async fn static_table(
     let location = Location::read(&mut reader)?;
     let format_options = FormatOptions::read(format, &mut reader)?;
     reader.finish()?;
-    if !location.exists() {
-        return Err(Error::invalid("PATH_NOT_FOUND", format!("the path '{}' does not exist", location.path))
-            .with_span(options.span("path")));
-    }
-    let schema = match declared {
-        Some(declared) => source_schema(&declared),
-        None => infer_schema(&format_options, &location, format, &location.path)?,
-    };
-    format_options.check(&schema)?;
-    let format = format_options.build(schema.clone(), BadRecordCounter::default());
+    Ok((format_options, location))
+}
+
+fn table(format: FormatOptions, location: Location, schema: SchemaRef) -> Result<Arc<dyn TableProvider>> {
+    format.check(&schema)?;
+    let format = format.build(schema.clone(), BadRecordCounter::default());
     Ok(Arc::new(StaticFiles { schema, location, format }))
 }
 
@@ -153,6 +171,24 @@ mod tests {
         ctx.register_table("p", static_table(&ctx, "parquet", None, &options).await.unwrap()).unwrap();
         assert_eq!(query(&ctx, "SELECT count(*) AS n FROM p").await, "| 3 |");
         assert_eq!(query(&ctx, "SELECT name FROM p WHERE id = 2").await, "| b    |");
+    }
+
+    #[tokio::test]
+    async fn the_output_of_a_query_may_be_missing_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let options = Options::from_iter([("path", out.to_str().unwrap())]);
+        let schema = Arc::new(arrow::datatypes::Schema::new(vec![arrow::datatypes::Field::new(
+            "n",
+            arrow::datatypes::DataType::Int64,
+            true,
+        )]));
+        let ctx = SessionContext::new();
+        ctx.register_table("t", output_table("json", &schema, &options).unwrap()).unwrap();
+        assert_eq!(query(&ctx, "SELECT count(*) AS n FROM t").await, "| 0 |");
+        std::fs::create_dir(&out).unwrap();
+        std::fs::write(out.join("1.json"), "{\"n\":7}\n").unwrap();
+        assert_eq!(query(&ctx, "SELECT n FROM t").await, "| 7 |");
     }
 
     #[tokio::test]

@@ -22,6 +22,10 @@ use crate::error::{Error, Result, Span};
 /// How deeply expressions may nest; chains of the same operator do not count.
 const MAX_DEPTH: usize = 200;
 
+/// How many operators a chain such as `a + b + c …` may have: what DataFusion does with it recurses on its left side. Chains
+/// of AND or OR alone are balanced, so they have no limit.
+const MAX_CHAIN: usize = 200;
+
 /// Plans expressions over one relation.
 pub struct ExprContext<'c> {
     pub planner: &'c Planner<'c>,
@@ -100,7 +104,11 @@ impl<'c> ExprContext<'c> {
     /// The expression.
     pub fn expr(&self, e: &sql::Expr) -> Result<Expr> {
         let cx = self.deeper(e)?;
-        cx.convert(e).map_err(|err| err.with_span(self.span(e)))
+        cx.convert(e).map_err(|err| match err.span() {
+            // The place of a long chain is found by recursion, and is not wanted.
+            Some(_) => err,
+            None => err.with_span(self.span(e)),
+        })
     }
 
     fn convert(&self, e: &sql::Expr) -> Result<Expr> {
@@ -278,9 +286,27 @@ impl<'c> ExprContext<'c> {
             first = left;
         }
         let mut expr = self.expr(first)?;
-        for (op, right, whole) in rest.into_iter().rev() {
-            let right = self.expr(right)?;
-            expr = operators::binary(expr, op, right, self.schema).map_err(|err| err.with_span(self.span(whole)))?;
+        rest.reverse();
+        let runs: Vec<_> = rest.chunk_by(|a, b| a.0 == b.0 && logical(a.0).is_some()).collect();
+        if runs.len() > MAX_CHAIN {
+            // The place of the whole chain would be found by recursion as well.
+            let message = format!("the expression has a chain of {} operators", runs.len());
+            return Err(Error::invalid("PARSE_SYNTAX_ERROR", message)
+                .with_span(self.span(first))
+                .with_help("split it with parentheses, or into subqueries"));
+        }
+        for run in runs {
+            if let Some(op) = logical(run[0].0) {
+                let rights = run.iter().map(|(_, right, _)| self.expr(right));
+                let terms = std::iter::once(Ok(expr)).chain(rights).collect::<Result<_>>()?;
+                expr = balanced(terms, op);
+                continue;
+            }
+            for (op, right, whole) in run {
+                let right = self.expr(right)?;
+                expr =
+                    operators::binary(expr, op, right, self.schema).map_err(|err| err.with_span(self.span(whole)))?;
+            }
         }
         Ok(expr)
     }
@@ -440,6 +466,30 @@ impl<'c> ExprContext<'c> {
             None => Err(self.unknown_function(name, e)),
         }
     }
+}
+
+/// AND and OR, which give the same however their terms are grouped.
+fn logical(op: &sql::BinaryOperator) -> Option<Operator> {
+    match op {
+        sql::BinaryOperator::And => Some(Operator::And),
+        sql::BinaryOperator::Or => Some(Operator::Or),
+        _ => None,
+    }
+}
+
+/// The terms joined by `op` in their order, as a tree of the least depth.
+fn balanced(mut terms: Vec<Expr>, op: Operator) -> Expr {
+    while terms.len() > 1 {
+        let mut rest = terms.into_iter();
+        terms = Vec::with_capacity(rest.len().div_ceil(2));
+        while let Some(left) = rest.next() {
+            terms.push(match rest.next() {
+                Some(right) => Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))),
+                None => left,
+            });
+        }
+    }
+    terms.pop().unwrap_or_else(|| lit(op == Operator::And))
 }
 
 fn outer_references(plan: &LogicalPlan) -> Vec<Expr> {

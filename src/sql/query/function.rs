@@ -1,12 +1,18 @@
 //! Function calls: scalar, aggregate and window functions of the session, by name.
 
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, NullTreatment, WindowFunction};
-use datafusion::logical_expr::{Case, Expr, ExprSchemable, SortExpr, WindowFrame, WindowFunctionDefinition, lit};
+use datafusion::logical_expr::{
+    Case, Expr, ExprSchemable, Operator, SortExpr, WindowFrame, WindowFunctionDefinition, binary_expr, lit,
+};
 use datafusion::sql::sqlparser::ast::{
     self as sql, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArguments,
 };
 
 use super::expr::{ExprContext, name_parts};
+use super::operators;
+use super::types::parse_data_type;
 use crate::error::{Error, Result};
 use crate::options::did_you_mean;
 use crate::plan::generators::Kind;
@@ -50,14 +56,57 @@ impl ExprContext<'_> {
             let message = format!("'{name}' is no aggregate function, so DISTINCT, FILTER and ORDER BY do not apply");
             return Err(Error::invalid("INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX", message));
         }
-        match (name.as_str(), arguments.args.as_slice()) {
+        self.scalar(&name, arguments.args, e).and_then(|call| self.typed(call, e))
+    }
+
+    /// A scalar function, or what Spark means by its name where DataFusion has another function of that name.
+    fn scalar(&self, name: &str, args: Vec<Expr>, e: &sql::Expr) -> Result<Expr> {
+        if let ([_], Some(to)) = (args.as_slice(), cast_function(name)) {
+            return Ok(operators::cast(args.into_iter().next().unwrap_or_default(), &to, false));
+        }
+        match (name, args.as_slice()) {
             ("if" | "iff", [condition, then, otherwise]) => {
                 let branch = (Box::new(condition.clone()), Box::new(then.clone()));
-                let case = Case::new(None, vec![branch], Some(Box::new(otherwise.clone())));
-                self.typed(Expr::Case(case), e)
+                Ok(Expr::Case(Case::new(None, vec![branch], Some(Box::new(otherwise.clone())))))
             }
-            _ => self.call(&name, arguments.args, e).and_then(|call| self.typed(call, e)),
+            ("isnull", [x]) => Ok(x.clone().is_null()),
+            ("isnotnull", [x]) => Ok(x.clone().is_not_null()),
+            ("positive", [x]) => Ok(x.clone()),
+            ("e", []) => Ok(lit(std::f64::consts::E)),
+            ("sign", [_]) => self.call("signum", args, e),
+            ("unix_timestamp" | "to_unix_timestamp", []) => {
+                let now = self.call("current_timestamp", vec![], e)?;
+                self.call(name, vec![now], e)
+            }
+            ("position" | "charindex", [_, _] | [_, _, _]) => self.call("locate", args, e),
+            // The characters to cut come first.
+            ("ltrim" | "rtrim", [chars, text]) => self.call(name, vec![text.clone(), chars.clone()], e),
+            ("replace", [text, search]) => self.call(name, vec![text.clone(), search.clone(), lit("")], e),
+            ("array_prepend", [array, item]) => self.call(name, vec![item.clone(), array.clone()], e),
+            ("array_remove", [_, _]) => self.call("array_remove_all", args, e),
+            // One argument is the natural logarithm; a logarithm of what has none is NULL.
+            ("log" | "ln", [x]) => logarithm(self.call("ln", vec![x.clone()], e)?, x),
+            ("log2" | "log10", [x]) => logarithm(self.call(name, vec![x.clone()], e)?, x),
+            ("log", [base, x]) => {
+                let base_fits = logarithm(self.call(name, args.clone(), e)?, base)?;
+                logarithm(base_fits, x)
+            }
+            ("decode", [_, _, _, ..]) => self.decode(&args),
+            _ => self.call(name, args, e),
         }
+    }
+
+    /// `decode(value, search, result, …[, default])`, in which NULL is found as any value.
+    fn decode(&self, args: &[Expr]) -> Result<Expr> {
+        let (value, pairs) = (&args[0], args[1..].chunks_exact(2));
+        let otherwise = pairs.remainder().first().cloned().map(Box::new);
+        let branch = |pair: &[Expr]| -> Result<_> {
+            let (value, search) = operators::compare_as(value.clone(), pair[0].clone(), self.schema)?;
+            let same = binary_expr(value, Operator::IsNotDistinctFrom, search);
+            Ok((Box::new(same), Box::new(pair[1].clone())))
+        };
+        let branches = pairs.map(branch).collect::<Result<_>>()?;
+        Ok(Expr::Case(Case::new(None, branches, otherwise)))
     }
 
     /// The call, if its arguments fit.
@@ -163,6 +212,33 @@ impl ExprContext<'_> {
             None => error,
         }
     }
+}
+
+/// The type that a function such as `int(x)` casts to.
+fn cast_function(name: &str) -> Option<DataType> {
+    let is_cast = matches!(
+        name,
+        "boolean"
+            | "tinyint"
+            | "smallint"
+            | "int"
+            | "bigint"
+            | "float"
+            | "double"
+            | "decimal"
+            | "date"
+            | "timestamp"
+            | "binary"
+            | "string"
+    );
+    is_cast.then(|| parse_data_type(name).ok()).flatten()
+}
+
+/// `value`, or NULL unless its argument is above 0.
+fn logarithm(value: Expr, argument: &Expr) -> Result<Expr> {
+    let number = operators::cast(argument.clone(), &DataType::Float64, false);
+    let branch = (Box::new(number.lt_eq(lit(0.0))), Box::new(lit(ScalarValue::Float64(None))));
+    Ok(Expr::Case(Case::new(None, vec![branch], Some(Box::new(value)))))
 }
 
 /// A sort key; NULLs go first in ascending order and last in descending order, as in Spark.
