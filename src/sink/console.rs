@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono_tz::Tz;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 use tokio::sync::Mutex;
@@ -127,7 +128,11 @@ impl Sink for ConsoleSink {
         let prepared = self.state.lock().await.prepared.take().filter(|(id, _)| *id == batch.batch_id);
         let (id, table) = prepared.ok_or_else(|| not_prepared("the console sink", batch.batch_id))?;
         let text = format!("{RULE}\nBatch: {id}\n{RULE}\n{table}");
-        (self.writer.0)(&text).map_err(|e| Error::io("SINK_WRITE", format!("the console cannot be written to: {e}")))
+        // A reader that stops would otherwise take a thread of the runtime, with one worker the one that hears signals.
+        let writer = self.writer.clone();
+        let written = SpawnedTask::spawn_blocking(move || (writer.0)(&text)).join().await;
+        let written = written.map_err(|e| Error::internal(format!("writing to the console: {e}")))?;
+        written.map_err(|e| Error::io("SINK_WRITE", format!("the console cannot be written to: {e}")))
     }
 
     async fn abort(&self) -> Result<()> {

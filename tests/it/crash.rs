@@ -15,7 +15,7 @@ use super::stepped::{Setup, Stepped, sorted, texts};
 const QUERIES: &[(&str, OutputMode)] = &[
     ("SELECT k, count(*), sum(v), max(v) FROM s GROUP BY k", OutputMode::Update),
     ("SELECT k, count(*), sum(v), avg(v) FROM s GROUP BY k", OutputMode::Complete),
-    ("SELECT DISTINCT k FROM s", OutputMode::Append),
+    ("SELECT DISTINCT k FROM s", OutputMode::Update),
     ("SELECT DISTINCT ON (k) * FROM s", OutputMode::Append),
     ("SELECT k, v FROM s LIMIT 7", OutputMode::Append),
     ("SELECT upper(k), v + 1 FROM s WHERE v <> 4", OutputMode::Append),

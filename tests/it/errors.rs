@@ -21,7 +21,14 @@ fn all_errors_of_all_files_are_shown_and_nothing_starts() {
         let at = format!("--> {}:{place}", file.display());
         assert!(ended.stderr.contains(&at), "no {at} in\n{}", ended.stderr);
     }
-    for text in ["did you mean 'console'?", "did you mean 'value'?", "explode", "rowsPerSecond", "^", "help: "] {
+    for text in [
+        "did you mean 'console'?",
+        "did you mean 'value'?",
+        "did you mean 'explode'?",
+        "did you mean 'rowsPerSecond'?",
+        "^",
+        "help: ",
+    ] {
         assert!(ended.stderr.contains(text), "no {text} in\n{}", ended.stderr);
     }
     assert!(ended.stderr.contains("5 errors, nothing was started"), "{}", ended.stderr);
@@ -41,8 +48,14 @@ fn a_file_that_is_not_there_and_bytes_that_are_no_text() {
 #[test]
 fn queries_that_streams_do_not_have() {
     for (query, condition) in [
-        ("CREATE FLOW f OUTPUT MODE COMPLETE AS SELECT value FROM lines", "UNSUPPORTED_OUTPUT_MODE"),
-        ("CREATE FLOW f AS SELECT value, count(*) FROM lines GROUP BY value", "UNSUPPORTED_OUTPUT_MODE"),
+        (
+            "CREATE FLOW f OUTPUT MODE COMPLETE AS SELECT value FROM lines",
+            "STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION",
+        ),
+        (
+            "CREATE FLOW f AS SELECT value, count(*) FROM lines GROUP BY value",
+            "STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION",
+        ),
         ("CREATE FLOW f TRIGGER CONTINUOUS 1 SECOND AS SELECT value FROM lines", ""),
         ("SELECT value FROM lines ORDER BY value", "UNSUPPORTED_STREAMING"),
     ] {

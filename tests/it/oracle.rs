@@ -11,7 +11,7 @@ use tidemill::arrow::array::{
 use tidemill::arrow::compute::concat_batches;
 use tidemill::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidemill::testing::Failpoints;
-use tidemill::{MemorySink, MemoryStream, OutputMode};
+use tidemill::{MemorySink, MemoryStream, OutputMode, Result};
 
 use super::stepped::{Setup, Stepped, batch_query, last_by_key, sorted, texts};
 
@@ -35,14 +35,16 @@ const AGGREGATES: &[(usize, &str)] = &[
     (1, "SELECT k, approx_count_distinct(i), approx_count_distinct(t) FROM s GROUP BY k"),
     (1, "SELECT k, max_by(t, id), min_by(t, id) FROM s GROUP BY k"),
     (1, "SELECT k, percentile(i, 0.5), median(i) FROM s GROUP BY k"),
-    (1, "SELECT k, count(DISTINCT i), sum(DISTINCT i), count(DISTINCT t) FROM s GROUP BY k"),
+    (2, "SELECT DISTINCT k, b FROM s"),
+    (1, "SELECT DISTINCT x FROM s"),
+    (2, "SELECT DISTINCT m, t FROM s"),
     (1, "SELECT k, count(*) FILTER (WHERE b), sum(i) FILTER (WHERE i > 0) FROM s GROUP BY k"),
     (2, "SELECT k, b, count(*), sum(i) FROM s GROUP BY k, b"),
     (1, "SELECT x, count(*) FROM s GROUP BY x"),
     (1, "SELECT m, count(*), max(t) FROM s GROUP BY m"),
     (1, "SELECT i % 7 AS r, count(*), sum(id) FROM s GROUP BY i % 7"),
     (1, "SELECT upper(t) AS u, count(*) AS n, concat('n=', count(*)) FROM s GROUP BY upper(t)"),
-    (0, "SELECT count(*), sum(i), avg(i), min(t), max(t), count(DISTINCT k) FROM s"),
+    (0, "SELECT count(*), sum(i), avg(i), min(t), max(t) FROM s"),
     (1, "SELECT w, count(*) FROM (SELECT explode(split(t, ' ')) AS w FROM s) GROUP BY w"),
     (1, "SELECT w, count(*), sum(i) FROM s JOIN d ON k = dk GROUP BY w"),
     (1, "SELECT dk, count(*), sum(w) FROM s LEFT JOIN d ON k = dk GROUP BY dk"),
@@ -57,7 +59,7 @@ const COMPLETE: &[&str] = &[
     "SELECT k, sum(i) AS n FROM s GROUP BY k HAVING sum(i) > 0 ORDER BY n, k",
 ];
 
-/// Rows in, rows out, and the two ways to be distinct.
+/// Rows in, rows out.
 const APPEND: &[&str] = &[
     "SELECT id, k, upper(t), i + 1, m * 2, x FROM s WHERE b OR i IS NULL",
     "SELECT id, explode(split(t, ' ')) AS w FROM s",
@@ -69,9 +71,6 @@ const APPEND: &[&str] = &[
     "SELECT id, k FROM s LEFT SEMI JOIN d ON k = dk",
     "SELECT id, k FROM s LEFT ANTI JOIN d ON k = dk",
     "SELECT id FROM s WHERE k IN (SELECT dk FROM d WHERE w > 1)",
-    "SELECT DISTINCT k, b FROM s",
-    "SELECT DISTINCT x FROM s",
-    "SELECT DISTINCT m, t FROM s",
 ];
 
 fn schema() -> SchemaRef {
@@ -134,7 +133,12 @@ fn setup(rng: &mut StdRng) -> Setup {
 }
 
 /// Runs the query over the pieces, several of them to a batch at times; it is stopped, or dies, and comes back.
-async fn stream(rng: &mut StdRng, sql: &str, mode: OutputMode, pieces: &[RecordBatch]) -> Vec<Vec<Vec<String>>> {
+async fn stream(
+    rng: &mut StdRng,
+    sql: &str,
+    mode: OutputMode,
+    pieces: &[RecordBatch],
+) -> Result<Vec<Vec<Vec<String>>>> {
     let checkpoint = tempfile::tempdir().unwrap();
     let stepped = Stepped {
         sql,
@@ -147,26 +151,26 @@ async fn stream(rng: &mut StdRng, sql: &str, mode: OutputMode, pieces: &[RecordB
     };
     let large = pieces.iter().any(|p| p.num_rows() >= PARALLEL);
     // Batches of one row would take a debug build too long over many rows.
-    let mut next = |rng: &mut StdRng| if large { Setup { batch_size: 8192, ..setup(rng) } } else { setup(rng) };
-    let (mut session, mut query) = stepped.open(next(rng)).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    let next = |rng: &mut StdRng| if large { Setup { batch_size: 8192, ..setup(rng) } } else { setup(rng) };
+    let (mut session, mut query) = stepped.open(next(rng)).await?;
     for piece in pieces {
-        stepped.stream.add_data(piece.clone()).unwrap();
+        stepped.stream.add_data(piece.clone())?;
         if rng.random_range(0..4) == 0 {
             continue;
         }
-        while query.run_batch().await.unwrap_or_else(|e| panic!("{sql}: {e}")) {}
+        while query.run_batch().await? {}
         match rng.random_range(0..3) {
-            0 => query.close().await.unwrap(),
+            0 => query.close().await?,
             1 => drop(query),
             _ => continue,
         }
         drop(session);
-        (session, query) = stepped.open(next(rng)).await.unwrap_or_else(|e| panic!("{sql}, again: {e}"));
+        (session, query) = stepped.open(next(rng)).await?;
     }
-    while query.run_batch().await.unwrap_or_else(|e| panic!("{sql}: {e}")) {}
-    query.close().await.unwrap();
+    while query.run_batch().await? {}
+    query.close().await?;
     drop(session);
-    stepped.batches()
+    Ok(stepped.batches())
 }
 
 /// One round of one query; what is wrong with it.
@@ -174,8 +178,14 @@ async fn differs(seed: u64, sql: &str, mode: OutputMode, keys: usize, large: boo
     let mut rng = StdRng::seed_from_u64(seed);
     let pieces = pieces(&mut rng, large);
     let all = concat_batches(&schema(), &pieces).unwrap();
-    let expected = batch_query(sql, STATIC, &[all]).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
-    let batches = stream(&mut rng, sql, mode, &pieces).await;
+    let expected = match batch_query(sql, STATIC, &[all]).await {
+        Ok(expected) => expected,
+        Err(e) => return Some(format!("the batch query {sql}: {e}")),
+    };
+    let batches = match stream(&mut rng, sql, mode, &pieces).await {
+        Ok(batches) => batches,
+        Err(e) => return Some(format!("seed {seed}, {mode} mode, {sql}: {e}")),
+    };
     let got = match mode {
         OutputMode::Append => batches.concat(),
         OutputMode::Update => last_by_key(&batches, keys),
@@ -232,7 +242,7 @@ async fn a_limit_gives_the_first_rows_that_came() {
         let total: usize = pieces.iter().map(RecordBatch::num_rows).sum();
         let limit = rng.random_range(0..total + 10);
         let sql = format!("SELECT id, k FROM s LIMIT {limit}");
-        let got = stream(&mut rng, &sql, OutputMode::Append, &pieces).await.concat();
+        let got = stream(&mut rng, &sql, OutputMode::Append, &pieces).await.unwrap().concat();
         let mut all = texts(&pieces);
         all.iter_mut().for_each(|row| row.truncate(2));
         all.truncate(limit);
@@ -246,7 +256,7 @@ async fn distinct_on_gives_one_row_of_every_key() {
         let mut rng = StdRng::seed_from_u64(seed);
         let pieces = pieces(&mut rng, false);
         let sql = "SELECT DISTINCT ON (k, b) * FROM s";
-        let got = stream(&mut rng, sql, OutputMode::Append, &pieces).await.concat();
+        let got = stream(&mut rng, sql, OutputMode::Append, &pieces).await.unwrap().concat();
         let all = texts(&pieces);
         let key = |row: &Vec<String>| (row[1].clone(), row[6].clone());
         let keys: HashSet<_> = all.iter().map(key).collect();

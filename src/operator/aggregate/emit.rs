@@ -50,6 +50,9 @@ impl AggregateOperator {
     }
 
     fn result(&self, inner: &Inner, slots: &[u32], state: &[ArrayRef]) -> Result<RecordBatch> {
+        if slots.is_empty() {
+            return Ok(RecordBatch::new_empty(self.schema.clone()));
+        }
         let mut columns = inner.store.keys(slots)?;
         let groups: Vec<usize> = (0..slots.len()).collect();
         let mut from = 0;

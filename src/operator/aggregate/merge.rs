@@ -50,6 +50,10 @@ impl AggregateOperator {
     fn merge_touched(&self, inner: &Inner, partials: &[RecordBatch], touched: &Touched) -> Result<Vec<ArrayRef>> {
         let num_old = touched.num_old;
         let old = inner.store.state(touched.slots[..num_old].iter().copied())?;
+        if touched.slots.is_empty() {
+            // An accumulator without a group may have no state columns at all.
+            return Ok(old);
+        }
         let old_groups: Vec<usize> = (0..num_old).collect();
         let mut merged = vec![];
         let mut from = 0;

@@ -203,7 +203,7 @@ impl ExprContext<'_> {
     pub fn unknown_function(&self, name: &str, e: &sql::Expr) -> Error {
         let state = &self.planner.state;
         let names = state.scalar_functions().keys().chain(state.aggregate_functions().keys()).map(String::as_str);
-        let mut names: Vec<&str> = names.collect();
+        let mut names: Vec<&str> = names.chain(Kind::NAMES.iter().copied()).collect();
         names.sort_unstable();
         let error =
             Error::invalid("UNRESOLVED_ROUTINE", format!("function '{name}' does not exist")).with_span(self.span(e));
