@@ -15,6 +15,7 @@ mod checkpoint;
 mod error;
 mod format;
 mod function;
+mod interval;
 mod operator;
 mod options;
 mod plan;

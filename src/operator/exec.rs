@@ -36,6 +36,11 @@ pub trait StatefulOperator: OperatorState {
 
     /// Keys, aggregates and mode, for plans.
     fn describe(&self) -> String;
+
+    /// Whether a watermark that moves gives it something to do, even without new rows.
+    fn wants_batch(&self) -> bool {
+        false
+    }
 }
 
 /// Runs a [`StatefulOperator`] over the partitions of its children; the result has one partition.

@@ -6,13 +6,18 @@
 
 mod aggregate;
 mod dedup;
+mod event_time;
+mod evict;
 mod exec;
 mod limit;
+mod watermark;
 
 pub use aggregate::AggregateOperator;
-pub use dedup::DedupOperator;
+pub use dedup::{DedupOperator, Expiry};
+pub use event_time::{EventTimeKey, end_of, window_ends};
 pub use exec::{StatefulExec, StatefulOperator};
 pub use limit::LimitOperator;
+pub use watermark::{EventTimeTracker, EventTimes, WatermarkExec, WatermarkPolicy};
 
 use std::sync::Arc;
 
@@ -22,12 +27,14 @@ use crate::error::{Error, Result};
 
 /// What every operator of a batch must agree on.
 #[derive(Debug, Clone, Copy)]
-#[allow(dead_code, reason = "for operators that use event time")]
+#[allow(dead_code, reason = "for operators that use processing time")]
 pub struct BatchContext {
     /// Dense, from 0.
     pub batch_id: u64,
     /// The global watermark this batch runs with, in milliseconds since the epoch.
     pub watermark_ms: i64,
+    /// The watermark of the batch before, by which rows are late: between the two, rows are taken and then evicted.
+    pub late_watermark_ms: i64,
     /// Trigger time in milliseconds since the epoch.
     pub timestamp_ms: i64,
 }

@@ -1,4 +1,5 @@
-//! Binding a query to its run: every scan of a stream gets a slot, every time function the trigger's time.
+//! Binding a query to its run: every scan of a stream gets a slot, every time function the trigger's
+//! time, every watermark a number.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use datafusion::logical_expr::{LogicalPlan, TableScan};
 
 use super::micro_batch::{Slot, SlotTable};
 use super::trigger_time::{self, TriggerTime};
+use super::watermark::as_watermark;
 use super::{StreamTable, scanned_stream};
 use crate::error::Result;
 use crate::source::StreamProvider;
@@ -43,7 +45,21 @@ pub fn bind(plan: LogicalPlan, time: &TriggerTime) -> Result<(LogicalPlan, Vec<B
         })
     };
     let plan = plan.data()?.transform_up_with_subqueries(bind_time).data()?;
-    Ok((plan, sources))
+    Ok((number_watermarks(plan)?, sources))
+}
+
+/// Numbers the watermarks over the whole query: those of views were numbered within their view.
+fn number_watermarks(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let mut next = 0;
+    let number = |node: LogicalPlan| match as_watermark(&node) {
+        Some(watermark) => {
+            let numbered = watermark.numbered(next);
+            next += 1;
+            Ok(Transformed::yes(numbered.into_plan()))
+        }
+        None => Ok(Transformed::no(node)),
+    };
+    plan.transform_down(number).data()
 }
 
 fn bind_scan(node: LogicalPlan, stream: &StreamTable, sources: &mut Vec<BoundSource>) -> DfResult<LogicalPlan> {

@@ -1,9 +1,14 @@
 //! Which queries a stream can have in which output mode: Spark's rules, checked before anything starts.
 
+use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{JoinType, NullEquality};
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, FetchType, Join, Limit, LogicalPlan, SkipType, Sort};
+use datafusion::logical_expr::{
+    Aggregate, Distinct, Expr, ExprSchemable, FetchType, Join, Limit, LogicalPlan, SkipType, Sort,
+};
 
+use super::dedup::DedupNode;
+use super::watermark::{as_watermark, event_time_columns, watermark_delay_ms};
 use super::{is_streaming, mentions_stream};
 use crate::error::{Error, Result};
 use crate::sink::OutputMode;
@@ -34,7 +39,7 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, mut above: Above) -> Result<
     }
     match node {
         LogicalPlan::Aggregate(a) => check_aggregate(a, mode, above)?,
-        LogicalPlan::Distinct(Distinct::All(_)) => check_keyed(mode, above)?,
+        LogicalPlan::Distinct(Distinct::All(input)) => check_keyed(input.schema().fields(), mode, above)?,
         LogicalPlan::Distinct(Distinct::On(_)) => return Err(unsupported("DISTINCT ON in this form")),
         LogicalPlan::Join(join) => {
             check_set_operation(join, mode)?;
@@ -54,7 +59,7 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, mut above: Above) -> Result<
             .with_help("only time windows can be computed over an endless input"));
         }
         LogicalPlan::RecursiveQuery(_) => return Err(unsupported("a recursive query")),
-        LogicalPlan::Extension(extension) => check_extension(extension.node.name(), mode, above)?,
+        LogicalPlan::Extension(extension) => check_extension(node, extension.node.name(), mode, above)?,
         _ => {}
     }
     above.stateful |= is_stateful(node);
@@ -78,9 +83,20 @@ fn has_aggregate(plan: &LogicalPlan) -> bool {
 fn is_stateful(node: &LogicalPlan) -> bool {
     match node {
         LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => true,
-        LogicalPlan::Extension(e) => e.node.name() == "Dedup",
+        // One that keeps its keys for ever does not care which rows came before which.
+        LogicalPlan::Extension(_) => as_dedup(node).is_some_and(|d| d.within_watermark || dedups_by_time(d)),
         _ => false,
     }
+}
+
+fn as_dedup(node: &LogicalPlan) -> Option<&DedupNode> {
+    let LogicalPlan::Extension(e) = node else { return None };
+    e.node.as_any().downcast_ref()
+}
+
+fn dedups_by_time(dedup: &DedupNode) -> bool {
+    let schema = dedup.input.schema();
+    dedup.keys.iter().any(|k| k.to_field(schema).is_ok_and(|(_, f)| watermark_delay_ms(&f).is_some()))
 }
 
 fn unsupported(what: &str) -> Error {
@@ -153,11 +169,18 @@ fn check_aggregate(aggregate: &Aggregate, mode: OutputMode, above: Above) -> Res
             .with_help("use approx_count_distinct(…), or count over a SELECT DISTINCT"));
         }
     }
-    check_keyed(mode, above)
+    let keys = aggregate.schema.fields().len().saturating_sub(aggregate.aggr_expr.len());
+    check_keyed(&aggregate.schema.fields()[..keys], mode, above)
 }
 
-fn check_keyed(mode: OutputMode, above: Above) -> Result<()> {
+/// An aggregate over these keys.
+fn check_keyed(keys: &[FieldRef], mode: OutputMode, above: Above) -> Result<()> {
+    let event_times: Vec<_> = keys.iter().filter(|f| watermark_delay_ms(f).is_some()).collect();
+    check_one_event_time(event_times.iter().map(|f| f.name().as_str()))?;
     if mode == OutputMode::Append {
+        if !event_times.is_empty() {
+            return Ok(());
+        }
         return Err(wrong_mode(mode, "streaming aggregations without watermark")
             .with_help("use OUTPUT MODE UPDATE or COMPLETE: without a watermark a group is never final"));
     }
@@ -168,17 +191,54 @@ fn check_keyed(mode: OutputMode, above: Above) -> Result<()> {
     Ok(())
 }
 
-fn check_extension(name: &str, mode: OutputMode, above: Above) -> Result<()> {
+fn check_one_event_time<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let names: Vec<_> = names.collect();
+    if names.len() < 2 {
+        return Ok(());
+    }
+    let message = format!(
+        "More than one event time columns are available to a stateful operator: '{}'. Please ensure there is at most one event time column per stream.",
+        names.join("', '")
+    );
+    Err(Error::unsupported("UNSUPPORTED_STREAMING_OPERATION.MULTIPLE_EVENT_TIME_COLUMNS", message)
+        .with_help("only one of them can say when its state is final: leave the others out, or CAST them"))
+}
+
+fn check_dedup(dedup: &DedupNode) -> Result<()> {
+    let fields = dedup.input.schema().fields();
+    let event_times = event_time_columns(fields);
+    check_one_event_time(event_times.iter().map(|i| fields[*i].name().as_str()))?;
+    if dedup.within_watermark && event_times.is_empty() {
+        let message = "DISTINCT ON … WITHIN WATERMARK (dropDuplicatesWithinWatermark) is not supported on streams without watermark";
+        return Err(Error::unsupported("UNSUPPORTED_STREAMING_OPERATION", message)
+            .with_help("add WATERMARK … DELAY OF … to the stream"));
+    }
+    Ok(())
+}
+
+/// A watermark over a watermark would have two meanings.
+fn check_watermark(node: &LogicalPlan) -> Result<()> {
+    fn marked(node: &LogicalPlan) -> bool {
+        as_watermark(node).is_some() || node.inputs().into_iter().any(marked)
+    }
+    if node.inputs().into_iter().any(marked) {
+        let message = "Redefining watermark is disallowed: a WATERMARK is over rows that have one already";
+        return Err(Error::unsupported("UNSUPPORTED_STREAMING_OPERATION", message)
+            .with_help("keep the one nearest to the stream"));
+    }
+    Ok(())
+}
+
+fn check_extension(node: &LogicalPlan, name: &str, mode: OutputMode, above: Above) -> Result<()> {
+    if let Some(dedup) = as_dedup(node) {
+        check_dedup(dedup)?;
+    }
     match name {
         "Dedup" if mode == OutputMode::Complete && !above.stateful => {
             Err(wrong_mode(mode, "no streaming aggregations").with_help("use append mode"))
         }
         "Dedup" | "SubqueryAlias" => Ok(()),
-        "Watermark" => Err(Error::unsupported(
-            "UNSUPPORTED_STREAMING_OPERATION",
-            "event time (WATERMARK) is not supported on streams by this version",
-        )
-        .with_help("aggregate in update or complete mode without a watermark")),
+        "Watermark" => check_watermark(node),
         other => Err(unsupported(other)),
     }
 }

@@ -16,6 +16,7 @@ mod physical;
 mod planner;
 mod rewrite;
 mod stream_table;
+pub mod time_window;
 mod trigger_time;
 pub mod watermark;
 
@@ -58,11 +59,22 @@ pub fn mentions_stream(plan: &LogicalPlan) -> bool {
 /// The mode of a query that does not say one: complete if it aggregates a stream without a watermark, else append.
 pub fn default_output_mode(plan: &LogicalPlan) -> OutputMode {
     let aggregates = any(plan, |n| match n {
-        LogicalPlan::Aggregate(a) => is_streaming(&a.input),
-        LogicalPlan::Distinct(datafusion::logical_expr::Distinct::All(input)) => is_streaming(input),
+        LogicalPlan::Aggregate(a) => is_streaming(&a.input) && !has_event_time(&a.schema.fields()[..keys_of(a)]),
+        LogicalPlan::Distinct(datafusion::logical_expr::Distinct::All(input)) => {
+            is_streaming(input) && !has_event_time(input.schema().fields())
+        }
         _ => false,
     });
     if aggregates { OutputMode::Complete } else { OutputMode::Append }
+}
+
+/// How many of an aggregate's columns are keys.
+fn keys_of(aggregate: &datafusion::logical_expr::Aggregate) -> usize {
+    aggregate.schema.fields().len().saturating_sub(aggregate.aggr_expr.len())
+}
+
+fn has_event_time(fields: &[arrow::datatypes::FieldRef]) -> bool {
+    fields.iter().any(|f| watermark::watermark_delay_ms(f).is_some())
 }
 
 fn any(plan: &LogicalPlan, mut wanted: impl FnMut(&LogicalPlan) -> bool) -> bool {

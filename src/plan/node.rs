@@ -4,10 +4,11 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use datafusion::common::{DFSchemaRef, Result as DfResult};
+use datafusion::common::{Column, DFSchemaRef, Result as DfResult};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
+use crate::operator::EventTimeKey;
 use crate::sink::OutputMode;
 
 /// What a [`StatefulNode`] does.
@@ -19,13 +20,36 @@ pub enum StatefulKind {
         keys: usize,
         /// What it gives.
         mode: Mode,
+        /// The event time among the keys.
+        event_time: Option<EventTimeKey>,
     },
     /// Keeps the first row of every value of the expressions.
-    Dedup,
+    Dedup {
+        /// When a key is forgotten.
+        expiry: DedupExpiry,
+        /// Whether the input has an event time.
+        timed: bool,
+    },
     /// Passes the first rows.
     Limit {
         /// How many.
         rows: i64,
+    },
+}
+
+/// When a deduplication forgets a key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum DedupExpiry {
+    /// Never.
+    Never,
+    /// At the event time among the keys.
+    Key(EventTimeKey),
+    /// At the event time of its first row plus the delay of the watermark.
+    Within {
+        /// A column of the input.
+        time: Column,
+        /// Of the watermark.
+        delay_ms: i64,
     },
 }
 
@@ -87,7 +111,7 @@ impl UserDefinedLogicalNodeCore for StatefulNode {
         let list = |e: &[Expr]| e.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let id = self.id;
         match &self.kind {
-            StatefulKind::Aggregate { keys, mode } => {
+            StatefulKind::Aggregate { keys, mode, .. } => {
                 let (keys, aggregates) = (list(&self.expressions[..*keys]), list(&self.expressions[*keys..]));
                 write!(
                     f,
@@ -95,7 +119,7 @@ impl UserDefinedLogicalNodeCore for StatefulNode {
                     OutputMode::from(*mode)
                 )
             }
-            StatefulKind::Dedup => write!(f, "StreamDedup [{id}]: keys=[{}]", list(&self.expressions)),
+            StatefulKind::Dedup { .. } => write!(f, "StreamDedup [{id}]: keys=[{}]", list(&self.expressions)),
             StatefulKind::Limit { rows } => write!(f, "StreamLimit [{id}]: rows={rows}"),
         }
     }
@@ -104,7 +128,7 @@ impl UserDefinedLogicalNodeCore for StatefulNode {
         let input = inputs.pop().ok_or_else(|| DataFusionError::Internal("a stateful node has an input".into()))?;
         let schema = match self.kind {
             StatefulKind::Aggregate { .. } => self.schema.clone(),
-            StatefulKind::Dedup | StatefulKind::Limit { .. } => input.schema().clone(),
+            StatefulKind::Dedup { .. } | StatefulKind::Limit { .. } => input.schema().clone(),
         };
         Ok(Self { expressions, input, schema, kind: self.kind.clone(), id: self.id })
     }

@@ -13,7 +13,7 @@ use crate::operator::StatefulExec;
 use crate::sink::OutputMode;
 
 /// Operators that treat every row, or every partial group, on its own.
-const ROW_WISE: [&str; 12] = [
+const ROW_WISE: [&str; 13] = [
     "ProjectionExec",
     "FilterExec",
     "CoalesceBatchesExec",
@@ -26,6 +26,7 @@ const ROW_WISE: [&str; 12] = [
     "MicroBatchExec",
     "StatefulExec",
     "BufferExec",
+    "WatermarkExec",
 ];
 
 /// Operators that are right over the whole result that complete mode gives at every trigger.

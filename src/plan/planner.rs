@@ -21,11 +21,15 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, Physic
 use datafusion::physical_plan::displayable;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
-use super::node::{StatefulKind, StatefulNode};
+use super::node::{DedupExpiry, StatefulKind, StatefulNode};
 use super::physical;
 use super::rewrite::StreamRewrite;
+use super::watermark::WatermarkNode;
 use crate::error::{Error, Result};
-use crate::operator::{AggregateOperator, DedupOperator, LimitOperator, StatefulExec, StatefulOperator};
+use crate::operator::{
+    AggregateOperator, DedupOperator, EventTimeKey, EventTimeTracker, Expiry, LimitOperator, StatefulExec,
+    StatefulOperator, WatermarkExec,
+};
 use crate::sink::OutputMode;
 
 /// The plans of a query, to be reset and executed for every batch, and the state they share.
@@ -40,6 +44,8 @@ pub struct StreamPlan {
     pub state: SessionState,
     /// Stateful operators by id.
     pub operators: Vec<Arc<dyn StatefulOperator>>,
+    /// The event times of its watermarks.
+    pub event_times: Arc<EventTimeTracker>,
     /// The optimised logical plan.
     pub logical: LogicalPlan,
     /// Columns of the result.
@@ -77,7 +83,8 @@ pub async fn plan_stream(session: &SessionState, plan: &LogicalPlan, mode: Outpu
     let parallel = if partitions > 1 { physical_plan(&parallel_state, &logical).await? } else { serial.clone() };
     physical::check(&serial, mode)?;
     physical::check(&parallel, mode)?;
-    let operators = operators.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+    let event_times = operators.event_times.clone();
+    let operators = operators.by_id.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
     let schema = serial.schema();
     Ok(StreamPlan {
         serial,
@@ -85,6 +92,7 @@ pub async fn plan_stream(session: &SessionState, plan: &LogicalPlan, mode: Outpu
         parallel_partitions: partitions,
         state: serial_state,
         operators,
+        event_times,
         logical,
         schema,
     })
@@ -115,9 +123,13 @@ fn streaming_state(
         .build()
 }
 
-/// Operators by id, made by whichever plan comes first.
+/// What the plans of a query share.
 #[derive(Default, Debug)]
-struct Operators(Mutex<BTreeMap<u32, Arc<dyn StatefulOperator>>>);
+struct Operators {
+    /// Made by whichever plan comes first.
+    by_id: Mutex<BTreeMap<u32, Arc<dyn StatefulOperator>>>,
+    event_times: Arc<EventTimeTracker>,
+}
 
 impl Operators {
     fn get_or_make<T: StatefulOperator + 'static>(
@@ -125,7 +137,7 @@ impl Operators {
         id: u32,
         make: impl FnOnce() -> Result<T>,
     ) -> Result<Arc<dyn StatefulOperator>> {
-        let mut operators = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut operators = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(operator) = operators.get(&id) {
             return Ok(operator.clone());
         }
@@ -164,14 +176,21 @@ impl ExtensionPlanner for StatefulPlanner {
         session: &dyn Session,
         context: &PhysicalPlanningContext,
     ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(watermark) = node.as_any().downcast_ref::<WatermarkNode>() {
+            return self.watermark(watermark, &physical_inputs[0]).map(Some);
+        }
         let Some(node) = node.as_any().downcast_ref::<StatefulNode>() else { return Ok(None) };
         let planning =
             Planning { planner, session, context, logical: logical_inputs[0].schema(), input: &physical_inputs[0] };
         let exec = match &node.kind {
-            StatefulKind::Aggregate { keys, mode } => self.aggregate(node, *keys, (*mode).into(), &planning)?,
-            StatefulKind::Dedup => {
+            StatefulKind::Aggregate { keys, mode, event_time } => {
+                self.aggregate(node, (*keys, *event_time), (*mode).into(), &planning)?
+            }
+            StatefulKind::Dedup { expiry, timed } => {
                 let keys = node.expressions.iter().map(|e| planning.expression(e)).collect::<DfResult<Vec<_>>>()?;
-                let make = || DedupOperator::try_new(planning.input.schema(), keys, &session.runtime_env().memory_pool);
+                let expiry = planning.expiry(expiry)?;
+                let pool = &session.runtime_env().memory_pool;
+                let make = || DedupOperator::try_new(planning.input.schema(), keys, (expiry, *timed), pool);
                 StatefulExec::new(node.id, vec![planning.input.clone()], self.operators.get_or_make(node.id, make)?)
             }
             StatefulKind::Limit { rows } => {
@@ -195,6 +214,16 @@ struct Planning<'a> {
 impl Planning<'_> {
     fn expression(&self, e: &Expr) -> DfResult<Arc<dyn PhysicalExpr>> {
         self.planner.create_physical_expr(e, self.logical, self.session, self.context)
+    }
+
+    fn expiry(&self, expiry: &DedupExpiry) -> DfResult<Expiry> {
+        Ok(match expiry {
+            DedupExpiry::Never => Expiry::Never,
+            DedupExpiry::Key(key) => Expiry::Key(*key),
+            DedupExpiry::Within { time, delay_ms } => {
+                Expiry::Within { time: self.logical.index_of_column(time)?, delay_ms: *delay_ms }
+            }
+        })
     }
 
     fn named(&self, e: &Expr) -> DfResult<(Arc<dyn PhysicalExpr>, String)> {
@@ -236,10 +265,17 @@ impl Planning<'_> {
 }
 
 impl StatefulPlanner {
+    fn watermark(&self, node: &WatermarkNode, input: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let column = node.input.schema().index_of_column(&node.event_time)?;
+        let tracker = self.operators.event_times.clone();
+        tracker.register(node.id, node.delay_ms);
+        Ok(Arc::new(WatermarkExec::new(node.id, column, input.clone(), tracker)))
+    }
+
     fn aggregate(
         &self,
         node: &StatefulNode,
-        keys: usize,
+        (keys, event_time): (usize, Option<EventTimeKey>),
         mode: OutputMode,
         planning: &Planning,
     ) -> DfResult<StatefulExec> {
@@ -262,7 +298,7 @@ impl StatefulPlanner {
             // The partial aggregate may have replaced a function by its reverse: its own list is the one to merge with.
             let functions = partial.aggr_expr().to_vec();
             let pool = &planning.session.runtime_env().memory_pool;
-            AggregateOperator::try_new(&partial.schema(), output.clone(), num_keys, functions, mode, pool)
+            AggregateOperator::try_new(&partial.schema(), output.clone(), (num_keys, event_time), functions, mode, pool)
         };
         let operator = self.operators.get_or_make(node.id, make)?;
         Ok(StatefulExec::new(node.id, vec![Arc::new(partial)], operator))

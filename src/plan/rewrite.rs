@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{DFSchema, Result as DfResult};
+use datafusion::common::{Column, DFSchema, Result as DfResult};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     Aggregate, ColumnarValue, Distinct, Expr, ExprSchemable, Extension, FetchType, Filter, LogicalPlan,
@@ -15,8 +15,11 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use super::dedup::DedupNode;
 use super::is_streaming;
-use super::node::{StatefulKind, StatefulNode};
+use super::node::{DedupExpiry, StatefulKind, StatefulNode};
+use super::watermark::{as_watermark, event_time_columns, watermark_delay_ms};
+use crate::operator::EventTimeKey;
 use crate::sink::OutputMode;
 
 /// Replaces streaming aggregates, distincts and limits.
@@ -74,17 +77,26 @@ impl StreamRewrite {
             LogicalPlan::Aggregate(Aggregate { input, group_expr, aggr_expr, schema, .. }) => {
                 let input = Arc::unwrap_or_clone(input);
                 let keys = group_expr.len();
+                let event_time =
+                    event_time_key(&schema.fields()[..schema.fields().len().saturating_sub(aggr_expr.len())]);
                 let group_expr =
                     group_expr.into_iter().map(|e| normalized(e, input.schema())).collect::<DfResult<Vec<_>>>()?;
                 let expressions = group_expr.into_iter().chain(aggr_expr).collect();
-                StatefulNode { id, kind: StatefulKind::Aggregate { keys, mode }, expressions, input, schema }
+                StatefulNode {
+                    id,
+                    kind: StatefulKind::Aggregate { keys, mode, event_time },
+                    expressions,
+                    input,
+                    schema,
+                }
             }
             LogicalPlan::Distinct(Distinct::All(input)) => {
                 let input = Arc::unwrap_or_clone(input);
                 let schema = input.schema().clone();
                 let columns = schema.columns().into_iter().map(Expr::Column);
                 let expressions = columns.map(|e| normalized(e, &schema)).collect::<DfResult<Vec<_>>>()?;
-                let kind = StatefulKind::Aggregate { keys: expressions.len(), mode };
+                let event_time = event_time_key(schema.fields());
+                let kind = StatefulKind::Aggregate { keys: expressions.len(), mode, event_time };
                 StatefulNode { id, kind, expressions, input, schema }
             }
             LogicalPlan::Limit(limit) => {
@@ -100,12 +112,36 @@ impl StreamRewrite {
                 let schema = input.schema().clone();
                 let keys =
                     e.node.expressions().into_iter().map(|e| normalized(e, &schema)).collect::<DfResult<Vec<_>>>()?;
-                StatefulNode { id, kind: StatefulKind::Dedup, expressions: keys, input, schema }
+                let within = e.node.as_any().downcast_ref::<DedupNode>().is_some_and(|d| d.within_watermark);
+                StatefulNode { id, kind: dedup(&keys, within, &schema)?, expressions: keys, input, schema }
             }
             other => return Ok(other),
         };
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(stateful) }))
     }
+}
+
+/// The event time among these keys.
+fn event_time_key(keys: &[FieldRef]) -> Option<EventTimeKey> {
+    let marked = |(i, f): (usize, &FieldRef)| watermark_delay_ms(f).map(|_| EventTimeKey::new(i, f.data_type()));
+    keys.iter().enumerate().find_map(marked)
+}
+
+/// What a deduplication by these keys is.
+fn dedup(keys: &[Expr], within: bool, schema: &DFSchema) -> DfResult<StatefulKind> {
+    let timed = event_time_columns(schema.fields());
+    let first = timed.first().map(|i| schema.qualified_field(*i));
+    let expiry = match first {
+        Some((qualifier, field)) if within => DedupExpiry::Within {
+            time: Column::new(qualifier.cloned(), field.name()),
+            delay_ms: watermark_delay_ms(field).unwrap_or_default(),
+        },
+        _ => {
+            let keys = keys.iter().map(|k| Ok(k.to_field(schema)?.1)).collect::<DfResult<Vec<_>>>()?;
+            event_time_key(&keys).map_or(DedupExpiry::Never, DedupExpiry::Key)
+        }
+    };
+    Ok(StatefulKind::Dedup { expiry, timed: !timed.is_empty() })
 }
 
 /// A key that holds floats, with -0.0 as 0.0 and one NaN, as in Spark; other keys as they are.
@@ -118,13 +154,20 @@ fn normalized(key: Expr, schema: &DFSchema) -> DfResult<Expr> {
 }
 
 /// A conjunct without a column would be pushed below a stateful node, and then decide what goes into its state rather
-/// than what comes out: it is tied to a column of the filter's input.
+/// than what comes out: it is tied to a column of the filter's input. So is one that gives something else for every row,
+/// above a watermark, which only sees the rows that are below it.
 fn guard_filter(node: LogicalPlan) -> Transformed<LogicalPlan> {
     let LogicalPlan::Filter(Filter { predicate, input, .. }) = &node else { return Transformed::no(node) };
-    let Some(anchor) = input.schema().columns().into_iter().next().filter(|_| has_state(input)) else {
+    let above_state = has_state(input);
+    let loose = |e: &Expr| {
+        above_state && e.column_refs().is_empty()
+            || e.is_volatile() && !event_time_columns(input.schema().fields()).is_empty()
+    };
+    let columns = input.schema().columns();
+    let anchor = event_time_columns(input.schema().fields()).first().copied().unwrap_or(0);
+    let Some(anchor) = columns.into_iter().nth(anchor).filter(|_| above_state || has_watermark(input)) else {
         return Transformed::no(node);
     };
-    let loose = |e: &Expr| e.column_refs().is_empty();
     let conjuncts = split_conjunction_owned(predicate.clone());
     if !conjuncts.iter().any(loose) {
         return Transformed::no(node);
@@ -136,6 +179,10 @@ fn guard_filter(node: LogicalPlan) -> Transformed<LogicalPlan> {
         Some(filter) => Transformed::yes(LogicalPlan::Filter(filter)),
         None => Transformed::no(node),
     }
+}
+
+fn has_watermark(node: &LogicalPlan) -> bool {
+    as_watermark(node).is_some() || node.inputs().into_iter().any(has_watermark)
 }
 
 fn has_state(node: &LogicalPlan) -> bool {

@@ -9,7 +9,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ExprSchema, Result as DfResult, plan_err};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
@@ -49,6 +49,11 @@ impl WatermarkNode {
         Ok(Self { input, event_time, delay_ms, id, schema })
     }
 
+    /// The same under another number.
+    pub fn numbered(&self, id: usize) -> Self {
+        Self { id, ..self.clone() }
+    }
+
     /// As a plan.
     pub fn into_plan(self) -> LogicalPlan {
         LogicalPlan::Extension(Extension { node: Arc::new(self) })
@@ -59,6 +64,17 @@ impl WatermarkNode {
 #[allow(dead_code, reason = "for operators that use event time")]
 pub fn watermark_delay_ms(field: &Field) -> Option<i64> {
     field.metadata().get(WATERMARK_KEY)?.parse().ok()
+}
+
+/// The columns of a schema that are event times.
+pub fn event_time_columns(fields: &Fields) -> Vec<usize> {
+    (0..fields.len()).filter(|i| watermark_delay_ms(&fields[*i]).is_some()).collect()
+}
+
+/// The watermark that this node is.
+pub fn as_watermark(node: &LogicalPlan) -> Option<&WatermarkNode> {
+    let LogicalPlan::Extension(e) = node else { return None };
+    e.node.as_any().downcast_ref()
 }
 
 fn marked_schema(input: &DFSchema, event_time: &Column, delay_ms: i64) -> DfResult<DFSchemaRef> {

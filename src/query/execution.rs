@@ -25,7 +25,7 @@ use super::recovery::{self, Pending};
 use super::{Environment, QuerySpec, Trigger};
 use crate::checkpoint::{BatchHeader, BatchRecord, Checkpoint, SourceRange};
 use crate::error::{Error, Result};
-use crate::operator::BatchContext;
+use crate::operator::{BatchContext, WatermarkPolicy};
 use crate::plan::{self, Slot, StreamPlan, TriggerTime};
 use crate::sink::{BatchIdentity, Sink, SinkContext};
 use crate::source::{Offset, ReadLimit, Source, SourceContext};
@@ -37,6 +37,8 @@ const PARALLEL_ROWS: usize = 50_000;
 const SNAPSHOT_LOG_BYTES: u64 = 32 << 20;
 /// How often an idle query looks at a source that neither notifies nor says how often (Spark's `pollingDelay`).
 const POLL: Duration = Duration::from_millis(10);
+const WATERMARK_POLICY: &str = "multipleWatermarkPolicy";
+const NO_DATA_BATCHES: &str = "noDataMicroBatches.enabled";
 const RECENT_PROGRESS: usize = 100;
 
 /// The engine of one query, batch by batch: what the trigger loop drives, and what pipeline tests step through.
@@ -56,6 +58,11 @@ pub struct MicroBatchExecution {
     temporary: Option<PathBuf>,
     next_batch: u64,
     watermark_ms: i64,
+    /// What the last batch ran with: rows up to it are late in the next.
+    late_watermark_ms: i64,
+    policy: WatermarkPolicy,
+    /// Whether a watermark that has moved is reason enough for a batch.
+    no_data_batches: bool,
     timestamp_ms: i64,
     pending: Option<Pending>,
     snapshot_log_bytes: u64,
@@ -63,6 +70,13 @@ pub struct MicroBatchExecution {
     progress: VecDeque<Arc<StreamingQueryProgress>>,
     progress_builder: ProgressBuilder,
     failure: Option<Error>,
+}
+
+fn watermark_policy(name: &str) -> Result<WatermarkPolicy> {
+    WatermarkPolicy::from_name(&name.to_ascii_lowercase()).ok_or_else(|| {
+        let message = format!("setting '{WATERMARK_POLICY}' is '{name}'; expected one of min, max");
+        Error::invalid("INVALID_CONF_VALUE.REQUIREMENT", message)
+    })
 }
 
 /// A source of a running query.
@@ -135,6 +149,12 @@ impl MicroBatchExecution {
         }
         recovery::settle_pending(&mut recovered, &mut running, &plan)?;
         let limit = if spec.trigger == Trigger::Once { ReadLimit::All } else { ReadLimit::Configured };
+        let policy = match recovered.conf.get(WATERMARK_POLICY) {
+            Some(kept) => watermark_policy(kept)?,
+            None => watermark_policy(spec.conf.get(WATERMARK_POLICY).or(env.conf.get(WATERMARK_POLICY)).unwrap_or("min"))?,
+        };
+        let no_data = spec.conf.get(NO_DATA_BATCHES).or(env.conf.get(NO_DATA_BATCHES)).unwrap_or("true");
+        let no_data_batches = !no_data.eq_ignore_ascii_case("false") && spec.trigger != Trigger::Once;
         let progress_builder = ProgressBuilder::new(query_id, spec.name.clone());
         let mut execution = Self {
             env: env.clone(),
@@ -151,6 +171,9 @@ impl MicroBatchExecution {
             temporary: opened.temporary.then_some(opened.dir),
             next_batch: recovered.next_batch,
             watermark_ms: recovered.watermark_ms,
+            late_watermark_ms: recovered.late_watermark_ms,
+            policy,
+            no_data_batches,
             timestamp_ms: recovered.timestamp_ms,
             pending: recovered.pending,
             snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
@@ -214,7 +237,7 @@ impl MicroBatchExecution {
             ranges.push(SourceRange { name: s.name.clone(), start: s.position.clone(), end, digest: None });
         }
         timings.end("latestOffset");
-        if ranges.iter().all(|r| r.start == r.end) {
+        if ranges.iter().all(|r| r.start == r.end) && !self.wants_no_data_batch() {
             return Ok(None);
         }
         let header = BatchHeader {
@@ -225,10 +248,23 @@ impl MicroBatchExecution {
             next_watermark_ms: self.watermark_ms,
             sources: ranges,
             num_input_rows: 0,
-            conf: BTreeMap::new(),
+            conf: self.kept_conf(),
         };
         let latest = header.sources.iter().map(|s| s.end.clone()).collect();
         Ok(Some(Batch { header, logged: None, latest, timings }))
+    }
+
+    /// Whether the watermark has moved past what the last batch did for some operator.
+    fn wants_no_data_batch(&self) -> bool {
+        self.no_data_batches
+            && self.watermark_ms > self.late_watermark_ms
+            && self.plan.operators.iter().any(|o| o.wants_batch())
+    }
+
+    /// Settings that later runs must keep: another policy would move the watermark that state was built with.
+    fn kept_conf(&self) -> BTreeMap<String, String> {
+        let policy = (WATERMARK_POLICY.to_owned(), self.policy.name().to_owned());
+        self.plan.event_times.is_used().then_some(policy).into_iter().collect()
     }
 
     async fn run(&mut self, mut batch: Batch) -> Result<()> {
@@ -238,6 +274,11 @@ impl MicroBatchExecution {
         let read: u64 = self.sources.iter().map(|s| s.slots.iter().map(|s| s.rows()).sum::<u64>()).sum();
         batch.timings.end("addBatch");
         self.env.failpoints.hit("after_batch")?;
+        // A batch that runs again computes the same, which the log has already.
+        let next_watermark_ms = self.plan.event_times.advance(batch.header.batch_watermark_ms, self.policy);
+        if batch.logged.is_none() {
+            batch.header.next_watermark_ms = next_watermark_ms;
+        }
 
         let identity = self.log(&mut batch, read).await?;
         batch.timings.end("walCommit");
@@ -258,6 +299,7 @@ impl MicroBatchExecution {
         }
         self.next_batch = batch.header.batch_id + 1;
         self.watermark_ms = batch.header.next_watermark_ms;
+        self.late_watermark_ms = batch.header.batch_watermark_ms;
         self.timestamp_ms = batch.header.batch_timestamp_ms;
         batch.timings.end("commitOffsets");
         self.report(&batch, output_rows);
@@ -286,6 +328,7 @@ impl MicroBatchExecution {
     /// Executes the plan and gives the rows to the sink, which shows nothing of them yet.
     async fn compute(&self, header: &BatchHeader, rows: Option<usize>) -> Result<Option<u64>> {
         self.time.set(header.batch_timestamp_ms);
+        self.plan.event_times.begin();
         let plan = match rows {
             Some(rows) if rows < PARALLEL_ROWS => &self.plan.serial,
             _ => &self.plan.parallel,
@@ -294,6 +337,7 @@ impl MicroBatchExecution {
         let batch = BatchContext {
             batch_id: header.batch_id,
             watermark_ms: header.batch_watermark_ms,
+            late_watermark_ms: self.late_watermark_ms,
             timestamp_ms: header.batch_timestamp_ms,
         };
         let task = Arc::new(self.task(batch));
@@ -358,6 +402,7 @@ impl MicroBatchExecution {
             sources.collect(),
             operators.collect(),
             (self.sink.description(), output_rows),
+            self.plan.event_times.is_used().then(|| self.plan.event_times.batch()),
         );
         if self.progress.len() == RECENT_PROGRESS {
             self.progress.pop_front();

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::checkpoint::{BatchHeader, SourceRange};
+use crate::operator::EventTimes;
 use crate::source::{Offset, Source};
 use crate::state::StateMetrics;
 
@@ -218,6 +219,7 @@ impl ProgressBuilder {
         sources: Vec<SourceFigures>,
         operators: Vec<(&'static str, StateMetrics)>,
         sink: (String, Option<u64>),
+        event_times: Option<Option<EventTimes>>,
     ) -> StreamingQueryProgress {
         let rows = sources.iter().map(|s| s.rows).sum();
         let rates = self.rates(header.batch_timestamp_ms, timings.total());
@@ -232,7 +234,7 @@ impl ProgressBuilder {
             input_rows_per_second: rows as f64 * rates.0,
             processed_rows_per_second: rows as f64 * rates.1,
             duration_ms: timings.to_json(),
-            event_time: Map::new(),
+            event_time: event_times.map(|t| event_time(t, header.batch_watermark_ms)).unwrap_or_default(),
             state_operators: operators.into_iter().map(|(name, m)| StateOperatorProgress::new(name, m)).collect(),
             sources: sources.iter().map(|s| SourceProgress::new(s, header.batch_id == 0, rates)).collect(),
             sink: SinkProgress {
@@ -249,6 +251,13 @@ impl ProgressBuilder {
         let arrival = self.last_timestamp_ms.replace(timestamp_ms).map(|last| (timestamp_ms - last) as f64 / 1e3);
         (arrival.filter(|s| *s > 0.0).map_or(f64::NAN, |s| 1.0 / s), 1.0 / took.as_secs_f64())
     }
+}
+
+/// The event times of a batch, if it has some, and the watermark it ran with.
+fn event_time(times: Option<EventTimes>, watermark_ms: i64) -> Map<String, Value> {
+    let times = times.map(|t| [("avg", t.avg()), ("max", t.max), ("min", t.min)]);
+    let all = times.into_iter().flatten().chain([("watermark", watermark_ms)]);
+    all.map(|(name, ms)| (name.to_owned(), iso_timestamp(ms).into())).collect()
 }
 
 impl StateOperatorProgress {

@@ -1,5 +1,6 @@
 //! What a restart does: open the checkpoint, compare it with the query and with the sink, and bring the state back.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use uuid::Uuid;
@@ -35,6 +36,10 @@ pub struct Pending {
 pub struct Position {
     pub next_batch: u64,
     pub watermark_ms: i64,
+    /// The watermark that the last batch ran with.
+    pub late_watermark_ms: i64,
+    /// Settings of the last batch that every later one must keep.
+    pub conf: BTreeMap<String, String>,
     pub timestamp_ms: i64,
     /// End of the last batch for each source; empty for a new query.
     pub positions: Vec<Offset>,
@@ -92,6 +97,8 @@ pub fn replay(recovered: Recovered, plan: &StreamPlan, sink: LastCommitted) -> R
     let mut position = Position {
         next_batch: 0,
         watermark_ms: 0,
+        late_watermark_ms: 0,
+        conf: BTreeMap::new(),
         timestamp_ms: i64::MIN,
         positions: vec![],
         pending: None,
@@ -134,6 +141,8 @@ impl Position {
     fn advance(&mut self, header: &BatchHeader) {
         self.next_batch = header.batch_id + 1;
         self.watermark_ms = header.next_watermark_ms;
+        self.late_watermark_ms = header.batch_watermark_ms;
+        self.conf = header.conf.clone();
         self.timestamp_ms = header.batch_timestamp_ms;
         self.positions = header.sources.iter().map(|s| s.end.clone()).collect();
     }

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use datafusion::prelude::SessionContext;
 
 pub use build::SessionBuilder;
-pub use conf::RuntimeConf;
+pub use conf::{RuntimeConf, checked_all as checked_conf};
 pub use execute::StatementResult;
 pub use reader::DataStreamReader;
 pub use rows::RowSet;

@@ -9,7 +9,7 @@ use datafusion::prelude::SessionContext;
 use crate::error::Result;
 use crate::function;
 use crate::options::{OptionReader, Options};
-use crate::plan::{self, TriggerTime, generators};
+use crate::plan::{self, TriggerTime, generators, time_window};
 use crate::sink::{MemorySink, OutputMode, Sink};
 use crate::time::Clock;
 
@@ -21,6 +21,7 @@ pub fn register_functions(context: &SessionContext, clock: &Clock) -> Result<()>
     function::register_all(context)?;
     plan::register_trigger_time(context, clock);
     context.add_analyzer_rule(Arc::new(generators::ResolveGenerators));
+    time_window::register(context);
     Ok(())
 }
 

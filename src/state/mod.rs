@@ -7,7 +7,7 @@ mod key_index;
 mod segment;
 mod store;
 
-pub use store::{KeyedStore, record_batch};
+pub use store::{FrozenStore, KeyedStore, record_batch};
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,59 +1,73 @@
-//! The rows a batch gives: the touched groups in update mode, all groups in complete mode.
+//! The rows a batch gives: the touched groups in update mode, those that are final in append mode, all in complete mode.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::compute::interleave;
 use datafusion::common::Result as DfResult;
 use datafusion::logical_expr::EmitTo;
 
+use super::AggregateOperator;
 use super::merge::accumulator;
-use super::{AggregateOperator, Inner};
+use super::slice::Slice;
 use crate::error::Result;
 use crate::sink::OutputMode;
 use crate::state::record_batch;
 
-/// Groups evaluated at once in complete mode: large enough to spread the cost of the accumulators, small enough that a
-/// large result is never in memory as a whole.
-const COMPLETE_ROWS: usize = 65_536;
+/// Groups evaluated at once: large enough to spread the cost of the accumulators, small enough that a large result is
+/// never in memory as a whole.
+const PIECE_ROWS: usize = 65_536;
 
 type Rows = Box<dyn Iterator<Item = DfResult<RecordBatch>> + Send>;
 
+/// Groups to give: of which slice, and which slots of it.
+type Piece = (i64, Vec<u32>);
+
 impl AggregateOperator {
     /// The result of the staged batch, in pieces of `rows` rows.
-    pub(super) fn emit(self: &Arc<Self>, rows: usize) -> Result<Rows> {
-        match self.mode {
-            OutputMode::Complete => Ok(self.clone().emit_all(rows)),
-            OutputMode::Update | OutputMode::Append => Ok(slices(self.emit_touched()?, rows)),
-        }
-    }
-
-    fn emit_touched(&self) -> Result<RecordBatch> {
-        let inner = self.lock();
-        let Some(staged) = &inner.staged else { return Ok(RecordBatch::new_empty(self.schema.clone())) };
-        self.result(&inner, &staged.touched, &staged.state)
-    }
-
-    fn emit_all(self: Arc<Self>, rows: usize) -> Rows {
-        let groups = self.lock().store.len();
-        let pieces = (0..groups).step_by(COMPLETE_ROWS).map(move |from| from..(from + COMPLETE_ROWS).min(groups));
-        Box::new(pieces.flat_map(move |slots| match self.emit_slots(slots.start as u32..slots.end as u32) {
+    pub(super) fn emit(self: &Arc<Self>, rows: usize) -> Rows {
+        let operator = self.clone();
+        Box::new(self.pieces().flat_map(move |(slice, slots)| match operator.emit_slots(slice, &slots) {
             Ok(batch) => slices(batch, rows),
             Err(e) => Box::new(std::iter::once(Err(e.into()))),
         }))
     }
 
-    fn emit_slots(&self, slots: std::ops::Range<u32>) -> Result<RecordBatch> {
+    fn pieces(&self) -> Box<dyn Iterator<Item = Piece> + Send> {
         let inner = self.lock();
-        let state = inner.state_after_batch(slots.clone())?;
-        self.result(&inner, &slots.collect::<Vec<_>>(), &state)
+        match self.mode {
+            OutputMode::Update => {
+                let touched = |(key, slice): (&i64, &Slice)| slice.staged.as_ref().map(|s| (*key, s.touched.clone()));
+                let pieces: Vec<Piece> = inner.slices.iter().filter_map(touched).collect();
+                Box::new(pieces.into_iter())
+            }
+            OutputMode::Append => {
+                let Some(eviction) = &inner.eviction else { return Box::new(std::iter::empty()) };
+                let length = |key: &i64| (*key, inner.slices.get(key).map_or(0, |s| s.store.len()));
+                let whole: Vec<_> = eviction.whole.iter().map(length).collect();
+                Box::new(whole.into_iter().flat_map(all_slots).chain(eviction.partial.clone()))
+            }
+            OutputMode::Complete => {
+                let lengths: Vec<_> = inner.slices.iter().map(|(key, s)| (*key, s.store.len())).collect();
+                Box::new(lengths.into_iter().flat_map(all_slots))
+            }
+        }
     }
 
-    fn result(&self, inner: &Inner, slots: &[u32], state: &[ArrayRef]) -> Result<RecordBatch> {
+    fn emit_slots(&self, slice: i64, slots: &[u32]) -> Result<RecordBatch> {
+        let inner = self.lock();
+        let Some(slice) = inner.slices.get(&slice) else { return Ok(RecordBatch::new_empty(self.schema.clone())) };
+        match &slice.staged {
+            // In update mode these are the touched groups: their state is at hand.
+            Some(staged) if self.mode == OutputMode::Update => self.result(slice, slots, &staged.state),
+            _ => self.result(slice, slots, &slice.state_after_batch(slots)?),
+        }
+    }
+
+    fn result(&self, slice: &Slice, slots: &[u32], state: &[ArrayRef]) -> Result<RecordBatch> {
         if slots.is_empty() {
             return Ok(RecordBatch::new_empty(self.schema.clone()));
         }
-        let mut columns = inner.store.keys(slots)?;
+        let mut columns = slice.store.keys(slots)?;
         let groups: Vec<usize> = (0..slots.len()).collect();
         let mut from = 0;
         for aggregate in &self.aggregates {
@@ -67,27 +81,9 @@ impl AggregateOperator {
     }
 }
 
-impl Inner {
-    /// State columns of these slots as they are once the staged batch is published.
-    fn state_after_batch(&self, slots: std::ops::Range<u32>) -> Result<Vec<ArrayRef>> {
-        let Some(staged) = &self.staged else { return self.store.state(slots) };
-        let epoch = u64::from(self.epoch);
-        // Every slot's row: in the store (array 0) unless this batch touched it (array 1).
-        let mut stored = vec![];
-        let rows: Vec<(usize, usize)> = slots
-            .map(|slot| {
-                let untouched = (slot as usize) < staged.old_len && self.marks[slot as usize] >> 32 != epoch;
-                if untouched {
-                    stored.push(slot);
-                    return (0, stored.len() - 1);
-                }
-                (1, self.group(slot, staged.old_len, staged.num_old))
-            })
-            .collect();
-        let stored = self.store.state(stored.iter().copied())?;
-        let overlay = |(old, new): (&ArrayRef, &ArrayRef)| Ok(interleave(&[old.as_ref(), new.as_ref()], &rows)?);
-        stored.iter().zip(&staged.state).map(overlay).collect()
-    }
+fn all_slots((slice, groups): (i64, usize)) -> impl Iterator<Item = Piece> {
+    let pieces = (0..groups).step_by(PIECE_ROWS).map(move |from| from as u32..(from + PIECE_ROWS).min(groups) as u32);
+    pieces.map(move |slots| (slice, slots.collect()))
 }
 
 fn slices(batch: RecordBatch, rows: usize) -> Rows {

@@ -16,7 +16,6 @@ mod expr;
 mod from;
 mod function;
 mod generator;
-mod interval;
 mod literal;
 mod name;
 mod operators;
@@ -26,6 +25,8 @@ mod select;
 mod set_operation;
 mod tokens;
 pub mod types;
+
+use crate::interval;
 
 pub use planner::{PlannedQuery, plan_query};
 pub use types::parse_columns;

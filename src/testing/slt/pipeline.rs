@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::function::display::format_value;
 use crate::options::{Options, did_you_mean};
 use crate::query::{QuerySpec, Trigger};
-use crate::session::Session;
+use crate::session::{Session, checked_conf};
 use crate::sink::OutputMode;
 use crate::testing::Failpoints;
 use crate::time::{Clock, ManualClock};
@@ -109,6 +109,7 @@ impl Pipeline {
             old.stop().await?;
         }
         let planned = seams::plan(&self.session, &text).await?;
+        let conf = checked_conf(&conf)?;
         let env = self.session.environment();
         let query = TestQuery::start(&env, self.restart, |sink| QuerySpec {
             name: Some(name.clone()),
@@ -139,7 +140,7 @@ impl Pipeline {
             (spec.plan, spec.column_names, spec.text) = (planned.plan, planned.names, text);
         }
         if let Some(conf) = conf {
-            spec.conf = conf;
+            spec.conf = checked_conf(&conf)?;
         }
         query.reopen(&env).await?;
         Ok(DONE)

@@ -1,0 +1,266 @@
+//! The event times that pass a `WATERMARK`, and the query's global watermark.
+//!
+//! ```text
+//! rows ─ WatermarkExec 0 ─►      max − delay ─┐
+//! rows ─ WatermarkExec 1 ─►      max − delay ─┴─ least (or greatest) ─► global watermark of the next batch, never back
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::Result as DfResult;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions};
+use futures::StreamExt;
+
+use super::event_time::times;
+
+/// Which of several watermarks is the query's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WatermarkPolicy {
+    /// The least: no input is ahead of what is dropped.
+    #[default]
+    Min,
+    /// The greatest.
+    Max,
+}
+
+impl WatermarkPolicy {
+    /// The policy of this name, in lower case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "min" => Some(Self::Min),
+            "max" => Some(Self::Max),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Min => "min",
+            Self::Max => "max",
+        }
+    }
+}
+
+/// The event times of one batch at one watermark, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventTimes {
+    /// Rows with a time.
+    pub count: u64,
+    /// The earliest.
+    pub min: i64,
+    /// The latest.
+    pub max: i64,
+    sum: i128,
+}
+
+impl EventTimes {
+    /// The mean.
+    pub fn avg(&self) -> i64 {
+        (self.sum / i128::from(self.count.max(1))) as i64
+    }
+
+    fn add(into: &mut Option<Self>, time: i64) {
+        let all = into.get_or_insert(Self { count: 0, min: time, max: time, sum: 0 });
+        (all.count, all.sum) = (all.count + 1, all.sum + i128::from(time));
+        (all.min, all.max) = (all.min.min(time), all.max.max(time));
+    }
+
+    fn merge(into: &mut Option<Self>, other: Option<Self>) {
+        *into = match (*into, other) {
+            (Some(a), Some(b)) => Some(Self {
+                count: a.count + b.count,
+                min: a.min.min(b.min),
+                max: a.max.max(b.max),
+                sum: a.sum + b.sum,
+            }),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
+/// One `WATERMARK` of a query.
+#[derive(Debug, Default)]
+struct Tracked {
+    delay_ms: i64,
+    /// Over all batches of this run.
+    max_ms: Option<i64>,
+    batch: Option<EventTimes>,
+}
+
+/// The event times of a query, by watermark.
+#[derive(Debug, Default)]
+pub struct EventTimeTracker(Mutex<BTreeMap<usize, Tracked>>);
+
+impl EventTimeTracker {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Tracked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Knows of the watermark `id`.
+    pub fn register(&self, id: usize, delay_ms: i64) {
+        self.lock().entry(id).or_default().delay_ms = delay_ms;
+    }
+
+    /// Whether the query has a watermark.
+    pub fn is_used(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
+    /// A batch begins.
+    pub fn begin(&self) {
+        self.lock().values_mut().for_each(|t| t.batch = None);
+    }
+
+    fn observe(&self, id: usize, times: Option<EventTimes>) {
+        EventTimes::merge(&mut self.lock().entry(id).or_default().batch, times);
+    }
+
+    /// The event times of the batch at the first watermark that saw any.
+    pub fn batch(&self) -> Option<EventTimes> {
+        self.lock().values().find_map(|t| t.batch)
+    }
+
+    /// The batch is done: the global watermark after it, in milliseconds.
+    pub fn advance(&self, global_ms: i64, policy: WatermarkPolicy) -> i64 {
+        let mut tracked = self.lock();
+        for t in tracked.values_mut() {
+            t.max_ms = t.max_ms.max(t.batch.map(|b| b.max));
+        }
+        // One without data yet counts as 0.
+        let each = tracked.values().map(|t| t.max_ms.map_or(0, |max| max.saturating_sub(t.delay_ms)));
+        let chosen = match policy {
+            WatermarkPolicy::Min => each.min(),
+            WatermarkPolicy::Max => each.max(),
+        };
+        chosen.map_or(global_ms, |ms| ms.max(global_ms))
+    }
+}
+
+/// Passes its rows and tracks their event times.
+#[derive(Clone)]
+pub struct WatermarkExec {
+    id: usize,
+    column: usize,
+    input: Arc<dyn ExecutionPlan>,
+    tracker: Arc<EventTimeTracker>,
+    properties: Arc<PlanProperties>,
+}
+
+impl WatermarkExec {
+    /// Over the event time at `column` of `input`.
+    pub fn new(id: usize, column: usize, input: Arc<dyn ExecutionPlan>, tracker: Arc<EventTimeTracker>) -> Self {
+        let of = input.properties();
+        let properties = Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(input.schema()),
+            of.partitioning.clone(),
+            of.emission_type,
+            of.boundedness,
+        ));
+        Self { id, column, input, tracker, properties }
+    }
+}
+
+impl fmt::Debug for WatermarkExec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatermarkExec").field("id", &self.id).field("column", &self.column).finish_non_exhaustive()
+    }
+}
+
+impl DisplayAs for WatermarkExec {
+    fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "WatermarkExec: {} [{}]", self.input.schema().field(self.column).name(), self.id)
+    }
+}
+
+impl ExecutionPlan for WatermarkExec {
+    fn name(&self) -> &'static str {
+        "WatermarkExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
+    ) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let input = children.into_iter().next().unwrap_or_else(|| self.input.clone());
+        Ok(Arc::new(Self::new(self.id, self.column, input, self.tracker.clone())))
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let input = children.into_iter().next().unwrap_or_else(|| self.input.clone());
+        Ok(Arc::new(Self::new(self.id, self.column, input, self.tracker.clone())))
+    }
+
+    fn execute(&self, partition: usize, task: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let (id, column, tracker) = (self.id, self.column, self.tracker.clone());
+        let schema: SchemaRef = self.input.schema();
+        let rows = self.input.execute(partition, task)?.map(move |batch| {
+            let batch = batch?;
+            let mut seen = None;
+            for time in times(batch.column(column))?.into_iter().flatten() {
+                EventTimes::add(&mut seen, time.div_euclid(1000));
+            }
+            tracker.observe(id, seen);
+            Ok(batch)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(tracker: &EventTimeTracker, id: usize, times: &[i64]) {
+        let mut all = None;
+        times.iter().for_each(|t| EventTimes::add(&mut all, *t));
+        tracker.observe(id, all);
+    }
+
+    #[test]
+    fn the_least_watermark_counts_and_never_goes_back() {
+        let tracker = EventTimeTracker::default();
+        tracker.register(0, 10);
+        tracker.register(1, 0);
+        seen(&tracker, 0, &[100, 50]);
+        assert_eq!(tracker.advance(0, WatermarkPolicy::Min), 0);
+        tracker.begin();
+        seen(&tracker, 1, &[70]);
+        assert_eq!(tracker.advance(0, WatermarkPolicy::Min), 70);
+        assert_eq!(tracker.advance(0, WatermarkPolicy::Max), 90);
+        assert_eq!(tracker.advance(95, WatermarkPolicy::Max), 95);
+        let batch = tracker.batch().unwrap();
+        assert_eq!((batch.count, batch.min, batch.max, batch.avg()), (1, 70, 70, 70));
+    }
+}

@@ -1,0 +1,549 @@
+//! Time windows: `window(time, size[, slide[, start]])` and `window_time(window)`.
+//!
+//! A window is a struct `{start, end}`, the end exclusive. Tumbling windows are computed by the function itself, since every
+//! time has one of them; the analyzer rule [`ResolveTimeWindows`] removes the rows without a time below the node that
+//! calls it, and turns sliding windows into a row for each window. Windows carry the watermark of their time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray, TimestampMicrosecondArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit, TimestampMicrosecondType};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::metadata::FieldMetadata;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, NullHandling, Result as DfResult, ScalarValue, UnnestOptions};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::prelude::SessionContext;
+
+use super::is_streaming;
+use super::watermark::{WATERMARK_KEY, as_watermark};
+use crate::error::{Error, Result};
+use crate::function::type_name;
+use crate::interval::parse_interval;
+use crate::operator::{end_of, window_ends};
+
+/// The column of a sliding window's place between the projection and the node above it.
+const SLIDING: &str = "#window";
+
+/// Registers the functions and the rule that resolves them.
+pub fn register(context: &SessionContext) {
+    let signature = Signature::variadic_any(Volatility::Immutable);
+    context.register_udf(ScalarUDF::new_from_impl(WindowFunction { all: false, signature }));
+    let signature = Signature::any(1, Volatility::Immutable);
+    context.register_udf(ScalarUDF::new_from_impl(WindowTime { signature }));
+    let signature = Signature::variadic_any(Volatility::Immutable);
+    context.register_udf(ScalarUDF::new_from_impl(SessionWindow { signature }));
+    context.add_analyzer_rule(Arc::new(ResolveTimeWindows));
+}
+
+/// Length, distance and first start of windows, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Windows {
+    size: i64,
+    slide: i64,
+    start: i64,
+}
+
+impl Windows {
+    /// From the literals after the time.
+    fn try_new(literals: &[Option<&ScalarValue>]) -> Result<Self> {
+        let number = |i: usize| literals.get(i).map(|l| micros(*l)).transpose();
+        let Some(size) = number(0)? else { return Err(wrong_number(1)) };
+        let slide = number(1)?.unwrap_or(size);
+        let start = number(2)?.unwrap_or(0);
+        if literals.len() > 3 {
+            return Err(wrong_number(literals.len() + 1));
+        }
+        for (name, value) in [("duration", size), ("slide", slide)] {
+            if value <= 0 {
+                let message = format!("the {name} of 'window' must be positive, but is {value} microseconds");
+                return Err(Error::invalid("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", message));
+            }
+        }
+        let constraint = |message: &str| Error::invalid("DATATYPE_MISMATCH.PARAMETER_CONSTRAINT_VIOLATION", message);
+        if slide > size {
+            return Err(constraint("the slide of 'window' must not be longer than its duration"));
+        }
+        if start.unsigned_abs() >= slide.unsigned_abs() {
+            return Err(constraint("the start of 'window' must be shorter than its slide"));
+        }
+        Ok(Self { size, slide, start })
+    }
+
+    fn is_tumbling(&self) -> bool {
+        self.size == self.slide
+    }
+
+    /// The start of the last window that holds `time`; `None` if it is out of range.
+    fn last_start(&self, time: i64) -> Option<i64> {
+        let since = (i128::from(time) - i128::from(self.start)).rem_euclid(i128::from(self.slide));
+        i64::try_from(i128::from(time) - since).ok()
+    }
+
+    /// The windows that hold `time`, the last one first.
+    fn of(&self, time: i64) -> impl Iterator<Item = Option<(i64, i64)>> {
+        let last = self.last_start(time);
+        let count = self.size.div_euclid(self.slide) + i64::from(self.size % self.slide != 0);
+        (0..count).map_while(move |i| {
+            let Some(start) = last.and_then(|s| s.checked_sub(i.checked_mul(self.slide)?)) else { return Some(None) };
+            let Some(end) = start.checked_add(self.size) else { return Some(None) };
+            (end > time).then_some(Some((start, end)))
+        })
+    }
+}
+
+fn wrong_number(actual: usize) -> Error {
+    let message = format!("function 'window' takes a time and one to three durations, but has {actual} arguments");
+    Error::invalid("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", message)
+        .with_help("write window(ts, '10 minutes', '5 minutes')")
+}
+
+fn micros(literal: Option<&ScalarValue>) -> Result<i64> {
+    let no_literal = || {
+        Error::invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "the durations of 'window' must be literals")
+            .with_help("write window(ts, '10 minutes') or window(ts, INTERVAL 10 MINUTES)")
+    };
+    let invalid = |message: String| Error::invalid("INVALID_INTERVAL_FORMAT", message);
+    let (months, micros) = match literal {
+        Some(ScalarValue::Utf8(Some(t)) | ScalarValue::Utf8View(Some(t)) | ScalarValue::LargeUtf8(Some(t))) => {
+            let interval = parse_interval(t).map_err(invalid)?;
+            (interval.months, Some(interval.micros))
+        }
+        Some(ScalarValue::IntervalMonthDayNano(Some(v))) => (
+            i64::from(v.months),
+            i64::from(v.days).checked_mul(86_400_000_000).and_then(|d| d.checked_add(v.nanoseconds / 1000)),
+        ),
+        Some(ScalarValue::IntervalDayTime(Some(v))) => {
+            (0, Some(i64::from(v.days) * 86_400_000_000 + i64::from(v.milliseconds) * 1000))
+        }
+        Some(ScalarValue::DurationMicrosecond(Some(v))) => (0, Some(*v)),
+        Some(ScalarValue::Int64(Some(v))) => (0, Some(*v)),
+        Some(ScalarValue::Int32(Some(v))) => (0, Some(i64::from(*v))),
+        _ => return Err(no_literal()),
+    };
+    if months != 0 {
+        return Err(invalid("a duration of 'window' cannot have months or years".to_owned())
+            .with_help("they differ in length: use days"));
+    }
+    micros.ok_or_else(|| invalid("a duration of 'window' is too long".to_owned()))
+}
+
+/// `{start, end}` over times of this type; the type the time is brought to.
+fn window_type(time: &DataType) -> Result<(DataType, DataType)> {
+    let zone = match time {
+        DataType::Timestamp(_, zone) => zone.clone(),
+        DataType::Date32 | DataType::Date64 | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            Some("UTC".into())
+        }
+        DataType::Struct(fields) => match end_of(fields) {
+            Some((_, end)) => return window_type(end.data_type()),
+            None => return Err(wrong_type("window", time)),
+        },
+        other => return Err(wrong_type("window", other)),
+    };
+    let time = DataType::Timestamp(TimeUnit::Microsecond, zone);
+    let field = |name| Field::new(name, time.clone(), true);
+    Ok((DataType::Struct(Fields::from(vec![field("start"), field("end")])), time))
+}
+
+fn wrong_type(function: &str, actual: &DataType) -> Error {
+    let expected = if function == "window" { "a TIMESTAMP or a window" } else { "a window" };
+    let message = format!("function '{function}' takes {expected}, but its argument is {}", type_name(actual));
+    Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message)
+}
+
+/// The result's field: the watermark of the time goes on with it.
+fn with_watermark(name: &str, data_type: DataType, time: &Field) -> FieldRef {
+    let mark = time.metadata().get(WATERMARK_KEY).map(|v| (WATERMARK_KEY.to_owned(), v.clone()));
+    Arc::new(Field::new(name, data_type, true).with_metadata(HashMap::from_iter(mark)))
+}
+
+/// `window`; with `all`, the list of all windows of a time rather than its only one.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct WindowFunction {
+    all: bool,
+    signature: Signature,
+}
+
+impl WindowFunction {
+    fn struct_of(&self, times: &TimestampMicrosecondArray, windows: &Windows, fields: &Fields) -> Result<ArrayRef> {
+        let zone = zone_of(fields);
+        let window = |time: i64| {
+            let start = windows.last_start(time);
+            bounds(start.and_then(|s| Some((s, s.checked_add(windows.size)?))))
+        };
+        let found = times.iter().map(|t| t.map(window).transpose()).collect::<Result<Vec<_>>>()?;
+        let starts: TimestampMicrosecondArray = found.iter().map(|w| w.map(|w| w.0)).collect();
+        let ends: TimestampMicrosecondArray = found.iter().map(|w| w.map(|w| w.1)).collect();
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(starts.with_timezone_opt(zone.clone())), Arc::new(ends.with_timezone_opt(zone))];
+        Ok(Arc::new(StructArray::try_new(fields.clone(), columns, times.nulls().cloned())?))
+    }
+
+    fn lists_of(&self, times: &TimestampMicrosecondArray, windows: &Windows, fields: &Fields) -> Result<ArrayRef> {
+        let zone = zone_of(fields);
+        let (mut starts, mut ends, mut lengths) = (vec![], vec![], Vec::with_capacity(times.len()));
+        for time in times {
+            let before = starts.len();
+            for window in time.into_iter().flat_map(|t| windows.of(t)) {
+                let (start, end) = bounds(window)?;
+                starts.push(start);
+                ends.push(end);
+            }
+            lengths.push(starts.len() - before);
+        }
+        let column =
+            |v: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(v).with_timezone_opt(zone.clone())) };
+        let items = StructArray::try_new(fields.clone(), vec![column(starts), column(ends)], None)?;
+        let field = Arc::new(Field::new("element", DataType::Struct(fields.clone()), true));
+        Ok(Arc::new(ListArray::try_new(field, OffsetBuffer::from_lengths(lengths), Arc::new(items), None)?))
+    }
+}
+
+fn bounds(window: Option<(i64, i64)>) -> Result<(i64, i64)> {
+    window.ok_or_else(|| {
+        Error::execution("DATETIME_OVERFLOW", "a time is too close to the end of time for its window to have bounds")
+    })
+}
+
+fn zone_of(fields: &Fields) -> Option<Arc<str>> {
+    match fields.first().map(|f| f.data_type()) {
+        Some(DataType::Timestamp(_, zone)) => zone.clone(),
+        _ => None,
+    }
+}
+
+impl ScalarUDFImpl for WindowFunction {
+    fn name(&self) -> &str {
+        if self.all { "__windows" } else { "window" }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, args: &[DataType]) -> DfResult<DataType> {
+        let time = args.first().ok_or_else(|| wrong_number(0))?;
+        let window = window_type(time)?.0;
+        Ok(if self.all { DataType::List(Arc::new(Field::new("element", window, true))) } else { window })
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
+        let types: Vec<_> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
+        let data_type = self.return_type(&types)?;
+        Windows::try_new(&args.scalar_arguments[1..])?;
+        Ok(with_watermark(self.name(), data_type, &args.arg_fields[0]))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let literals: Vec<_> = args.args[1..]
+            .iter()
+            .map(|a| match a {
+                ColumnarValue::Scalar(v) => Some(v),
+                ColumnarValue::Array(_) => None,
+            })
+            .collect();
+        let windows = Windows::try_new(&literals)?;
+        let time = args.args[0].to_array(args.number_rows)?;
+        let (DataType::Struct(fields), time_type) = window_type(time.data_type())? else {
+            return Err(wrong_type("window", time.data_type()).into());
+        };
+        let times = match time.data_type() {
+            DataType::Struct(_) => window_times(&time)?,
+            _ => time,
+        };
+        let times = cast(&times, &time_type)?;
+        let times = times.as_primitive::<TimestampMicrosecondType>();
+        let result = match (self.all, windows.is_tumbling()) {
+            (true, _) => self.lists_of(times, &windows, &fields)?,
+            (false, true) => self.struct_of(times, &windows, &fields)?,
+            (false, false) => {
+                let message = "a sliding window is possible only in GROUP BY or in the select list";
+                return Err(Error::unsupported("UNSUPPORTED_EXPR_FOR_OPERATOR", message).into());
+            }
+        };
+        Ok(ColumnarValue::Array(result))
+    }
+}
+
+/// The time that stands for a window: the last microsecond of it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct WindowTime {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for WindowTime {
+    fn name(&self) -> &str {
+        "window_time"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, args: &[DataType]) -> DfResult<DataType> {
+        match args.first() {
+            Some(t @ DataType::Struct(_)) => {
+                window_type(t).map(|(_, time)| time).map_err(|_| wrong_type("window_time", t).into())
+            }
+            other => Err(wrong_type("window_time", other.unwrap_or(&DataType::Null)).into()),
+        }
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
+        let data_type = self.return_type(&[args.arg_fields[0].data_type().clone()])?;
+        Ok(with_watermark(self.name(), data_type, &args.arg_fields[0]))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        Ok(ColumnarValue::Array(window_times(&args.args[0].to_array(args.number_rows)?)?))
+    }
+}
+
+/// `session_window`, which is refused under its own name.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SessionWindow {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for SessionWindow {
+    fn name(&self) -> &str {
+        "session_window"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _args: &[DataType]) -> DfResult<DataType> {
+        let message = "function 'session_window' is not supported by this version";
+        Err(Error::unsupported("UNSUPPORTED_FEATURE", message).with_help("use window(ts, '10 minutes')").into())
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        Err(Error::internal("a session window was computed as a function").into())
+    }
+}
+
+/// The end of each window less a microsecond.
+fn window_times(windows: &ArrayRef) -> Result<ArrayRef> {
+    let (ends, nulls) = window_ends(windows).ok_or_else(|| wrong_type("window_time", windows.data_type()))?;
+    let times = TimestampMicrosecondArray::new(ends.values().iter().map(|e| e.saturating_sub(1)).collect(), nulls);
+    let DataType::Timestamp(_, zone) = ends.data_type() else {
+        return Err(wrong_type("window_time", ends.data_type()));
+    };
+    Ok(Arc::new(times.with_timezone_opt(zone.clone())))
+}
+
+/// Removes the rows without a time below a node that calls `window`, and gives sliding windows a row each. Watermarks over
+/// tables have no meaning and go away.
+#[derive(Debug)]
+pub struct ResolveTimeWindows;
+
+impl AnalyzerRule for ResolveTimeWindows {
+    fn name(&self) -> &str {
+        "resolve_time_windows"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DfResult<LogicalPlan> {
+        let mut recompute = false;
+        let plan = plan.transform_up_with_subqueries(|node| match batch_watermark(&node) {
+            Some(input) => {
+                recompute = true;
+                Ok(Transformed::yes(input))
+            }
+            None if recompute => Ok(Transformed::yes(node.recompute_schema()?)),
+            None => Ok(Transformed::no(node)),
+        });
+        plan.data()?.transform_up_with_subqueries(resolve).data()
+    }
+}
+
+/// The input of a watermark over tables.
+fn batch_watermark(node: &LogicalPlan) -> Option<LogicalPlan> {
+    let watermark = as_watermark(node)?;
+    (!is_streaming(&watermark.input)).then(|| watermark.input.clone())
+}
+
+fn resolve(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    if !matches!(node, LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) | LogicalPlan::Filter(_)) {
+        return Ok(Transformed::no(node));
+    }
+    let mut calls: Vec<ScalarFunction> = vec![];
+    for e in node.expressions() {
+        e.apply(|e| {
+            if let Some(call) = as_window(e)
+                && !calls.contains(call)
+            {
+                calls.push(call.clone());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+    }
+    match calls.as_slice() {
+        [] => Ok(Transformed::no(node)),
+        [call] => Ok(Transformed::yes(resolve_call(node, call)?)),
+        _ => Err(Error::unsupported("MULTIPLE_TIME_WINDOWS", "only one 'window' is possible in one SELECT")
+            .with_help("several would give a row for every combination; use a subquery for the second")
+            .into()),
+    }
+}
+
+fn as_window(e: &Expr) -> Option<&ScalarFunction> {
+    let Expr::ScalarFunction(call) = e else { return None };
+    call.func.inner().downcast_ref::<WindowFunction>().filter(|f| !f.all).map(|_| call)
+}
+
+fn resolve_call(node: LogicalPlan, call: &ScalarFunction) -> DfResult<LogicalPlan> {
+    let input = node.inputs()[0].clone();
+    let literals: Vec<_> = call.args[1..]
+        .iter()
+        .map(|a| match a {
+            Expr::Literal(v, _) => Some(v),
+            _ => None,
+        })
+        .collect();
+    let windows = Windows::try_new(&literals)?;
+    let timed = LogicalPlanBuilder::from(input).filter(call.args[0].clone().is_not_null())?;
+    if windows.is_tumbling() {
+        return node.with_new_exprs(node.expressions(), vec![timed.build()?]);
+    }
+    if matches!(node, LogicalPlan::Filter(_)) {
+        let message = "a sliding window is possible only in GROUP BY or in the select list";
+        return Err(Error::unsupported("UNSUPPORTED_EXPR_FOR_OPERATOR", message).into());
+    }
+    let timed = timed.build()?;
+    let (name, metadata) = (Expr::ScalarFunction(call.clone()).schema_name().to_string(), mark(call, timed.schema())?);
+    let expanded = expand(timed, call, &node)?;
+    let column = Expr::Column(Column::new_unqualified(SLIDING)).alias_with_metadata(name, metadata);
+    let replace = |e: Expr| {
+        let original = e.qualified_name();
+        let replaced = e.transform_up(|e| match as_window(&e) {
+            Some(_) => Ok(Transformed::yes(column.clone())),
+            None => Ok(Transformed::no(e)),
+        })?;
+        // Aliases inside of an expression have no meaning, and the outermost must be as it was.
+        let changed = replaced.transformed && replaced.data != column;
+        Ok(if changed {
+            inner_unaliased(replaced.data)?.alias_qualified(original.0, original.1)
+        } else {
+            replaced.data
+        })
+    };
+    let exprs = node.expressions().into_iter().map(replace).collect::<DfResult<Vec<_>>>()?;
+    match node {
+        LogicalPlan::Projection(_) => LogicalPlanBuilder::from(expanded).project(exprs)?.build(),
+        LogicalPlan::Aggregate(a) => {
+            let keys = a.group_expr.len();
+            let (keys, aggregates) = exprs.split_at(keys);
+            let aggregate =
+                datafusion::logical_expr::Aggregate::try_new(Arc::new(expanded), keys.to_vec(), aggregates.to_vec())?;
+            Ok(LogicalPlan::Aggregate(aggregate))
+        }
+        other => other.with_new_exprs(exprs, vec![expanded]),
+    }
+}
+
+fn inner_unaliased(e: Expr) -> DfResult<Expr> {
+    let top = e.unalias();
+    top.transform_up(|e| {
+        Ok(match e {
+            Expr::Alias(a) if matches!(a.expr.as_ref(), Expr::Column(c) if c.name == SLIDING) => {
+                Transformed::yes(*a.expr)
+            }
+            other => Transformed::no(other),
+        })
+    })
+    .data()
+}
+
+/// The metadata of the call's result.
+fn mark(call: &ScalarFunction, schema: &DFSchema) -> DfResult<Option<FieldMetadata>> {
+    let (_, field) = Expr::ScalarFunction(call.clone()).to_field(schema)?;
+    Ok((!field.metadata().is_empty()).then(|| FieldMetadata::from(field.metadata().clone())))
+}
+
+/// The columns that `node` needs, once for each window of the row, and the window.
+fn expand(input: LogicalPlan, call: &ScalarFunction, node: &LogicalPlan) -> DfResult<LogicalPlan> {
+    let expressions = node.expressions();
+    let used: Vec<&Column> = expressions.iter().flat_map(Expr::column_refs).collect();
+    let kept: Vec<_> = input.schema().columns().into_iter().filter(|c| used.contains(&c)).map(Expr::Column).collect();
+    let all = WindowFunction { all: true, signature: Signature::variadic_any(Volatility::Immutable) };
+    let windows = ScalarUDF::new_from_impl(all).call(call.args.clone()).alias(SLIDING);
+    LogicalPlanBuilder::from(input)
+        .project(kept.into_iter().chain([windows]))?
+        .unnest_columns_with_options(
+            vec![Column::new_unqualified(SLIDING)],
+            UnnestOptions::new().with_null_handling(NullHandling::Drop),
+        )?
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn windows(size: i64, slide: i64, start: i64) -> Windows {
+        let literals = [size, slide, start].map(|n| ScalarValue::Int64(Some(n)));
+        Windows::try_new(&literals.iter().map(Some).collect::<Vec<_>>()).unwrap()
+    }
+
+    fn all(windows: &Windows, time: i64) -> Vec<(i64, i64)> {
+        windows.of(time).flatten().collect()
+    }
+
+    #[test]
+    fn times_before_the_epoch_fall_into_the_window_that_holds_them() {
+        let tumbling = windows(10, 10, 0);
+        for (time, start) in [(-1, -10), (-10, -10), (-11, -20), (0, 0), (9, 0), (10, 10)] {
+            assert_eq!(tumbling.last_start(time), Some(start), "{time}");
+        }
+        assert_eq!(windows(10, 10, -3).last_start(-4), Some(-13));
+        assert_eq!(windows(10, 10, 3).last_start(-7), Some(-7));
+    }
+
+    #[test]
+    fn every_sliding_window_holds_its_time() {
+        for (size, slide, start) in [(10, 3, 0), (10, 5, 2), (7, 7, -3), (9, 2, 1)] {
+            let w = windows(size, slide, start);
+            for time in -30..30 {
+                let found = all(&w, time);
+                let expected: Vec<_> = (-20..20)
+                    .map(|i| (start + i * slide, start + i * slide + size))
+                    .filter(|(from, to)| (*from..*to).contains(&time))
+                    .rev()
+                    .collect();
+                assert_eq!(found, expected, "{w:?} at {time}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_ends_of_time_are_no_panic() {
+        let w = windows(10, 10, 0);
+        assert_eq!((w.last_start(i64::MIN), w.of(i64::MAX).next()), (None, Some(None)));
+    }
+
+    #[test]
+    fn wrong_durations() {
+        let condition = |literals: &[ScalarValue]| {
+            let e = Windows::try_new(&literals.iter().map(Some).collect::<Vec<_>>()).unwrap_err();
+            e.condition().to_owned()
+        };
+        let text = |t: &str| ScalarValue::Utf8(Some(t.to_owned()));
+        assert_eq!(condition(&[text("0 seconds")]), "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE");
+        assert_eq!(condition(&[text("1 month")]), "INVALID_INTERVAL_FORMAT");
+        assert_eq!(condition(&[text("nonsense")]), "INVALID_INTERVAL_FORMAT");
+        let violation = "DATATYPE_MISMATCH.PARAMETER_CONSTRAINT_VIOLATION";
+        assert_eq!(condition(&[text("5 seconds"), text("6 seconds")]), violation);
+        assert_eq!(condition(&[text("5 seconds"), text("5 seconds"), text("-5 seconds")]), violation);
+    }
+}
