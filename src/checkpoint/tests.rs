@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use datafusion::arrow::array::{AsArray, Int64Array, RecordBatch, StringViewArray};
 use datafusion::arrow::datatypes::Int64Type;

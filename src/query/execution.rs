@@ -151,7 +151,9 @@ impl MicroBatchExecution {
         let limit = if spec.trigger == Trigger::Once { ReadLimit::All } else { ReadLimit::Configured };
         let policy = match recovered.conf.get(WATERMARK_POLICY) {
             Some(kept) => watermark_policy(kept)?,
-            None => watermark_policy(spec.conf.get(WATERMARK_POLICY).or(env.conf.get(WATERMARK_POLICY)).unwrap_or("min"))?,
+            None => {
+                watermark_policy(spec.conf.get(WATERMARK_POLICY).or(env.conf.get(WATERMARK_POLICY)).unwrap_or("min"))?
+            }
         };
         let no_data = spec.conf.get(NO_DATA_BATCHES).or(env.conf.get(NO_DATA_BATCHES)).unwrap_or("true");
         let no_data_batches = !no_data.eq_ignore_ascii_case("false") && spec.trigger != Trigger::Once;
@@ -282,9 +284,6 @@ impl MicroBatchExecution {
 
         let identity = self.log(&mut batch, read).await?;
         batch.timings.end("walCommit");
-        for operator in &self.plan.operators {
-            operator.publish()?;
-        }
         self.release().await?;
         self.env.failpoints.hit("before_sink_commit")?;
         self.sink.commit(identity).await?;
@@ -365,6 +364,7 @@ impl MicroBatchExecution {
                 )
                 .with_help("the source does not give the same rows again; what it gave first is lost"));
             }
+            self.publish()?;
             return Ok(BatchIdentity { batch_id, record_hash });
         }
         batch.header.num_input_rows = read;
@@ -375,9 +375,15 @@ impl MicroBatchExecution {
         self.env.failpoints.hit("before_offset_log")?;
         let record = BatchRecord { header: batch.header.clone(), changes };
         let appended = self.checkpoint.append_batch(&record)?;
+        // While the disk works. Nobody sees the state before the batch is done: if the disk fails, it is gone.
+        self.publish()?;
         self.checkpoint.wait_durable(appended.lsn).await?;
         self.env.failpoints.hit("after_offset_log")?;
         Ok(BatchIdentity { batch_id, record_hash: appended.hash })
+    }
+
+    fn publish(&self) -> Result<()> {
+        self.plan.operators.iter().try_for_each(|o| o.publish())
     }
 
     /// Tells the sources what will never be asked for again: a batch whose successor is durable does not run again.

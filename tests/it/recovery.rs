@@ -76,11 +76,11 @@ fn lines_that_were_logged_are_counted_after_a_kill() {
     let checkpoint = tempfile::tempdir().unwrap();
     let server = Server::new();
     let port = server.port();
-    let mut tidemill = logged_count(port, checkpoint.path(), "TRIGGER EVERY 1 HOUR");
+    let mut tidemill = logged_count(port, checkpoint.path(), "TRIGGER EVERY 10 SECONDS");
     let mut peer = server.accept();
     peer.send("1\n");
     tidemill.wait_for_batch(0);
-    // The next batch is an hour away: these lines are in the log of received lines and nowhere else.
+    // The next batch is seconds away: these lines are in the log of received lines and nowhere else.
     peer.send("2\n3\n987654321\n");
     eventually("the log of lines", || bytes_below(checkpoint.path(), b"987654321"));
     tidemill.killed();
@@ -136,7 +136,9 @@ fn a_second_process_on_a_checkpoint_is_refused() {
     let checkpoint = tempfile::tempdir().unwrap();
     let server = Server::new();
     let mut first = logged_count(server.port(), checkpoint.path(), "");
-    server.accept().send("1\n");
+    // Held open, so that the first process does not connect again in the meantime.
+    let mut peer = server.accept();
+    peer.send("1\n");
     first.wait_for_batch(0);
     let second = logged_count(server.port(), checkpoint.path(), "").ended();
     second.assert_code(1);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::common::Result as DfResult;
 use datafusion::logical_expr::EmitTo;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 use super::AggregateOperator;
 use super::merge::accumulator;
@@ -58,27 +59,39 @@ impl AggregateOperator {
         let Some(slice) = inner.slices.get(&slice) else { return Ok(RecordBatch::new_empty(self.schema.clone())) };
         match &slice.staged {
             // In update mode these are the touched groups: their state is at hand.
-            Some(staged) if self.mode == OutputMode::Update => self.result(slice, slots, &staged.state),
-            _ => self.result(slice, slots, &slice.state_after_batch(slots)?),
+            Some(staged) if self.mode == OutputMode::Update => {
+                self.result(staged.keys.clone(), slots.len(), &staged.state)
+            }
+            _ => self.result(slice.store.keys(slots)?, slots.len(), &slice.state_after_batch(slots)?),
         }
     }
 
-    fn result(&self, slice: &Slice, slots: &[u32], state: &[ArrayRef]) -> Result<RecordBatch> {
-        if slots.is_empty() {
+    fn result(&self, mut columns: Vec<ArrayRef>, len: usize, state: &[ArrayRef]) -> Result<RecordBatch> {
+        if len == 0 {
             return Ok(RecordBatch::new_empty(self.schema.clone()));
         }
-        let mut columns = slice.store.keys(slots)?;
-        let groups: Vec<usize> = (0..slots.len()).collect();
+        let groups: Vec<usize> = (0..len).collect();
         let mut from = 0;
         for aggregate in &self.aggregates {
             let to = from + aggregate.state_fields()?.len();
-            let mut accumulator = accumulator(aggregate)?;
-            accumulator.merge_batch(&state[from..to], &groups, slots.len())?;
-            columns.push(accumulator.evaluate(EmitTo::All)?);
+            columns.push(match &state[from..to] {
+                [value] if is_its_own_state(aggregate, value) => value.clone(),
+                state => {
+                    let mut accumulator = accumulator(aggregate)?;
+                    accumulator.merge_batch(state, &groups, len)?;
+                    accumulator.evaluate(EmitTo::All)?
+                }
+            });
             from = to;
         }
-        record_batch(self.schema.clone(), columns, slots.len())
+        record_batch(self.schema.clone(), columns, len)
     }
+}
+
+/// Whether the only state column of an aggregate is its value.
+fn is_its_own_state(aggregate: &AggregateFunctionExpr, state: &ArrayRef) -> bool {
+    let simple = ["count", "sum", "min", "max"].contains(&aggregate.fun().name()) && !aggregate.is_distinct();
+    simple && state.data_type() == aggregate.field().data_type()
 }
 
 fn all_slots((slice, groups): (i64, usize)) -> impl Iterator<Item = Piece> {

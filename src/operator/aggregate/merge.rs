@@ -77,8 +77,7 @@ impl AggregateOperator {
         slice.begin();
         let touched = slice.touch(partials, self.num_keys)?;
         let state = self.merge_touched(slice, partials, &touched)?;
-        slice.stage(touched, state);
-        Ok(())
+        slice.stage(touched, state)
     }
 
     /// An accumulator may take every group below the number it is given as one that has had a value by then: so the

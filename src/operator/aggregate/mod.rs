@@ -251,8 +251,7 @@ impl AggregateOperator {
         let Some(staged) = &slice.staged else { return Ok(()) };
         for from in (0..staged.touched.len()).step_by(CHANGE_ROWS) {
             let len = CHANGE_ROWS.min(staged.touched.len() - from);
-            let mut columns = slice.store.keys(&staged.touched[from..from + len])?;
-            columns.extend(staged.state.iter().map(|c| c.slice(from, len)));
+            let columns = staged.keys.iter().chain(&staged.state).map(|c| c.slice(from, len)).collect();
             let rows = record_batch(self.store_schema.clone(), columns, len)?;
             changes.push(StateChange { store: 0, kind: ChangeKind::Put, rows });
         }

@@ -24,6 +24,8 @@ pub struct Staged {
     num_old: usize,
     /// The keys of the batch, by slot.
     pub touched: Vec<u32>,
+    /// Their key columns.
+    pub keys: Vec<ArrayRef>,
     /// Their state after the batch.
     pub state: Vec<ArrayRef>,
 }
@@ -46,13 +48,16 @@ impl Slice {
     /// Begins a batch, so that an abort after an error forgets the keys interned until then.
     pub fn begin(&mut self) {
         let old_len = self.store.len();
-        self.staged = Some(Staged { old_len, num_old: 0, touched: vec![], state: vec![] });
+        self.staged = Some(Staged { old_len, num_old: 0, touched: vec![], keys: vec![], state: vec![] });
     }
 
     /// The batch's keys have this state.
-    pub fn stage(&mut self, touched: Touched, state: Vec<ArrayRef>) {
+    pub fn stage(&mut self, touched: Touched, state: Vec<ArrayRef>) -> Result<()> {
         let old_len = self.staged.as_ref().map_or(self.store.len(), |s| s.old_len);
-        self.staged = Some(Staged { old_len, num_old: touched.num_old, touched: touched.slots, state });
+        // The log wants them, and in update mode the result too: they are decoded once.
+        let keys = self.store.keys(&touched.slots)?;
+        self.staged = Some(Staged { old_len, num_old: touched.num_old, touched: touched.slots, keys, state });
+        Ok(())
     }
 
     pub fn publish(&mut self) -> Result<()> {
@@ -67,7 +72,12 @@ impl Slice {
     }
 
     pub fn size(&self) -> usize {
-        let staged = self.staged.iter().flat_map(|s| &s.state).map(|a| a.get_array_memory_size()).sum::<usize>();
+        let staged = self
+            .staged
+            .iter()
+            .flat_map(|s| s.keys.iter().chain(&s.state))
+            .map(|a| a.get_array_memory_size())
+            .sum::<usize>();
         self.store.size() + self.marks.capacity() * 8 + staged
     }
 

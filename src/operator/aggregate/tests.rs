@@ -108,7 +108,9 @@ fn a_failed_batch_leaves_the_state_as_it_was() {
 fn what_is_logged_brings_the_same_state_back() {
     let o = operator(OutputMode::Append);
     let mut log: Vec<StateChange> = vec![];
-    let batches: [(i64, i64, &[(Option<i64>, i64)]); 3] = [
+    /// Late watermark, watermark, rows.
+    type Batch = (i64, i64, &'static [(Option<i64>, i64)]);
+    let batches: [Batch; 3] = [
         (0, 0, &[(Some(3), 1), (Some(14), 2), (Some(-5), 1), (None, 1)]),
         (0, 12, &[(Some(8), 1), (Some(13), 5), (Some(31), 2)]),
         (12, 13, &[(Some(31), 3)]),
