@@ -1,9 +1,9 @@
 //! One batch after the other: which rows, computed how, durable before visible.
 //!
 //! ```text
-//! latest offsets ─► rows ─► plan ─► sink.prepare ─► record (offsets, time, state changes) durable
-//!                                                        │
-//!                      next batch ◄─ ack ◄─ sink.commit ◄┘─► state published
+//! latest offsets ─► rows ─► plan ─► sink.prepare ─► record (offsets, time, state changes) in the log
+//!                                                        │  state published while the disk works
+//!                      next batch ◄─ ack ◄─ sink.commit ◄┘  durable
 //! ```
 //!
 //! Owns: the order of these steps, and what is done again after a crash. Does not own: when the next batch runs.
