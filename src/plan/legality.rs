@@ -22,8 +22,8 @@ pub fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
         return Err(Error::unsupported("WRITE_STREAM_NOT_ALLOWED", "the query reads no stream")
             .with_help("a query over tables alone is a batch query: write it as a plain SELECT"));
     }
-    check_node(plan, mode, Above::default())?;
-    check_mode(plan, mode)
+    check_mode(plan, mode)?;
+    check_node(plan, mode, Above::default())
 }
 
 /// What is between a node and the sink.

@@ -25,6 +25,7 @@ use super::recovery::{self, Pending};
 use super::{Environment, QuerySpec, Trigger};
 use crate::checkpoint::{BatchHeader, BatchRecord, Checkpoint, SourceRange};
 use crate::error::{Error, Result};
+use crate::function::scalar::session_time_zone;
 use crate::operator::{BatchContext, WatermarkPolicy};
 use crate::plan::{self, Slot, StreamPlan, TriggerTime};
 use crate::sink::{BatchIdentity, Sink, SinkContext};
@@ -127,6 +128,7 @@ impl MicroBatchExecution {
             query_name: spec.name.clone(),
             output_mode: spec.output_mode,
             schema: sink_schema.clone(),
+            time_zone: session_time_zone(session.config_options()),
             failpoints: env.failpoints.clone(),
         };
         spec.sink.open(&context).await?;

@@ -179,6 +179,7 @@ async fn open_step(
             output_mode: OutputMode::Append,
             schema: renamed(planned.plan.schema().as_arrow(), &planned.names),
             failpoints: outer.failpoints.clone(),
+            time_zone: outer.time_zone,
         };
         sink.open(&context).await?;
     }

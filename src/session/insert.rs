@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::Session;
 use super::rows::renamed;
 use crate::error::{Error, Result};
+use crate::function::scalar::session_time_zone;
 use crate::sink::{BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{Name, ObjectKind};
@@ -66,6 +67,7 @@ impl Session {
                     output_mode: OutputMode::Append,
                     schema,
                     failpoints: Failpoints::default(),
+                    time_zone: session_time_zone(self.context().state().config_options()),
                 };
                 sink.open(&context).await?;
                 let batch = BatchIdentity { batch_id: 0, record_hash: 0 };

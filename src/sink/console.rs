@@ -59,7 +59,8 @@ pub struct ConsoleSink {
     writer: ConsoleWriter,
     num_rows: usize,
     truncate: Truncate,
-    time_zone: Tz,
+    /// In place of the session's.
+    time_zone: Option<Tz>,
     state: Mutex<State>,
 }
 
@@ -71,12 +72,12 @@ struct State {
 }
 
 impl ConsoleSink {
-    /// Options: `numRows` (20), `truncate` (`true` = 20, `false`, or a length), `timeZone` (UTC).
+    /// Options: `numRows` (20), `truncate` (`true` = 20, `false`, or a length), `timeZone` (the session's).
     pub fn new(options: &Options, writer: ConsoleWriter) -> Result<Self> {
         let mut reader = OptionReader::new("the console sink", options);
         let num_rows = reader.parse("numRows", "a number of rows")?.unwrap_or(20);
         let truncate = read_truncate(&mut reader)?;
-        let time_zone = reader.parse("timeZone", "a time zone such as 'Europe/Berlin'")?.unwrap_or(Tz::UTC);
+        let time_zone = reader.parse("timeZone", "a time zone such as 'Europe/Berlin'")?;
         reader.finish()?;
         Ok(Self { writer, num_rows, truncate, time_zone, state: Mutex::default() })
     }
@@ -113,8 +114,9 @@ impl Sink for ConsoleSink {
 
     async fn prepare(&self, batch_id: u64, mut rows: SendableRecordBatchStream) -> Result<Option<u64>> {
         let mut state = self.state.lock().await;
-        let schema = &state.context.as_ref().ok_or_else(|| not_open("the console sink"))?.schema;
-        let mut table = Table::new(schema, self.num_rows, self.truncate, self.time_zone);
+        let context = state.context.as_ref().ok_or_else(|| not_open("the console sink"))?;
+        let (schema, time_zone) = (&context.schema, self.time_zone.unwrap_or(context.time_zone));
+        let mut table = Table::new(schema, self.num_rows, self.truncate, time_zone);
         let mut num_rows = 0;
         while let Some(batch) = rows.try_next().await? {
             num_rows += batch.num_rows() as u64;
@@ -185,5 +187,23 @@ mod tests {
         let new = |k, v| ConsoleSink::new(&Options::from_iter([(k, v)]), ConsoleWriter::stdout()).unwrap_err();
         assert_eq!(new("numRow", "1").help(), Some("did you mean 'numRows'?"));
         assert_eq!(new("truncate", "maybe").condition(), "INVALID_OPTION");
+    }
+
+    #[tokio::test]
+    async fn times_are_shown_in_the_zone_of_the_session() {
+        use arrow::array::{RecordBatch, TimestampMicrosecondArray};
+        let out = Arc::new(StdMutex::new(String::new()));
+        let shared = out.clone();
+        let writer = ConsoleWriter::new(move |text| {
+            shared.lock().unwrap().push_str(text);
+            Ok(())
+        });
+        let times = TimestampMicrosecondArray::from(vec![0]).with_timezone("UTC");
+        let batch = RecordBatch::try_from_iter([("t", Arc::new(times) as arrow::array::ArrayRef)]).unwrap();
+        let sink = ConsoleSink::new(&Options::new(), writer).unwrap();
+        let tokyo = SinkContext { schema: batch.schema(), time_zone: Tz::Asia__Tokyo, ..context() };
+        sink.open(&tokyo).await.unwrap();
+        run_batch(&sink, 0, vec![batch]).await;
+        assert!(out.lock().unwrap().contains("|1970-01-01 09:00:00|"), "{}", out.lock().unwrap());
     }
 }

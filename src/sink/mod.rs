@@ -63,6 +63,8 @@ pub struct SinkContext {
     pub output_mode: OutputMode,
     /// Columns of the rows.
     pub schema: SchemaRef,
+    /// The session's time zone, for sinks that show times as text.
+    pub time_zone: chrono_tz::Tz,
     /// Crash points of the session.
     pub failpoints: Failpoints,
 }

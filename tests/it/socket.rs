@@ -87,8 +87,7 @@ fn bad_lines_are_dropped_and_counted() {
     tidemill.wait_for_stdout("|  3|   11|    0|");
     let ended = tidemill.interrupted();
     ended.assert_code(0);
-    let progress =
-        ended.stderr.lines().rev().find_map(|l| serde_json::from_str::<serde_json::Value>(l).ok()).unwrap();
+    let progress = ended.stderr.lines().rev().find_map(|l| serde_json::from_str::<serde_json::Value>(l).ok()).unwrap();
     let bad = &progress["sources"][0]["metrics"]["badRecords"];
     assert_eq!(bad.as_str().map(str::to_owned).unwrap_or(bad.to_string()), "2", "{progress:#}");
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidemill::testing::Failpoints;
 use tidemill::{
     Result, Script, Session, SourceText, StatementResult, StreamingQuery, StreamingQueryListener,
     StreamingQueryProgress, Variables,
@@ -157,7 +158,7 @@ pub async fn explain(args: ExplainArgs) -> u8 {
 
 /// A session of these arguments.
 pub fn make_session(args: &SessionArgs) -> Result<Session> {
-    let mut builder = Session::builder();
+    let mut builder = Session::builder().failpoints(Failpoints::from_env()?);
     if let Some(root) = &args.checkpoint_root {
         builder = builder.checkpoint_root(root);
     }

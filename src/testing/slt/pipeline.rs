@@ -142,7 +142,7 @@ impl Pipeline {
         if let Some(conf) = conf {
             spec.conf = checked_conf(&conf)?;
         }
-        query.reopen(&env).await?;
+        query.restart(&env).await?;
         Ok(DONE)
     }
 

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 
 use super::matrix::Restart;
 use super::scratch::ScratchDir;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::query::{Environment, MicroBatchExecution, QuerySpec, StreamingQueryProgress};
 use crate::sink::MemorySink;
 use crate::testing::Action;
@@ -24,6 +24,8 @@ pub struct TestQuery {
     progress: Vec<Arc<StreamingQueryProgress>>,
     /// Where the next batch dies.
     crash_at: Option<String>,
+    /// Why its checkpoint was refused at the last restart.
+    refused: Option<Error>,
     restart: Restart,
     // Removed when the query is dropped, after the execution that writes there.
     _checkpoint: ScratchDir,
@@ -48,6 +50,7 @@ impl TestQuery {
             shown: 0,
             progress: vec![],
             crash_at: None,
+            refused: None,
             restart,
             _checkpoint: checkpoint,
         })
@@ -115,10 +118,20 @@ impl TestQuery {
         }
     }
 
+    /// The same for `RESTART`. Spark compares a query with its checkpoint in its first batch: so a refusal is the answer of
+    /// the next batch.
+    pub async fn restart(&mut self, env: &Environment) -> Result<()> {
+        self.refused = match self.reopen(env).await {
+            Err(e) if e.kind() == ErrorKind::Checkpoint => Some(e),
+            result => return result,
+        };
+        Ok(())
+    }
+
     /// Opens it again from its checkpoint; nothing but the checkpoint, the streams and the sink remains.
     pub async fn reopen(&mut self, env: &Environment) -> Result<()> {
         self.stop().await?;
-        self.crash_at = None;
+        (self.crash_at, self.refused) = (None, None);
         self.execution = Some(MicroBatchExecution::open(env, self.spec.clone()).await?);
         Ok(())
     }
@@ -128,6 +141,9 @@ impl TestQuery {
             let crash_at = self.crash_at.take();
             self.reopen(env).await?;
             self.crash_at = crash_at;
+        }
+        if let Some(refused) = &self.refused {
+            return Err(refused.clone());
         }
         let not_running = self.not_running();
         let execution = self.execution.as_mut().ok_or(not_running)?;
