@@ -6,13 +6,16 @@ use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Query};
 use datafusion::sql::sqlparser::dialect::{Dialect, SparkSqlDialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::{Location, Span as SqlSpan, Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Location, Span as SqlSpan, Token, TokenWithSpan, Tokenizer};
 
 use super::tokens;
 use crate::error::{Error, Result, Span};
 
 /// How deeply parentheses and operators may nest.
 const MAX_DEPTH: usize = 60;
+
+/// How many operators may stand in a row on one level.
+const MAX_CHAIN: usize = 2500;
 
 /// Spark's dialect as sqlparser has it, plus what it lacks.
 #[derive(Debug)]
@@ -120,6 +123,7 @@ pub fn parse_query(text: &str, lines: &Lines) -> Result<Box<Query>> {
         .tokenize_with_location()
         .map_err(|e| syntax_error(&e.message, lines.span(SqlSpan::new(e.location, e.location))))?;
     let tokens = tokens::rewrite(tokens, lines)?;
+    check_chains(&tokens, lines)?;
     let mut parser = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(tokens);
     let query = parser.parse_query().map_err(|e| parser_error(e, lines))?;
     while parser.consume_token(&Token::SemiColon) {}
@@ -127,6 +131,37 @@ pub fn parse_query(text: &str, lines: &Lines) -> Result<Box<Query>> {
     match rest.token {
         Token::EOF => Ok(query),
         token => Err(syntax_error(&format!("unexpected '{token}' after the query"), lines.span(rest.span))),
+    }
+}
+
+/// Refuses a chain of operators whose tree, as deep as the chain is long, no stack would hold: the parser makes it in a
+/// loop, but whoever walks it or drops it goes down.
+fn check_chains(tokens: &[TokenWithSpan], lines: &Lines) -> Result<()> {
+    let mut operators = vec![0_usize];
+    for t in tokens {
+        match &t.token {
+            Token::LParen | Token::LBracket => operators.push(0),
+            Token::RParen | Token::RBracket if operators.len() > 1 => drop(operators.pop()),
+            Token::Comma => operators.iter_mut().rev().take(1).for_each(|n| *n = 0),
+            token if is_chained(token) => operators.iter_mut().rev().take(1).for_each(|n| *n += 1),
+            _ => {}
+        }
+        if operators.last().is_some_and(|n| *n > MAX_CHAIN) {
+            let message = format!("the expression has a chain of more than {MAX_CHAIN} operators");
+            return Err(
+                syntax_error(&message, lines.span(t.span)).with_help("use IN (…), or group it with parentheses")
+            );
+        }
+    }
+    Ok(())
+}
+
+fn is_chained(token: &Token) -> bool {
+    match token {
+        Token::Word(w) => matches!(w.keyword, Keyword::AND | Keyword::OR | Keyword::DIV),
+        token => {
+            matches!(token, Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod | Token::StringConcat)
+        }
     }
 }
 

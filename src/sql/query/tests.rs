@@ -320,6 +320,8 @@ async fn errors() {
 async fn deep_text_is_an_error_and_long_text_is_not() {
     let deep = format!("SELECT {}1{}", "(".repeat(5000), ")".repeat(5000));
     assert_eq!(error(&deep).await.condition(), "PARSE_SYNTAX_ERROR");
+    let chain = format!("SELECT {}", vec!["1"; 20_000].join(" + "));
+    assert_eq!(error(&chain).await.condition(), "PARSE_SYNTAX_ERROR");
     let long = format!("SELECT a FROM t WHERE {}", vec!["a = 1"; 500].join(" OR "));
     assert_eq!(answer(&long).await, "a: 1");
 }
