@@ -12,6 +12,7 @@
 //! ```
 
 mod checkpoint;
+mod disk;
 mod error;
 mod format;
 mod function;

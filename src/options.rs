@@ -184,6 +184,23 @@ pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str
         .map(|(_, c)| c)
 }
 
+/// `512MB`, `2g`, `1.5 GiB`, or bytes: units are powers of 1024, as Spark's.
+pub fn parse_bytes(text: &str) -> Option<usize> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number: f64 = text[..digits].parse().ok()?;
+    let exponent = match text[digits..].trim() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 1,
+        "m" | "mb" | "mib" => 2,
+        "g" | "gb" | "gib" => 3,
+        "t" | "tb" | "tib" => 4,
+        _ => return None,
+    };
+    let bytes = number * 1024f64.powi(exponent);
+    (1.0..9e18).contains(&bytes).then_some(bytes as usize)
+}
+
 /// A non-negative duration of fixed units, in Spark's interval spelling or with a unit suffix; `None` if it is not one.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim().to_ascii_lowercase();
@@ -243,5 +260,12 @@ mod tests {
         let e = r.finish().unwrap_err();
         assert_eq!(e.condition(), "UNKNOWN_OPTION");
         assert_eq!(e.help(), Some("did you mean 'port'?"));
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [("512MB", 512 << 20), ("2g", 2 << 30), ("1.5 KiB", 1536), ("100", 100)] {
+            assert_eq!(parse_bytes(text), Some(bytes), "{text}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::disk::{free_space, is_full};
 use crate::error::Error;
 
 /// A held lock: released when dropped, and by the kernel when the process dies.
@@ -194,7 +195,7 @@ impl DurableFile for OsFile {
 /// The error for a call that failed: it says path, call and number (`os error n`).
 pub fn io_error(path: &Path, call: &str, e: &io::Error) -> Error {
     let help = match e.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+        _ if is_full(e) => {
             "free space on this disk, then start the query again: it goes on from the last durable batch"
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -202,5 +203,7 @@ pub fn io_error(path: &Path, call: &str, e: &io::Error) -> Error {
         }
         _ => "check the disk, then start the query again: it goes on from the last durable batch",
     };
-    Error::io("CHECKPOINT_IO", format!("{call} of checkpoint file '{}' failed: {e}", path.display())).with_help(help)
+    let free = if is_full(e) { free_space(path) } else { String::new() };
+    Error::io("CHECKPOINT_IO", format!("{call} of checkpoint file '{}' failed: {e}{free}", path.display()))
+        .with_help(help)
 }

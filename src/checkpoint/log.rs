@@ -369,7 +369,8 @@ impl Core {
             return Err(Error::internal("the log has no segment to write to"));
         };
         let write = |data: &[u8]| {
-            active.file.write_all_at(data, active.position).map_err(|e| io_error(&active.path, "write", &e))
+            let call = || format!("write ({} bytes)", data.len());
+            active.file.write_all_at(data, active.position).map_err(|e| io_error(&active.path, &call(), &e))
         };
         if self.options.failpoints.is_armed("log.write.partial") {
             write(&buffer[..buffer.len() / 2])?;

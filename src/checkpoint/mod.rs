@@ -72,9 +72,6 @@ pub struct SourceRange {
     pub start: Offset,
     /// Inclusive; equal to `start` if the batch read nothing of this source.
     pub end: Offset,
-    /// Checksum over the rows read, to tell a source that answers differently when asked again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<u64>,
 }
 
 /// What a query is, written once when the checkpoint is made.

@@ -207,7 +207,8 @@ impl StateWriter {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.file.write_all_at(&self.buffer, self.position).map_err(|e| io_error(&self.path, "write", &e))?;
+        let call = || format!("write ({} bytes)", self.buffer.len());
+        self.file.write_all_at(&self.buffer, self.position).map_err(|e| io_error(&self.path, &call(), &e))?;
         self.position += self.buffer.len() as u64;
         self.buffer.clear();
         if self.position - self.synced >= SYNC_BYTES {

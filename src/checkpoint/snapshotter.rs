@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -76,16 +76,18 @@ struct Shared {
     stop: AtomicBool,
     /// Batch ids of complete snapshots, oldest first.
     complete: Mutex<Vec<u64>>,
+    /// Bytes of the newest of them.
+    newest_bytes: AtomicU64,
 }
 
 impl Snapshotter {
-    /// `complete` has the snapshots that can be recovered from, oldest first.
+    /// `complete` has the snapshots that can be recovered from, oldest first, and the bytes of the newest.
     pub(super) fn new(
         snapshots: SnapshotDir,
         log: Arc<Log>,
         retention: Retention,
         failpoints: Failpoints,
-        complete: Vec<u64>,
+        (complete, newest_bytes): (Vec<u64>, u64),
     ) -> Self {
         let status = SnapshotStatus { last_completed: complete.last().copied(), ..Default::default() };
         let shared = Shared {
@@ -96,6 +98,7 @@ impl Snapshotter {
             status: Mutex::new(status),
             stop: AtomicBool::new(false),
             complete: Mutex::new(complete),
+            newest_bytes: AtomicU64::new(newest_bytes),
         };
         Self { shared: Arc::new(shared), running: Mutex::default() }
     }
@@ -133,6 +136,11 @@ impl Snapshotter {
         lock(&self.shared.status).clone()
     }
 
+    /// Bytes of the newest complete snapshot; 0 without one.
+    pub(super) fn newest_bytes(&self) -> u64 {
+        self.shared.newest_bytes.load(Ordering::Relaxed)
+    }
+
     /// The snapshot that is being written, if one is.
     pub(super) fn current(&self) -> Option<SnapshotHandle> {
         lock(&self.running).as_ref().map(|(handle, _)| handle.clone()).filter(|handle| !handle.is_finished())
@@ -154,7 +162,8 @@ impl Shared {
         let batch_id = of.header.batch_id;
         let written =
             catch_unwind(AssertUnwindSafe(|| self.write(of, &operators))).unwrap_or_else(|p| Err(panicked(&*p)));
-        if written.is_ok() {
+        if let Ok(manifest) = &written {
+            self.newest_bytes.store(manifest.bytes, Ordering::Relaxed);
             self.log.covered(covered);
             let mut complete = lock(&self.complete);
             complete.retain(|b| *b != batch_id);

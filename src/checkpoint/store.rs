@@ -170,7 +170,14 @@ impl Checkpoint {
         self.log.append_commit(batch_id)
     }
 
-    /// Bytes in the log that no snapshot covers, for the caller to decide when one is due.
+    /// Whether the log that no snapshot covers has `least` bytes, and as many as the last snapshot: the work of
+    /// snapshots stays in proportion to that of batches.
+    pub fn is_snapshot_due(&self, least: u64) -> bool {
+        self.log.bytes() >= least.max(self.snapshotter.newest_bytes())
+    }
+
+    /// Bytes in the log that no snapshot covers.
+    #[cfg(test)]
     pub fn log_bytes_since_snapshot(&self) -> u64 {
         self.log.bytes()
     }
@@ -283,10 +290,18 @@ fn recover(options: &CheckpointOptions, log_dir: &Path, snapshots: &SnapshotDir,
 }
 
 /// Snapshots that may be kept: the one that was recovered from, and older ones.
-fn complete_snapshots(snapshots: &SnapshotDir, found: &Found) -> Result<Vec<u64>> {
-    let Some(newest) = found.snapshot.as_ref().map(|s| s.batch_id) else { return Ok(vec![]) };
+/// And the bytes of the newest.
+fn complete_snapshots(snapshots: &SnapshotDir, found: &Found) -> Result<(Vec<u64>, u64)> {
+    let Some(newest) = found.snapshot.as_ref().map(|s| s.batch_id) else { return Ok((vec![], 0)) };
     let mut complete = snapshots.list()?;
-    // One that cannot be read is not kept on account of its name.
-    complete.retain(|b| *b <= newest && matches!(snapshots.manifest(*b), Ok(Some(_))));
-    Ok(complete)
+    let mut bytes = 0;
+    complete.retain(|b| match snapshots.manifest(*b) {
+        Ok(Some(manifest)) if *b <= newest => {
+            bytes = manifest.bytes;
+            true
+        }
+        // One that cannot be read is not kept on account of its name.
+        _ => false,
+    });
+    Ok((complete, bytes))
 }

@@ -45,7 +45,7 @@ fn put(entries: &[(String, i64)]) -> StateChange {
 
 /// Batch `n` counts up one of three keys.
 fn batch(n: u64) -> BatchRecord {
-    let range = SourceRange { name: "a".into(), start: n.into(), end: (n + 1).into(), digest: None };
+    let range = SourceRange { name: "a".into(), start: n.into(), end: (n + 1).into() };
     let header = BatchHeader {
         batch_id: n,
         batch_timestamp_ms: 1000 * n as i64,

@@ -11,7 +11,7 @@ use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, Reco
 use datafusion::arrow::compute::{filter_record_batch, kernels::cmp::gt};
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result as DfResult};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -21,7 +21,8 @@ use super::event_time::{EventTimeKey, bound_us, times};
 use super::{BatchContext, StatefulOperator, evict};
 use crate::error::{Error, Result};
 use crate::state::{
-    ChangeKind, FrozenState, FrozenStore, KeyedStore, OperatorState, StateChange, StateMetrics, record_batch,
+    ChangeKind, FrozenState, FrozenStore, KeyedStore, OperatorState, StateChange, StateMetrics, StateSpace,
+    record_batch,
 };
 
 /// Expiries that share a list, in microseconds.
@@ -83,7 +84,7 @@ impl DedupOperator {
         schema: SchemaRef,
         keys: Vec<Arc<dyn PhysicalExpr>>,
         (expiry, timed): (Expiry, bool),
-        pool: &Arc<dyn MemoryPool>,
+        space: &StateSpace,
     ) -> Result<Self> {
         let field =
             |(i, k): (usize, &Arc<dyn PhysicalExpr>)| Ok(Field::new(format!("key_{i}"), k.data_type(&schema)?, true));
@@ -92,7 +93,7 @@ impl DedupOperator {
             fields.push(Field::new("expiry_us", DataType::Int64, false));
         }
         let inner = Inner {
-            store: KeyedStore::try_new(Arc::new(Schema::new(fields)), keys.len())?,
+            store: KeyedStore::try_new_in(&space.backend, Arc::new(Schema::new(fields)), keys.len())?,
             published: 0,
             expiries: vec![],
             revived: HashMap::new(),
@@ -102,7 +103,7 @@ impl DedupOperator {
             dropped: 0,
             evict_to: i64::MIN,
             metrics: StateMetrics::default(),
-            memory: MemoryConsumer::new("state of a deduplication").register(pool),
+            memory: MemoryConsumer::new("state of a deduplication").register(&space.pool),
         };
         Ok(Self { schema, keys, expiry, timed, inner: Mutex::new(inner) })
     }
@@ -249,7 +250,7 @@ impl Inner {
         let alive: Vec<u32> =
             (0..self.published as u32).filter(|s| self.expiries[*s as usize] > self.dead_to).collect();
         let keys = self.store.keys(&alive)?;
-        let mut store = KeyedStore::try_new(self.store.schema().clone(), keys.len())?;
+        let mut store = self.store.empty()?;
         let mut slots = vec![];
         store.intern(&keys, alive.len(), &mut slots)?;
         store.put(&slots, &self.store.state(alive.iter().copied())?)?;

@@ -31,6 +31,7 @@ use crate::operator::{
     StatefulOperator, WatermarkExec,
 };
 use crate::sink::OutputMode;
+use crate::state::StateSpace;
 
 /// The plans of a query, to be reset and executed for every batch, and the state they share.
 pub struct StreamPlan {
@@ -189,8 +190,8 @@ impl ExtensionPlanner for StatefulPlanner {
             StatefulKind::Dedup { expiry, timed } => {
                 let keys = node.expressions.iter().map(|e| planning.expression(e)).collect::<DfResult<Vec<_>>>()?;
                 let expiry = planning.expiry(expiry)?;
-                let pool = &session.runtime_env().memory_pool;
-                let make = || DedupOperator::try_new(planning.input.schema(), keys, (expiry, *timed), pool);
+                let space = StateSpace::of(session);
+                let make = || DedupOperator::try_new(planning.input.schema(), keys, (expiry, *timed), &space);
                 StatefulExec::new(node.id, vec![planning.input.clone()], self.operators.get_or_make(node.id, make)?)
             }
             StatefulKind::Limit { rows } => {
@@ -297,8 +298,15 @@ impl StatefulPlanner {
             check_result_types(&output, num_keys, &partial)?;
             // The partial aggregate may have replaced a function by its reverse: its own list is the one to merge with.
             let functions = partial.aggr_expr().to_vec();
-            let pool = &planning.session.runtime_env().memory_pool;
-            AggregateOperator::try_new(&partial.schema(), output.clone(), (num_keys, event_time), functions, mode, pool)
+            let space = StateSpace::of(planning.session);
+            AggregateOperator::try_new(
+                &partial.schema(),
+                output.clone(),
+                (num_keys, event_time),
+                functions,
+                mode,
+                &space,
+            )
         };
         let operator = self.operators.get_or_make(node.id, make)?;
         Ok(StatefulExec::new(node.id, vec![Arc::new(partial)], operator))

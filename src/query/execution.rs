@@ -27,6 +27,7 @@ use crate::checkpoint::{BatchHeader, BatchRecord, Checkpoint, SourceRange};
 use crate::error::{Error, Result};
 use crate::function::scalar::session_time_zone;
 use crate::operator::{BatchContext, WatermarkPolicy};
+use crate::options::parse_bytes;
 use crate::plan::{self, Slot, StreamPlan, TriggerTime};
 use crate::sink::{BatchIdentity, Sink, SinkContext};
 use crate::source::{Offset, ReadLimit, Source, SourceContext};
@@ -35,7 +36,8 @@ use crate::state::StateChange;
 /// Rows of a batch from which the parallel plan pays.
 const PARALLEL_ROWS: usize = 50_000;
 /// Bytes of log from which a snapshot is worth its while.
-const SNAPSHOT_LOG_BYTES: u64 = 32 << 20;
+const SNAPSHOT_LOG_BYTES: &str = "checkpoint.snapshotLogBytes";
+const DEFAULT_SNAPSHOT_LOG_BYTES: u64 = 32 << 20;
 /// How often an idle query looks at a source that neither notifies nor says how often (Spark's `pollingDelay`).
 const POLL: Duration = Duration::from_millis(10);
 const WATERMARK_POLICY: &str = "multipleWatermarkPolicy";
@@ -133,7 +135,9 @@ impl MicroBatchExecution {
         };
         spec.sink.open(&context).await?;
         let sink_knows = spec.sink.last_committed().await?;
+        env.failpoints.hit("recover.sink_queried")?;
         let mut recovered = recovery::replay(opened.recovered, &plan, sink_knows)?;
+        env.failpoints.hit("recover.replayed")?;
 
         let wake = Arc::new(Notify::new());
         let mut running = vec![];
@@ -159,6 +163,7 @@ impl MicroBatchExecution {
         };
         let no_data = spec.conf.get(NO_DATA_BATCHES).or(env.conf.get(NO_DATA_BATCHES)).unwrap_or("true");
         let no_data_batches = !no_data.eq_ignore_ascii_case("false") && spec.trigger != Trigger::Once;
+        let snapshot_log = spec.conf.get(SNAPSHOT_LOG_BYTES).or(env.conf.get(SNAPSHOT_LOG_BYTES)).and_then(parse_bytes);
         let progress_builder = ProgressBuilder::new(query_id, spec.name.clone());
         let mut execution = Self {
             env: env.clone(),
@@ -180,7 +185,7 @@ impl MicroBatchExecution {
             no_data_batches,
             timestamp_ms: recovered.timestamp_ms,
             pending: recovered.pending,
-            snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
+            snapshot_log_bytes: snapshot_log.map_or(DEFAULT_SNAPSHOT_LOG_BYTES, |b| b as u64),
             wake,
             progress: VecDeque::new(),
             progress_builder,
@@ -238,7 +243,7 @@ impl MicroBatchExecution {
             let place = |e: Error| e.with_place(format!("stream '{}'", s.name));
             let end = s.source.latest_offset(&s.position, self.limit).await.map_err(place)?;
             let end = end.unwrap_or_else(|| s.position.clone());
-            ranges.push(SourceRange { name: s.name.clone(), start: s.position.clone(), end, digest: None });
+            ranges.push(SourceRange { name: s.name.clone(), start: s.position.clone(), end });
         }
         timings.end("latestOffset");
         if ranges.iter().all(|r| r.start == r.end) && !self.wants_no_data_batch() {
@@ -418,16 +423,11 @@ impl MicroBatchExecution {
         self.progress.push_back(Arc::new(progress));
     }
 
-    fn snapshot_if_due(&mut self, header: &BatchHeader) -> Result<()> {
-        if self.plan.operators.is_empty() && self.checkpoint.log_bytes_since_snapshot() < SNAPSHOT_LOG_BYTES
-            || self.checkpoint.log_bytes_since_snapshot() < self.snapshot_log_bytes
-        {
+    fn snapshot_if_due(&self, header: &BatchHeader) -> Result<()> {
+        if !self.checkpoint.is_snapshot_due(self.snapshot_log_bytes) {
             return Ok(());
         }
         let frozen = self.plan.operators.iter().enumerate().map(|(id, o)| Ok((id as u32, o.freeze()?)));
-        let state_bytes: u64 = self.plan.operators.iter().map(|o| o.metrics().memory_used_bytes).sum();
-        // The larger the state, the more log must have come together before all of the state is written again.
-        self.snapshot_log_bytes = SNAPSHOT_LOG_BYTES.max(state_bytes);
         self.checkpoint.begin_snapshot(header.clone(), frozen.collect::<Result<Vec<_>>>()?)?;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Settings: the keys there are, their values, and what they do to DataFusion.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::execution::SessionStateBuilder;
@@ -8,7 +9,8 @@ use datafusion::prelude::SessionContext;
 
 use super::Session;
 use crate::error::{Error, Result};
-use crate::options::{Options, did_you_mean, is_secret};
+use crate::options::{Options, did_you_mean, is_secret, parse_bytes};
+use crate::state::StateBackend;
 
 /// What values a setting takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +43,9 @@ const KNOWN: &[Known] = &[
     known("default.parallelism", Kind::Count, "", &["partitions", "shuffle.partitions", "parallelism"]),
     known("batch.size", Kind::Count, "8192", &[]),
     known("memory.limit", Kind::Bytes, "", &[]),
-    known("state.backend", Kind::Choice(&["memory"]), "memory", &[]),
+    known("state.backend", Kind::Choice(&["memory", "disk"]), "memory", &[]),
+    known("state.directory", Kind::Text, "", &[]),
+    known("checkpoint.snapshotLogBytes", Kind::Bytes, "32MB", &[]),
     known("multipleWatermarkPolicy", Kind::Choice(&["min", "max"]), "min", &[]),
     known("noDataMicroBatches.enabled", Kind::Choice(&["true", "false"]), "true", &[]),
 ];
@@ -90,12 +94,24 @@ impl Settings {
         if let Some(n) = batch {
             options.set("datafusion.execution.batch_size", &n.to_string())?;
         }
+        let backend = match self.values.get("state.backend") {
+            Some("disk") => StateBackend::disk(self.state_directory()),
+            _ => StateBackend::default(),
+        };
+        state.config_mut().set_extension(Arc::new(backend));
         if let Some(limit) = self.values.get("memory.limit").and_then(parse_bytes) {
             let runtime = RuntimeEnvBuilder::from_runtime_env(state.runtime_env()).with_memory_limit(limit, 1.0);
             let runtime = Arc::new(runtime.build()?);
             *state = SessionStateBuilder::from(state.clone()).with_runtime_env(runtime).build();
         }
         Ok(())
+    }
+
+    fn state_directory(&self) -> PathBuf {
+        match self.values.get("state.directory") {
+            Some(dir) if !dir.is_empty() => dir.into(),
+            _ => std::env::temp_dir(),
+        }
     }
 
     fn count(&self, key: &str) -> Option<usize> {
@@ -128,23 +144,6 @@ impl Known {
 
 fn is_zone(text: &str) -> bool {
     text.parse::<arrow::array::timezone::Tz>().is_ok()
-}
-
-/// `512MB`, `2g`, `1.5 GiB`, or bytes: units are powers of 1024, as Spark's.
-fn parse_bytes(text: &str) -> Option<usize> {
-    let text = text.trim().to_ascii_lowercase();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let number: f64 = text[..digits].parse().ok()?;
-    let exponent = match text[digits..].trim() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 1,
-        "m" | "mb" | "mib" => 2,
-        "g" | "gb" | "gib" => 3,
-        "t" | "tb" | "tib" => 4,
-        _ => return None,
-    };
-    let bytes = number * 1024f64.powi(exponent);
-    (1.0..9e18).contains(&bytes).then_some(bytes as usize)
 }
 
 /// The setting of this name: in any case, with or without Spark's prefixes.
@@ -245,13 +244,6 @@ mod tests {
             [("batch.size", "0"), ("memory.limit", "2XB"), ("session.timeZone", "Mars"), ("state.backend", "x")]
         {
             assert!(s.set(key, value).unwrap_err().condition().starts_with("INVALID_CONF_VALUE"), "{key}");
-        }
-    }
-
-    #[test]
-    fn sizes() {
-        for (text, bytes) in [("512MB", 512 << 20), ("2g", 2 << 30), ("1.5 KiB", 1536), ("100", 100)] {
-            assert_eq!(parse_bytes(text), Some(bytes), "{text}");
         }
     }
 }

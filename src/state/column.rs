@@ -6,13 +6,14 @@ use datafusion::arrow::array::{Array, ArrayData, ArrayRef, AsArray, BooleanArray
 use datafusion::arrow::buffer::{Buffer, NullBuffer};
 use datafusion::arrow::datatypes::DataType;
 
+use super::StateBackend;
+use super::backend::Block;
 use crate::error::{Error, Result};
 
 const CHUNK_SLOTS: usize = 1024;
 
-#[derive(Clone)]
 struct Chunk {
-    values: Vec<u8>,
+    values: Block,
     valid: [u64; CHUNK_SLOTS / 64],
 }
 
@@ -22,6 +23,7 @@ pub struct FixedColumn {
     data_type: DataType,
     width: usize,
     chunks: Vec<Arc<Chunk>>,
+    backend: StateBackend,
 }
 
 /// Bytes of a value of this type, if it is one that [`FixedColumn`] holds.
@@ -47,16 +49,31 @@ macro_rules! by_width {
 
 impl FixedColumn {
     /// An empty column; `data_type` must have a [`fixed_width`].
-    pub fn new(data_type: DataType) -> Self {
+    pub fn new(data_type: DataType, backend: StateBackend) -> Self {
         let width = fixed_width(&data_type).unwrap_or(8);
-        Self { data_type, width, chunks: vec![] }
+        Self { data_type, width, chunks: vec![], backend }
     }
 
     /// Makes room for `slots` slots, the new ones null.
-    pub fn resize(&mut self, slots: usize) {
+    pub fn resize(&mut self, slots: usize) -> Result<()> {
         let chunks = slots.div_ceil(CHUNK_SLOTS);
-        let empty = || Arc::new(Chunk { values: vec![0; CHUNK_SLOTS * self.width], valid: [0; CHUNK_SLOTS / 64] });
-        self.chunks.resize_with(chunks, empty);
+        self.chunks.truncate(chunks);
+        while self.chunks.len() < chunks {
+            let values = self.backend.zeroed(CHUNK_SLOTS * self.width)?;
+            self.chunks.push(Arc::new(Chunk { values, valid: [0; CHUNK_SLOTS / 64] }));
+        }
+        Ok(())
+    }
+
+    /// A chunk to write to: a copy, if an image has it too.
+    #[inline]
+    fn chunk_mut(&mut self, at: usize) -> Result<&mut Chunk> {
+        if Arc::get_mut(&mut self.chunks[at]).is_none() {
+            let shared = &self.chunks[at];
+            let copy = Chunk { values: self.backend.block(shared.values.to_vec())?, valid: shared.valid };
+            self.chunks[at] = Arc::new(copy);
+        }
+        Arc::get_mut(&mut self.chunks[at]).ok_or_else(|| Error::internal("a new chunk of state is shared"))
     }
 
     /// The values of these slots.
@@ -93,13 +110,13 @@ impl FixedColumn {
                 data.buffers()[0].slice_with_length(data.offset() * self.width, data.len() * self.width)
             }
         };
-        by_width!(self.width, scatter_values(self, slots, &bytes, nulls.as_ref()));
-        Ok(())
+        by_width!(self.width, scatter_values(self, slots, &bytes, nulls.as_ref()))
     }
 
-    /// Bytes held.
+    /// Bytes held in memory.
     pub fn size(&self) -> usize {
-        self.chunks.len() * (CHUNK_SLOTS * self.width + CHUNK_SLOTS / 8 + 16)
+        let values = if self.backend.is_disk() { 0 } else { CHUNK_SLOTS * self.width };
+        self.chunks.len() * (values + CHUNK_SLOTS / 8 + 16)
     }
 }
 
@@ -113,11 +130,16 @@ fn gather_values<const W: usize>(column: &FixedColumn, slots: impl ExactSizeIter
     out
 }
 
-fn scatter_values<const W: usize>(column: &mut FixedColumn, slots: &[u32], bytes: &[u8], nulls: Option<&NullBuffer>) {
+fn scatter_values<const W: usize>(
+    column: &mut FixedColumn,
+    slots: &[u32],
+    bytes: &[u8],
+    nulls: Option<&NullBuffer>,
+) -> Result<()> {
     let rows = bytes.as_chunks::<W>().0;
     for (row, (slot, value)) in slots.iter().zip(rows).enumerate() {
         let (chunk, at) = (*slot as usize / CHUNK_SLOTS, *slot as usize % CHUNK_SLOTS);
-        let chunk = Arc::make_mut(&mut column.chunks[chunk]);
+        let chunk = column.chunk_mut(chunk)?;
         chunk.values.as_chunks_mut::<W>().0[at] = *value;
         let bit = 1 << (at % 64);
         if nulls.is_none_or(|n| n.is_valid(row)) {
@@ -126,6 +148,7 @@ fn scatter_values<const W: usize>(column: &mut FixedColumn, slots: &[u32], bytes
             chunk.valid[at / 64] &= !bit;
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -135,8 +158,8 @@ mod tests {
     use super::*;
 
     fn round_trip(array: ArrayRef) {
-        let mut column = FixedColumn::new(array.data_type().clone());
-        column.resize(5000);
+        let mut column = FixedColumn::new(array.data_type().clone(), StateBackend::default());
+        column.resize(5000).unwrap();
         let slots: Vec<u32> = (0..array.len() as u32).map(|i| i * 1300 + 7).collect();
         column.scatter(&slots, &array).unwrap();
         assert_eq!(&column.gather(slots.iter().copied()).unwrap(), &array);
@@ -156,8 +179,8 @@ mod tests {
 
     #[test]
     fn a_frozen_column_does_not_change() {
-        let mut column = FixedColumn::new(DataType::Int64);
-        column.resize(10);
+        let mut column = FixedColumn::new(DataType::Int64, StateBackend::default());
+        column.resize(10).unwrap();
         let one: ArrayRef = Arc::new(Int64Array::from(vec![1]));
         column.scatter(&[3], &one).unwrap();
         let frozen = column.clone();

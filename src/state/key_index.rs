@@ -18,7 +18,9 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 
-use crate::error::Result;
+use super::StateBackend;
+use super::backend::Block;
+use crate::error::{Error, Result};
 
 const EMPTY: u64 = u64::MAX;
 /// Look-ups in flight: enough to hide memory latency, few enough to stay in the nearest cache.
@@ -44,25 +46,23 @@ pub struct KeyIndex {
 /// The keys' bytes in slot order, as pieces that can be shared.
 #[derive(Clone, Default)]
 pub struct KeyArena {
-    full: Vec<Arc<Vec<u8>>>,
+    full: Vec<Arc<Block>>,
     current: Vec<u8>,
-    bytes: usize,
+    backend: StateBackend,
 }
 
 impl KeyArena {
-    fn push(&mut self, key: &[u8]) -> (u32, u32) {
+    fn push(&mut self, key: &[u8]) -> Result<(u32, u32)> {
         let needed = key.len() + 4;
         if !self.current.is_empty() && self.current.len() + needed > CHUNK_BYTES {
-            self.full.push(Arc::new(std::mem::take(&mut self.current)));
-        }
-        if self.current.capacity() == 0 && !self.full.is_empty() {
+            let full = self.backend.block(std::mem::take(&mut self.current))?;
+            self.full.push(Arc::new(full));
             self.current.reserve_exact(needed.max(CHUNK_BYTES));
-            self.bytes += self.current.capacity();
         }
         let place = (self.full.len() as u32, self.current.len() as u32);
         self.current.extend_from_slice(&(key.len() as u32).to_le_bytes());
         self.current.extend_from_slice(key);
-        place
+        Ok(place)
     }
 
     #[inline]
@@ -88,11 +88,12 @@ impl KeyArena {
 
     /// The keys in slot order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.full.iter().map(|c| c.as_slice()).chain(std::iter::once(self.current.as_slice())).flat_map(ChunkKeys)
+        self.full.iter().map(|c| &***c).chain(std::iter::once(self.current.as_slice())).flat_map(ChunkKeys)
     }
 
+    /// Bytes held in memory.
     fn size(&self) -> usize {
-        self.bytes + if self.full.is_empty() { self.current.capacity() } else { 0 }
+        self.current.capacity() + self.full.iter().map(|b| b.heap_size()).sum::<usize>()
     }
 }
 
@@ -122,7 +123,7 @@ fn prefetch<T>(address: *const T) {
 
 impl KeyIndex {
     /// An index of keys of these types. No types: one key, the empty one.
-    pub fn try_new(types: Vec<DataType>) -> Result<Self> {
+    pub fn try_new(types: Vec<DataType>, backend: StateBackend) -> Result<Self> {
         let encoded = if types.is_empty() { vec![DataType::Boolean] } else { types.clone() };
         Ok(Self {
             converter: RowConverter::new(encoded.into_iter().map(SortField::new).collect())?,
@@ -131,7 +132,7 @@ impl KeyIndex {
             table: vec![EMPTY; 64],
             hashes: vec![],
             places: vec![],
-            arena: KeyArena::default(),
+            arena: KeyArena { backend, ..KeyArena::default() },
             scratch_hashes: vec![],
             scratch_rows: None,
         })
@@ -175,14 +176,20 @@ impl KeyIndex {
         slots.clear();
         slots.reserve(rows);
         for start in (0..rows).step_by(GROUP) {
-            self.intern_group(&hashes, &keys, start..(start + GROUP).min(rows), slots);
+            self.intern_group(&hashes, &keys, start..(start + GROUP).min(rows), slots)?;
         }
         self.scratch_hashes = hashes;
         self.scratch_rows = Some(keys);
         Ok(())
     }
 
-    fn intern_group(&mut self, hashes: &[u64], keys: &Rows, rows: std::ops::Range<usize>, slots: &mut Vec<u32>) {
+    fn intern_group(
+        &mut self,
+        hashes: &[u64],
+        keys: &Rows,
+        rows: std::ops::Range<usize>,
+        slots: &mut Vec<u32>,
+    ) -> Result<()> {
         if (self.len() + GROUP) * 2 > self.table.len() {
             self.grow();
         }
@@ -208,9 +215,10 @@ impl KeyIndex {
             let key = key.data();
             slots.push(match self.find(hashes[row], key) {
                 Ok(slot) => slot,
-                Err(position) => self.insert(position, hashes[row], key),
+                Err(position) => self.insert(position, hashes[row], key)?,
             });
         }
+        Ok(())
     }
 
     #[inline]
@@ -229,14 +237,16 @@ impl KeyIndex {
         }
     }
 
-    fn insert(&mut self, position: usize, hash: u64, key: &[u8]) -> u32 {
+    fn insert(&mut self, position: usize, hash: u64, key: &[u8]) -> Result<u32> {
         let slot = self.len() as u32;
         // The entry of the last slot with all tag bits set would look like an empty one.
-        assert!(slot < u32::MAX, "a store holds fewer than 2^32 - 1 keys");
+        if slot == u32::MAX {
+            return Err(Error::execution("STATE_KEY_LIMIT", "an operator's state holds fewer than 2^32 - 1 keys"));
+        }
+        self.places.push(self.arena.push(key)?);
         self.table[position] = hash >> 32 << 32 | u64::from(slot);
         self.hashes.push(hash);
-        self.places.push(self.arena.push(key));
-        slot
+        Ok(slot)
     }
 
     fn grow(&mut self) {
@@ -327,7 +337,7 @@ mod tests {
 
     #[test]
     fn same_key_same_slot_and_keys_come_back() {
-        let mut index = KeyIndex::try_new(vec![DataType::Utf8View]).unwrap();
+        let mut index = KeyIndex::try_new(vec![DataType::Utf8View], StateBackend::default()).unwrap();
         let first = intern(&mut index, &words(0..10_000));
         assert_eq!(first, intern(&mut index, &words(0..10_000)));
         let keys = index.keys(&[first[5], first[3], first[9998]]).unwrap();
@@ -337,7 +347,7 @@ mod tests {
 
     #[test]
     fn truncate_undoes_inserts_across_growth_and_chunks() {
-        let mut index = KeyIndex::try_new(vec![DataType::Utf8View]).unwrap();
+        let mut index = KeyIndex::try_new(vec![DataType::Utf8View], StateBackend::default()).unwrap();
         let before = intern(&mut index, &words(0..50_000));
         let len = index.len();
         intern(&mut index, &words(50_000..200_000));
@@ -350,7 +360,7 @@ mod tests {
 
     #[test]
     fn no_key_columns_is_one_key() {
-        let mut index = KeyIndex::try_new(vec![]).unwrap();
+        let mut index = KeyIndex::try_new(vec![], StateBackend::default()).unwrap();
         let mut slots = vec![];
         index.intern(&[], 3, &mut slots).unwrap();
         assert_eq!(slots, [0, 0, 0]);
@@ -359,7 +369,7 @@ mod tests {
 
     #[test]
     fn frozen_keys_are_in_slot_order() {
-        let mut index = KeyIndex::try_new(vec![DataType::Utf8View]).unwrap();
+        let mut index = KeyIndex::try_new(vec![DataType::Utf8View], StateBackend::default()).unwrap();
         intern(&mut index, &words(0..3));
         let frozen = index.freeze();
         intern(&mut index, &words(3..100));

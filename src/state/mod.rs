@@ -1,20 +1,44 @@
-//! Keyed state of stateful operators, in memory.
+//! Keyed state of stateful operators, in memory or in mapped files.
 //!
 //! Owns: key index, state columns, their memory accounting. Does not own: files, time, batch ids.
 
+mod backend;
 mod column;
 mod key_index;
 mod segment;
 mod store;
 
+pub use backend::StateBackend;
 pub use store::{FrozenStore, KeyedStore, record_batch};
 
 use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::catalog::Session;
+use datafusion::execution::memory_pool::MemoryPool;
 
 use crate::error::Result;
+
+/// Where an operator keeps its state, and what it asks before it takes memory.
+#[derive(Debug, Clone)]
+pub struct StateSpace {
+    /// Memory is reserved here.
+    pub pool: Arc<dyn MemoryPool>,
+    /// Keys and values are kept here.
+    pub backend: StateBackend,
+}
+
+impl StateSpace {
+    /// What the session gives the state of its queries.
+    pub fn of(session: &dyn Session) -> Self {
+        let backend = session.config().get_extension::<StateBackend>();
+        Self {
+            pool: session.runtime_env().memory_pool.clone(),
+            backend: backend.map_or_else(StateBackend::default, |b| (*b).clone()),
+        }
+    }
+}
 
 /// What a batch did to a store of an operator: rows in Arrow's own layout, so that what is on disk depends on no index,
 /// hash or shard.

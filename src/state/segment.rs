@@ -9,6 +9,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::interleave;
 use datafusion::arrow::datatypes::DataType;
 
+use super::StateBackend;
 use crate::error::Result;
 
 const NOWHERE: (u32, u32) = (u32::MAX, u32::MAX);
@@ -31,12 +32,13 @@ pub struct SegmentColumns {
     segments: Vec<Option<Segment>>,
     holes: Vec<u32>,
     places: Vec<(u32, u32)>,
+    backend: StateBackend,
 }
 
 impl SegmentColumns {
     /// Columns of these types.
-    pub fn new(types: Vec<DataType>) -> Self {
-        Self { types, segments: vec![], holes: vec![], places: vec![] }
+    pub fn new(types: Vec<DataType>, backend: StateBackend) -> Self {
+        Self { types, segments: vec![], holes: vec![], places: vec![], backend }
     }
 
     /// Makes room for `slots` slots.
@@ -70,13 +72,15 @@ impl SegmentColumns {
         if slots.is_empty() {
             return Ok(());
         }
-        self.append(slots.into(), columns);
+        self.append(slots.into(), columns)?;
         self.merge_full_classes()
     }
 
-    fn append(&mut self, slots: Arc<[u32]>, columns: Vec<ArrayRef>) {
-        let columns: Arc<[ArrayRef]> = columns.into_iter().map(compact).collect();
-        let bytes = columns.iter().map(|c| c.get_array_memory_size()).sum::<usize>() + slots.len() * 4;
+    fn append(&mut self, slots: Arc<[u32]>, columns: Vec<ArrayRef>) -> Result<()> {
+        let place = |c| self.backend.place(compact(c));
+        let columns: Arc<[ArrayRef]> = columns.into_iter().map(place).collect::<Result<_>>()?;
+        let values = columns.iter().map(|c| c.get_array_memory_size()).sum::<usize>();
+        let bytes = if self.backend.is_disk() { 0 } else { values } + slots.len() * 4;
         let at = self.holes.pop().unwrap_or(self.segments.len() as u32);
         for (row, slot) in slots.iter().enumerate() {
             let place = &mut self.places[*slot as usize];
@@ -91,6 +95,7 @@ impl SegmentColumns {
             None => self.segments.push(segment),
         }
         self.free_dead();
+        Ok(())
     }
 
     fn free_dead(&mut self) {
@@ -125,8 +130,7 @@ impl SegmentColumns {
         }
         let columns =
             (0..self.types.len()).map(|c| self.gather(c, slots.iter().copied())).collect::<Result<Vec<_>>>()?;
-        self.append(slots.into(), columns);
-        Ok(())
+        self.append(slots.into(), columns)
     }
 
     /// Bytes held.
@@ -156,7 +160,7 @@ mod tests {
 
     #[test]
     fn last_put_wins_whatever_was_merged() {
-        let mut columns = SegmentColumns::new(vec![DataType::Utf8View]);
+        let mut columns = SegmentColumns::new(vec![DataType::Utf8View], StateBackend::default());
         columns.resize(1000);
         let mut expected = vec![String::new(); 1000];
         for round in 0..200_u32 {

@@ -6,7 +6,7 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use super::column::{FixedColumn, fixed_width};
 use super::key_index::{KeyArena, KeyDecoder, KeyIndex};
 use super::segment::SegmentColumns;
-use super::{ChangeKind, FrozenState, StateChange};
+use super::{ChangeKind, FrozenState, StateBackend, StateChange};
 use crate::error::{Error, Result};
 
 /// Rows of a piece of a snapshot.
@@ -28,18 +28,18 @@ struct Columns {
 }
 
 impl Columns {
-    fn new(types: impl Iterator<Item = DataType>) -> Self {
+    fn new(types: impl Iterator<Item = DataType>, backend: &StateBackend) -> Self {
         let (mut layout, mut fixed, mut variable) = (vec![], vec![], vec![]);
         for t in types {
             if fixed_width(&t).is_some() {
                 layout.push(Column::Fixed(fixed.len()));
-                fixed.push(FixedColumn::new(t));
+                fixed.push(FixedColumn::new(t, backend.clone()));
             } else {
                 layout.push(Column::Segment(variable.len()));
                 variable.push(t);
             }
         }
-        Self { layout, fixed, segments: SegmentColumns::new(variable) }
+        Self { layout, fixed, segments: SegmentColumns::new(variable, backend.clone()) }
     }
 
     fn gather(&self, slots: impl ExactSizeIterator<Item = u32> + Clone) -> Result<Vec<ArrayRef>> {
@@ -57,14 +57,25 @@ pub struct KeyedStore {
     schema: SchemaRef,
     keys: KeyIndex,
     columns: Columns,
+    backend: StateBackend,
 }
 
 impl KeyedStore {
     /// A store of rows of `schema`, whose first `num_keys` columns are the key.
     pub fn try_new(schema: SchemaRef, num_keys: usize) -> Result<Self> {
+        Self::try_new_in(&StateBackend::default(), schema, num_keys)
+    }
+
+    /// The same, with its bytes where `backend` keeps them.
+    pub fn try_new_in(backend: &StateBackend, schema: SchemaRef, num_keys: usize) -> Result<Self> {
         let mut types = schema.fields().iter().map(|f| f.data_type().clone());
-        let keys = KeyIndex::try_new(types.by_ref().take(num_keys).collect())?;
-        Ok(Self { keys, columns: Columns::new(types), schema })
+        let keys = KeyIndex::try_new(types.by_ref().take(num_keys).collect(), backend.clone())?;
+        Ok(Self { keys, columns: Columns::new(types, backend), schema, backend: backend.clone() })
+    }
+
+    /// A store without keys, of the same columns in the same place.
+    pub fn empty(&self) -> Result<Self> {
+        Self::try_new_in(&self.backend, self.schema.clone(), self.keys.types().len())
     }
 
     /// Columns of the rows: keys, then state.
@@ -100,7 +111,7 @@ impl KeyedStore {
             match column {
                 Column::Fixed(i) => {
                     let column = &mut self.columns.fixed[*i];
-                    column.resize(len);
+                    column.resize(len)?;
                     column.scatter(slots, array)?;
                 }
                 Column::Segment(_) => variable.push(array.clone()),

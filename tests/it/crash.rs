@@ -40,6 +40,9 @@ const PASSED: &[&str] = &[
     "log.roll.created",
     "log.roll.dir_synced",
     "recover.opened",
+    "recover.resynced",
+    "recover.sink_queried",
+    "recover.replayed",
 ];
 
 fn schema() -> SchemaRef {

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::process::{Server, Tidemill, command, eventually, lines_from, run_sql, run_to_end};
+use tidemill::testing::FAILPOINTS;
+
+use super::process::{Ended, Server, Tidemill, command, eventually, lines_from, run_sql, run_to_end};
 
 fn write_inputs(dir: &Path, files: u32, rows: u32) {
     fs::create_dir_all(dir).unwrap();
@@ -177,5 +179,39 @@ fn what_is_no_checkpoint_cannot_be_shown() {
         let ended = Tidemill::start(&mut command(["checkpoint", "show", path.to_str().unwrap()])).ended();
         assert!(matches!(ended.code, Some(1 | 2)), "{ended:?}");
         assert!(ended.stderr.starts_with("error"), "{}", ended.stderr);
+    }
+}
+
+/// One run of a count over a directory of files, a file a batch, with a snapshot after every batch.
+fn counted(scratch: &Path, failpoints: &str) -> Ended {
+    let sql = format!(
+        "SET checkpoint.snapshotLogBytes = 1;
+         CREATE STREAM numbers USING text OPTIONS (path '{0}/in', maxFilesPerTrigger 1);
+         CREATE FLOW f OUTPUT MODE COMPLETE TRIGGER AVAILABLE NOW CHECKPOINT LOCATION '{0}/checkpoint'
+         AS SELECT cast(value AS BIGINT) % 2 AS odd, count(*) AS n, sum(cast(value AS BIGINT)) AS s,
+                   sort_array(collect_set(length(value))) AS digits
+         FROM numbers GROUP BY cast(value AS BIGINT) % 2 ORDER BY odd;",
+        scratch.display()
+    );
+    let mut command = command(["run", "-e", &sql]);
+    Tidemill::start(command.env("TIDEMILL_FAILPOINTS", failpoints)).ended()
+}
+
+#[test]
+fn killed_while_a_snapshot_is_written_or_read() {
+    let snapshots = FAILPOINTS.iter().filter(|p| p.starts_with("snap."));
+    let recoveries = FAILPOINTS.iter().filter(|p| p.starts_with("recover.") && **p != "recover.tail_cut");
+    let runs = snapshots.map(|p| vec![*p]).chain(recoveries.map(|p| vec!["after_offset_log", *p]));
+    for points in runs {
+        let scratch = tempfile::tempdir().unwrap();
+        write_inputs(&scratch.path().join("in"), 30, 10);
+        for point in &points {
+            let ended = counted(scratch.path(), &format!("{point}=kill"));
+            assert_eq!(ended.code, None, "{points:?}: it was not killed at {point}\n{}", ended.stderr);
+        }
+        let ended = counted(scratch.path(), "");
+        for row in ["|  0|150|22350|[1, 2, 3]|", "|  1|150|22500|[1, 2, 3]|"] {
+            assert!(ended.assert_code(0).stdout.contains(row), "{points:?}: no {row} in\n{}", ended.stdout);
+        }
     }
 }

@@ -169,10 +169,10 @@ impl Slice {
     }
 
     /// The slice without these slots, which must be in order.
-    pub fn without(&self, slots: &[u32], num_keys: usize) -> Result<Self> {
+    pub fn without(&self, slots: &[u32]) -> Result<Self> {
         let mut gone = slots.iter().peekable();
         let kept: Vec<u32> = (0..self.store.len() as u32).filter(|s| gone.next_if_eq(&s).is_none()).collect();
-        let mut rest = Self::try_new(self.store.schema().clone(), num_keys)?;
+        let mut rest = Self::of(self.store.empty()?);
         let keys = self.store.keys(&kept)?;
         let mut new_slots = vec![];
         rest.store.intern(&keys, kept.len(), &mut new_slots)?;

@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result as DfResult};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -39,7 +39,10 @@ use super::exec::collect_ordered;
 use super::{BatchContext, StatefulOperator, evict};
 use crate::error::Result;
 use crate::sink::OutputMode;
-use crate::state::{ChangeKind, FrozenState, FrozenStore, OperatorState, StateChange, StateMetrics, record_batch};
+use crate::state::{
+    ChangeKind, FrozenState, FrozenStore, OperatorState, StateBackend, StateChange, StateMetrics, StateSpace,
+    record_batch,
+};
 
 /// Rows of one change in the checkpoint's log.
 const CHANGE_ROWS: usize = 65_536;
@@ -56,6 +59,7 @@ pub struct AggregateOperator {
     event_time: Option<EventTimeKey>,
     aggregates: Vec<Arc<AggregateFunctionExpr>>,
     mode: OutputMode,
+    backend: StateBackend,
     inner: Mutex<Inner>,
 }
 
@@ -88,7 +92,7 @@ impl AggregateOperator {
         (num_keys, event_time): (usize, Option<EventTimeKey>),
         aggregates: Vec<Arc<AggregateFunctionExpr>>,
         mode: OutputMode,
-        pool: &Arc<dyn MemoryPool>,
+        space: &StateSpace,
     ) -> Result<Self> {
         // The name of a state column is the planner's own affair; on disk it is its position.
         let column = |(i, f): (usize, &Arc<Field>)| {
@@ -101,10 +105,11 @@ impl AggregateOperator {
             dropped: 0,
             eviction: None,
             metrics: StateMetrics::default(),
-            memory: MemoryConsumer::new("state of an aggregate").register(pool),
+            memory: MemoryConsumer::new("state of an aggregate").register(&space.pool),
         };
         let event_time = event_time.filter(|_| mode != OutputMode::Complete);
-        Ok(Self { schema, store_schema, num_keys, event_time, aggregates, mode, inner: Mutex::new(inner) })
+        let backend = space.backend.clone();
+        Ok(Self { schema, store_schema, num_keys, event_time, aggregates, mode, backend, inner: Mutex::new(inner) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -202,7 +207,7 @@ impl OperatorState for AggregateOperator {
             slice.publish()?;
         }
         inner.metrics.rows_removed = match inner.eviction.take() {
-            Some(eviction) => inner.evict(&eviction, self.num_keys)?,
+            Some(eviction) => inner.evict(&eviction)?,
             None => 0,
         };
         inner.account()
@@ -220,7 +225,7 @@ impl OperatorState for AggregateOperator {
         match (&self.event_time, change.kind) {
             (Some(event_time), ChangeKind::Evict) => {
                 let eviction = inner.eviction_to(event_time, evict::bound(change)?)?;
-                inner.evict(&eviction, self.num_keys)?;
+                inner.evict(&eviction)?;
             }
             (Some(event_time), ChangeKind::Put) => {
                 let mut sliced = Sliced::new();
@@ -265,18 +270,20 @@ impl Inner {
         use std::collections::btree_map::Entry;
         match self.slices.entry(key) {
             Entry::Occupied(slice) => Ok(slice.into_mut()),
-            Entry::Vacant(place) => Ok(place.insert(Slice::try_new(operator.store_schema.clone(), operator.num_keys)?)),
+            Entry::Vacant(place) => {
+                Ok(place.insert(Slice::try_new(&operator.backend, operator.store_schema.clone(), operator.num_keys)?))
+            }
         }
     }
 
     /// Removes what is final from slices that have nothing staged; how many groups that were.
-    fn evict(&mut self, eviction: &Eviction, num_keys: usize) -> Result<u64> {
+    fn evict(&mut self, eviction: &Eviction) -> Result<u64> {
         for key in &eviction.whole {
             self.slices.remove(key);
         }
         for (key, slots) in &eviction.partial {
             if let Some(slice) = self.slices.get_mut(key) {
-                *slice = slice.without(slots, num_keys)?;
+                *slice = slice.without(slots)?;
             }
         }
         Ok(eviction.groups)

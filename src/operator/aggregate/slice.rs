@@ -5,7 +5,7 @@ use datafusion::arrow::compute::interleave;
 use datafusion::arrow::datatypes::SchemaRef;
 
 use crate::error::Result;
-use crate::state::KeyedStore;
+use crate::state::{KeyedStore, StateBackend};
 
 /// Groups and what a batch does to them.
 pub struct Slice {
@@ -41,8 +41,12 @@ pub struct Touched {
 }
 
 impl Slice {
-    pub fn try_new(schema: SchemaRef, num_keys: usize) -> Result<Self> {
-        Ok(Self { store: KeyedStore::try_new(schema, num_keys)?, staged: None, marks: vec![], epoch: 0 })
+    pub fn try_new(backend: &StateBackend, schema: SchemaRef, num_keys: usize) -> Result<Self> {
+        Ok(Self::of(KeyedStore::try_new_in(backend, schema, num_keys)?))
+    }
+
+    pub fn of(store: KeyedStore) -> Self {
+        Self { store, staged: None, marks: vec![], epoch: 0 }
     }
 
     /// Begins a batch, so that an abort after an error forgets the keys interned until then.

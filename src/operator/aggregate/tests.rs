@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
-use datafusion::execution::memory_pool::{MemoryPool, UnboundedMemoryPool};
+use datafusion::execution::memory_pool::UnboundedMemoryPool;
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::col;
@@ -12,7 +12,7 @@ use datafusion::physical_expr::expressions::col;
 use super::AggregateOperator;
 use crate::operator::{BatchContext, EventTimeKey};
 use crate::sink::OutputMode;
-use crate::state::{ChangeKind, OperatorState, StateChange};
+use crate::state::{ChangeKind, OperatorState, StateBackend, StateChange, StateSpace};
 
 const SECOND: i64 = 1_000_000;
 
@@ -26,8 +26,8 @@ fn operator(mode: OutputMode) -> Arc<AggregateOperator> {
         .build()
         .unwrap();
     let key = EventTimeKey::new(0, &time);
-    let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
-    let made = AggregateOperator::try_new(&input, input.clone(), (1, Some(key)), vec![Arc::new(sum)], mode, &pool);
+    let space = StateSpace { pool: Arc::new(UnboundedMemoryPool::default()), backend: StateBackend::default() };
+    let made = AggregateOperator::try_new(&input, input.clone(), (1, Some(key)), vec![Arc::new(sum)], mode, &space);
     Arc::new(made.unwrap())
 }
 

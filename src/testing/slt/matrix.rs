@@ -59,6 +59,7 @@ impl Matrix {
             axes: vec![
                 axis("batch.size", ["1", "8192"]),
                 axis("partitions", ["1", "4"]),
+                axis("state.backend", ["memory", "disk"]),
                 axis(RESTART, ["never", "every_trigger"]),
             ],
         }
@@ -106,7 +107,7 @@ fn known_key(line: &str, key: &str) -> Result<&'static str> {
 fn check_value(line: &str, key: &str, value: &str) -> Result<()> {
     let fits = match key {
         RESTART => ["never", "every_trigger"].contains(&value),
-        "state.backend" => value == "memory",
+        "state.backend" => ["memory", "disk"].contains(&value),
         _ => value.parse::<usize>().is_ok_and(|n| n > 0),
     };
     if fits { Ok(()) } else { Err(wrong(line, &format!("'{value}' is not a value of '{key}'"))) }
@@ -125,10 +126,11 @@ mod tests {
         let mut m = Matrix::full();
         m.read_header("# about\n# configMatrix: batch.size=1,2,3\n\nstatement ok\n# configMatrix: nonsense\n").unwrap();
         let all = m.combinations();
-        assert_eq!(all.len(), 3 * 2 * 2);
-        assert_eq!(all[0].to_string(), "partitions=1, restart=never, batch.size=1");
-        assert_eq!(all[11].restart(), Restart::EveryTrigger);
-        assert_eq!(all[11].conf().collect::<Vec<_>>(), [("partitions", "4"), ("batch.size", "3")]);
+        assert_eq!(all.len(), 3 * 2 * 2 * 2);
+        assert_eq!(all[0].to_string(), "partitions=1, state.backend=memory, restart=never, batch.size=1");
+        assert_eq!(all[23].restart(), Restart::EveryTrigger);
+        let conf = [("partitions", "4"), ("state.backend", "disk"), ("batch.size", "3")];
+        assert_eq!(all[23].conf().collect::<Vec<_>>(), conf);
         assert_eq!(Matrix::default().combinations(), [Combination::default()]);
     }
 
