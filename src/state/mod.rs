@@ -7,6 +7,7 @@ mod key_index;
 mod segment;
 mod store;
 
+pub use key_index::{EncodedKeys, KeyEncoder};
 pub use store::{FrozenStore, KeyedStore, record_batch};
 
 use std::fmt;

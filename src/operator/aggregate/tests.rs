@@ -8,8 +8,10 @@ use datafusion::execution::memory_pool::{MemoryPool, UnboundedMemoryPool};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::col;
+use futures::executor::block_on;
 
-use super::AggregateOperator;
+use super::{AggregateOperator, GroupKeys};
+use crate::error::Error;
 use crate::operator::{BatchContext, EventTimeKey};
 use crate::sink::OutputMode;
 use crate::state::{ChangeKind, OperatorState, StateChange};
@@ -27,7 +29,8 @@ fn operator(mode: OutputMode) -> Arc<AggregateOperator> {
         .unwrap();
     let key = EventTimeKey::new(0, &time);
     let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
-    let made = AggregateOperator::try_new(&input, input.clone(), (1, Some(key)), vec![Arc::new(sum)], mode, &pool);
+    let keys = GroupKeys { count: 1, event_time: Some(key), window: None };
+    let made = AggregateOperator::try_new(&input, input.clone(), keys, vec![Arc::new(sum)], mode, &pool);
     Arc::new(made.unwrap())
 }
 
@@ -49,7 +52,9 @@ fn stage(
 ) -> Vec<(Option<i64>, i64)> {
     let batch =
         BatchContext { batch_id: 0, watermark_ms: watermark * 1000, late_watermark_ms: late * 1000, timestamp_ms: 0 };
-    o.merge(vec![rows(values)], &batch).unwrap();
+    let partials = futures::stream::iter([Ok::<_, Error>(rows(values))]);
+    let arrivals = block_on(o.clone().arrivals(partials, late * SECOND)).unwrap();
+    block_on(o.merge(arrivals, &batch)).unwrap();
     let mut out = vec![];
     for batch in o.emit(8192) {
         let batch = batch.unwrap();
