@@ -89,7 +89,10 @@ impl Pane {
     fn of(&self, times: &TimestampMicrosecondArray) -> Result<ArrayRef> {
         let width = self.windows.pane_width();
         let out_of_range = || {
-            Error::execution("DATETIME_OVERFLOW", "a time is too close to the end of time for its window to have bounds")
+            Error::execution(
+                "DATETIME_OVERFLOW",
+                "a time is too close to the end of time for its window to have bounds",
+            )
         };
         let pane = |time: i64| self.windows.pane(time, width).ok_or_else(out_of_range);
         let panes: TimestampMicrosecondArray = times.try_unary(pane)?;

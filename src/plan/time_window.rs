@@ -23,8 +23,8 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::prelude::SessionContext;
 
-use super::{is_streaming, pane};
 use super::watermark::{WATERMARK_KEY, as_watermark};
+use super::{is_streaming, pane};
 use crate::error::{Error, Result};
 use crate::function::type_name;
 use crate::interval::parse_interval;

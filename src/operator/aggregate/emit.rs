@@ -67,8 +67,7 @@ impl AggregateOperator {
             }
             _ => {
                 let state = slice.state_after_batch(slots)?;
-                let value =
-                    |i: usize| self.value(i, &state[self.state_columns[i].clone()], slots.len());
+                let value = |i: usize| self.value(i, &state[self.state_columns[i].clone()], slots.len());
                 let values = (0..self.aggregates.len()).map(value).collect::<Result<Vec<_>>>()?;
                 self.result(key, slice.store.keys(slots)?, values, slots.len())
             }

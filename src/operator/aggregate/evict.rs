@@ -136,8 +136,10 @@ impl FrozenSlices {
 
 impl FrozenState for FrozenSlices {
     fn changes(&self) -> Box<dyn Iterator<Item = Result<StateChange>> + Send + '_> {
-        Box::new(self.slices.iter().flat_map(move |slice| {
-            slice.store.changes().map(move |change| self.change(slice, change?))
-        }))
+        Box::new(
+            self.slices
+                .iter()
+                .flat_map(move |slice| slice.store.changes().map(move |change| self.change(slice, change?))),
+        )
     }
 }

@@ -49,9 +49,7 @@ use super::exec::collect_ordered;
 use super::{BatchContext, StatefulOperator, evict as eviction};
 use crate::error::Result;
 use crate::sink::OutputMode;
-use crate::state::{
-    ChangeKind, FrozenState, KeyEncoder, OperatorState, StateChange, StateMetrics, record_batch,
-};
+use crate::state::{ChangeKind, FrozenState, KeyEncoder, OperatorState, StateChange, StateMetrics, record_batch};
 
 /// Rows of one change in the checkpoint's log.
 const CHANGE_ROWS: usize = 65_536;
