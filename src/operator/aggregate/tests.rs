@@ -88,6 +88,22 @@ fn append_gives_a_group_once_when_it_is_final() {
 }
 
 #[test]
+fn a_group_that_is_gone_and_comes_again_is_new() {
+    let o = operator(OutputMode::Append);
+    stage(&o, 0, 0, &[(Some(3), 1), (Some(8), 2)]);
+    o.publish().unwrap();
+    assert_eq!(stage(&o, 0, 5, &[]), [(Some(3), 1)]);
+    o.publish().unwrap();
+    assert_eq!((o.metrics().rows_total, o.metrics().rows_removed), (1, 1));
+    // No batch is given such a row, whose time the batch before has evicted: nothing of the old group may come back.
+    assert_eq!(stage(&o, 0, 5, &[(Some(3), 10), (Some(8), 20)]), [(Some(3), 10)]);
+    o.publish().unwrap();
+    assert_eq!(stage(&o, 5, 30, &[]), [(Some(8), 22)]);
+    o.publish().unwrap();
+    assert_eq!((o.metrics().rows_total, o.metrics().memory_used_bytes), (0, 0));
+}
+
+#[test]
 fn update_gives_touched_groups_before_it_removes_them() {
     let o = operator(OutputMode::Update);
     assert_eq!(stage(&o, 0, 0, &[(Some(3), 1), (Some(4), 2)]), [(Some(3), 1), (Some(4), 2)]);
