@@ -250,7 +250,7 @@ impl Inner {
         let alive: Vec<u32> =
             (0..self.published as u32).filter(|s| self.expiries[*s as usize] > self.dead_to).collect();
         let keys = self.store.keys(&alive)?;
-        let mut store = self.store.empty()?;
+        let mut store = self.store.empty();
         let mut slots = vec![];
         store.intern(&keys, alive.len(), &mut slots)?;
         store.put(&slots, &self.store.state(alive.iter().copied())?)?;

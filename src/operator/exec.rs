@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -15,7 +14,6 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, InputDistributionRequirements, Partitioning,
     PlanProperties, ReplaceChildrenOptions,
 };
-use futures::TryStreamExt;
 
 use super::BatchContext;
 use crate::state::OperatorState;
@@ -130,22 +128,23 @@ impl ExecutionPlan for StatefulExec {
     }
 }
 
-/// All batches of these partitions, in partition order. One partition is read inline; several in tasks of their own.
-pub async fn collect_ordered(partitions: Vec<SendableRecordBatchStream>) -> Result<Vec<Vec<RecordBatch>>> {
-    let mut out = vec![vec![]; partitions.len()];
+/// What reading each of these partitions gives, in partition order. One partition is read inline; several in tasks of
+/// their own.
+pub async fn collect_ordered<T: Send + 'static>(
+    partitions: impl IntoIterator<Item = impl Future<Output = Result<T>> + Send + 'static>,
+) -> Result<Vec<T>> {
+    let mut partitions: Vec<_> = partitions.into_iter().collect();
     if partitions.len() == 1 {
-        for partition in partitions {
-            out[0] = partition.try_collect().await?;
-        }
-        return Ok(out);
+        return futures::future::try_join_all(partitions.pop()).await;
     }
+    let mut out: Vec<Option<T>> = partitions.iter().map(|_| None).collect();
     let mut tasks = JoinSet::new();
     for (i, partition) in partitions.into_iter().enumerate() {
-        tasks.spawn(async move { Ok::<_, DataFusionError>((i, partition.try_collect::<Vec<_>>().await?)) });
+        tasks.spawn(async move { Ok::<_, DataFusionError>((i, partition.await?)) });
     }
     while let Some(done) = tasks.join_next().await {
-        let (i, batches) = done.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))??;
-        out[i] = batches;
+        let (i, partition) = done.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))??;
+        out[i] = Some(partition);
     }
-    Ok(out)
+    Ok(out.into_iter().flatten().collect())
 }

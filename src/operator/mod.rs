@@ -11,13 +11,15 @@ mod evict;
 mod exec;
 mod limit;
 mod watermark;
+mod windows;
 
-pub use aggregate::AggregateOperator;
+pub use aggregate::{AggregateOperator, GroupKeys, WindowKey};
 pub use dedup::{DedupOperator, Expiry};
 pub use event_time::{EventTimeKey, end_of, window_ends};
 pub use exec::{StatefulExec, StatefulOperator};
 pub use limit::LimitOperator;
 pub use watermark::{EventTimeTracker, EventTimes, WatermarkExec, WatermarkPolicy};
+pub use windows::Windows;
 
 use std::sync::Arc;
 

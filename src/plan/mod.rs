@@ -12,6 +12,7 @@ pub mod generators;
 mod legality;
 mod micro_batch;
 mod node;
+mod pane;
 mod physical;
 mod planner;
 mod rewrite;

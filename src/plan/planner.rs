@@ -22,13 +22,14 @@ use datafusion::physical_plan::displayable;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use super::node::{DedupExpiry, StatefulKind, StatefulNode};
+use super::pane::panes_of;
 use super::physical;
 use super::rewrite::StreamRewrite;
 use super::watermark::WatermarkNode;
 use crate::error::{Error, Result};
 use crate::operator::{
-    AggregateOperator, DedupOperator, EventTimeKey, EventTimeTracker, Expiry, LimitOperator, StatefulExec,
-    StatefulOperator, WatermarkExec,
+    AggregateOperator, DedupOperator, EventTimeKey, EventTimeTracker, Expiry, GroupKeys, LimitOperator, StatefulExec,
+    StatefulOperator, WatermarkExec, WindowKey,
 };
 use crate::sink::OutputMode;
 use crate::state::StateSpace;
@@ -281,7 +282,8 @@ impl StatefulPlanner {
         planning: &Planning,
     ) -> DfResult<StatefulExec> {
         let (keys, aggregates) = node.expressions.split_at(keys);
-        let group_by = planning.group_by(keys)?;
+        let (keys, window) = panes_of(keys, planning.logical)?;
+        let group_by = planning.group_by(&keys)?;
         let num_keys = group_by.output_exprs().len();
         let input = planning.input.clone();
         let schema = input.schema();
@@ -295,18 +297,12 @@ impl StatefulPlanner {
         let partial = AggregateExec::try_new(AggregateMode::Partial, group_by, functions, filters, input, schema)?;
         let output: SchemaRef = node.schema.inner().clone();
         let make = || {
-            check_result_types(&output, num_keys, &partial)?;
+            check_result_types(&output, &partial, num_keys, window.as_ref())?;
             // The partial aggregate may have replaced a function by its reverse: its own list is the one to merge with.
             let functions = partial.aggr_expr().to_vec();
             let space = StateSpace::of(planning.session);
-            AggregateOperator::try_new(
-                &partial.schema(),
-                output.clone(),
-                (num_keys, event_time),
-                functions,
-                mode,
-                &space,
-            )
+            let keys = GroupKeys { count: num_keys, event_time, window: window.clone() };
+            AggregateOperator::try_new(&partial.schema(), output.clone(), keys, functions, mode, &space)
         };
         let operator = self.operators.get_or_make(node.id, make)?;
         Ok(StatefulExec::new(node.id, vec![Arc::new(partial)], operator))
@@ -314,8 +310,14 @@ impl StatefulPlanner {
 }
 
 /// What the aggregates give must be what the rest of the plan was made for.
-fn check_result_types(output: &Schema, num_keys: usize, partial: &AggregateExec) -> Result<()> {
-    let keys = partial.schema().fields()[..num_keys].iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
+fn check_result_types(
+    output: &Schema,
+    partial: &AggregateExec,
+    num_keys: usize,
+    window: Option<&WindowKey>,
+) -> Result<()> {
+    let keys = window.map_or_else(|| partial.schema(), |w| Arc::new(w.schema(&partial.schema())));
+    let keys = keys.fields()[..num_keys].iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
     let values = partial.aggr_expr().iter().map(|a| a.field().data_type().clone());
     let actual: Vec<DataType> = keys.into_iter().chain(values).collect();
     let expected: Vec<DataType> = output.fields().iter().map(|f| f.data_type().clone()).collect();

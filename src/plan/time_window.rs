@@ -23,12 +23,12 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::prelude::SessionContext;
 
-use super::is_streaming;
 use super::watermark::{WATERMARK_KEY, as_watermark};
+use super::{is_streaming, pane};
 use crate::error::{Error, Result};
 use crate::function::type_name;
 use crate::interval::parse_interval;
-use crate::operator::{end_of, window_ends};
+use crate::operator::{Windows, end_of, window_ends};
 
 /// The column of a sliding window's place between the projection and the node above it.
 const SLIDING: &str = "#window";
@@ -42,14 +42,6 @@ pub fn register(context: &SessionContext) {
     let signature = Signature::variadic_any(Volatility::Immutable);
     context.register_udf(ScalarUDF::new_from_impl(SessionWindow { signature }));
     context.add_analyzer_rule(Arc::new(ResolveTimeWindows));
-}
-
-/// Length, distance and first start of windows, in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Windows {
-    size: i64,
-    slide: i64,
-    start: i64,
 }
 
 impl Windows {
@@ -76,27 +68,6 @@ impl Windows {
             return Err(constraint("the start of 'window' must be shorter than its slide"));
         }
         Ok(Self { size, slide, start })
-    }
-
-    fn is_tumbling(&self) -> bool {
-        self.size == self.slide
-    }
-
-    /// The start of the last window that holds `time`; `None` if it is out of range.
-    fn last_start(&self, time: i64) -> Option<i64> {
-        let since = (i128::from(time) - i128::from(self.start)).rem_euclid(i128::from(self.slide));
-        i64::try_from(i128::from(time) - since).ok()
-    }
-
-    /// The windows that hold `time`, the last one first.
-    fn of(&self, time: i64) -> impl Iterator<Item = Option<(i64, i64)>> {
-        let last = self.last_start(time);
-        let count = self.size.div_euclid(self.slide) + i64::from(self.size % self.slide != 0);
-        (0..count).map_while(move |i| {
-            let Some(start) = last.and_then(|s| s.checked_sub(i.checked_mul(self.slide)?)) else { return Some(None) };
-            let Some(end) = start.checked_add(self.size) else { return Some(None) };
-            (end > time).then_some(Some((start, end)))
-        })
     }
 }
 
@@ -137,7 +108,7 @@ fn micros(literal: Option<&ScalarValue>) -> Result<i64> {
 }
 
 /// `{start, end}` over times of this type; the type the time is brought to.
-fn window_type(time: &DataType) -> Result<(DataType, DataType)> {
+pub(super) fn window_type(time: &DataType) -> Result<(DataType, DataType)> {
     let zone = match time {
         DataType::Timestamp(_, zone) => zone.clone(),
         DataType::Date32 | DataType::Date64 | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
@@ -252,15 +223,7 @@ impl ScalarUDFImpl for WindowFunction {
             })
             .collect();
         let windows = Windows::try_new(&literals)?;
-        let time = args.args[0].to_array(args.number_rows)?;
-        let (DataType::Struct(fields), time_type) = window_type(time.data_type())? else {
-            return Err(wrong_type("window", time.data_type()).into());
-        };
-        let times = match time.data_type() {
-            DataType::Struct(_) => window_times(&time)?,
-            _ => time,
-        };
-        let times = cast(&times, &time_type)?;
+        let (fields, times) = times_of(args.args[0].to_array(args.number_rows)?)?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
         let result = match (self.all, windows.is_tumbling()) {
             (true, _) => self.lists_of(times, &windows, &fields)?,
@@ -272,6 +235,18 @@ impl ScalarUDFImpl for WindowFunction {
         };
         Ok(ColumnarValue::Array(result))
     }
+}
+
+/// The fields of a window over this column, and the column as times in microseconds.
+pub(super) fn times_of(time: ArrayRef) -> Result<(Fields, ArrayRef)> {
+    let (DataType::Struct(fields), time_type) = window_type(time.data_type())? else {
+        return Err(wrong_type("window", time.data_type()));
+    };
+    let times = match time.data_type() {
+        DataType::Struct(_) => window_times(&time)?,
+        _ => time,
+    };
+    Ok((fields, cast(&times, &time_type)?))
 }
 
 /// The time that stands for a window: the last microsecond of it.
@@ -397,23 +372,28 @@ fn resolve(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     }
 }
 
-fn as_window(e: &Expr) -> Option<&ScalarFunction> {
+/// The call of `window` that an expression is.
+pub(super) fn as_window(e: &Expr) -> Option<&ScalarFunction> {
     let Expr::ScalarFunction(call) = e else { return None };
     call.func.inner().downcast_ref::<WindowFunction>().filter(|f| !f.all).map(|_| call)
 }
 
+/// The windows of a call.
+pub(super) fn windows_of(call: &ScalarFunction) -> Result<Windows> {
+    let literal = |a: &Expr| match a {
+        Expr::Literal(v, _) => Some(v.clone()),
+        _ => None,
+    };
+    let literals: Vec<_> = call.args[1..].iter().map(literal).collect();
+    Windows::try_new(&literals.iter().map(Option::as_ref).collect::<Vec<_>>())
+}
+
 fn resolve_call(node: LogicalPlan, call: &ScalarFunction) -> DfResult<LogicalPlan> {
     let input = node.inputs()[0].clone();
-    let literals: Vec<_> = call.args[1..]
-        .iter()
-        .map(|a| match a {
-            Expr::Literal(v, _) => Some(v),
-            _ => None,
-        })
-        .collect();
-    let windows = Windows::try_new(&literals)?;
+    let windows = windows_of(call)?;
+    let by_pane = pane::is_possible(&node, call, &windows);
     let timed = LogicalPlanBuilder::from(input).filter(call.args[0].clone().is_not_null())?;
-    if windows.is_tumbling() {
+    if windows.is_tumbling() || by_pane {
         return node.with_new_exprs(node.expressions(), vec![timed.build()?]);
     }
     if matches!(node, LogicalPlan::Filter(_)) {

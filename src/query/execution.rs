@@ -11,11 +11,14 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
+use futures::future::maybe_done;
+use futures::poll;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -382,9 +385,13 @@ impl MicroBatchExecution {
         self.env.failpoints.hit("before_offset_log")?;
         let record = BatchRecord { header: batch.header.clone(), changes };
         let appended = self.checkpoint.append_batch(&record)?;
-        // While the disk works. Nobody sees the state before the batch is done: if the disk fails, it is gone.
+        // The first poll sets the disk to work, and state is published meanwhile. Nobody sees it before the batch is
+        // done: if the disk fails, it is gone.
+        let mut durable = pin!(maybe_done(self.checkpoint.wait_durable(appended.lsn)));
+        let _ = poll!(durable.as_mut());
         self.publish()?;
-        self.checkpoint.wait_durable(appended.lsn).await?;
+        durable.as_mut().await;
+        durable.take_output().transpose()?;
         self.env.failpoints.hit("after_offset_log")?;
         Ok(BatchIdentity { batch_id, record_hash: appended.hash })
     }

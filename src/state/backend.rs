@@ -51,6 +51,20 @@ impl StateBackend {
         }
     }
 
+    /// A block with these bytes; on the heap, where it is accounted for, if there is no room for it elsewhere.
+    pub fn block_or_heap(&self, bytes: Vec<u8>) -> Block {
+        match &self.0 {
+            Some(area) => match Area::allocate(area, bytes.len()) {
+                Ok(mut block) => {
+                    block.copy_from_slice(&bytes);
+                    block
+                }
+                Err(_) => Block::on_heap(bytes),
+            },
+            None => Block::on_heap(bytes),
+        }
+    }
+
     /// A block with these bytes.
     pub fn block(&self, bytes: Vec<u8>) -> Result<Block> {
         let Some(area) = &self.0 else { return Ok(Block::on_heap(bytes)) };

@@ -20,7 +20,7 @@ use datafusion::common::hash_utils::{RandomState, create_hashes};
 
 use super::StateBackend;
 use super::backend::Block;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 const EMPTY: u64 = u64::MAX;
 /// Look-ups in flight: enough to hide memory latency, few enough to stay in the nearest cache.
@@ -28,19 +28,74 @@ const GROUP: usize = 32;
 const CHUNK_BYTES: usize = 1 << 20;
 const HASH_SEED: u64 = 42;
 
+/// The slot of a key that has none.
+const MISSING: u32 = u32::MAX;
+
 /// Keys of one store, by slot.
 pub struct KeyIndex {
-    types: Vec<DataType>,
-    converter: RowConverter,
-    random_state: RandomState,
+    encoder: Arc<KeyEncoder>,
     table: Vec<u64>,
     /// By slot, to grow the table without reading keys.
     hashes: Vec<u64>,
     /// By slot: chunk and offset of the key's length.
     places: Vec<(u32, u32)>,
     arena: KeyArena,
-    scratch_hashes: Vec<u64>,
-    scratch_rows: Option<Rows>,
+}
+
+/// Key columns to keys and back, for every index over keys of these types.
+pub struct KeyEncoder {
+    types: Vec<DataType>,
+    converter: RowConverter,
+    random_state: RandomState,
+}
+
+/// The keys of some rows, and their hashes.
+pub struct EncodedKeys {
+    rows: Rows,
+    hashes: Vec<u64>,
+}
+
+impl EncodedKeys {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// What looking them up gives where there are no keys yet; see [`KeyIndex::locate`].
+    pub fn without_slots(&self) -> Vec<u32> {
+        vec![MISSING; self.len()]
+    }
+}
+
+impl KeyEncoder {
+    /// An encoder for keys of these types. No types: one key, the empty one.
+    pub fn try_new(types: Vec<DataType>) -> Result<Self> {
+        let encoded = if types.is_empty() { vec![DataType::Boolean] } else { types.clone() };
+        let converter = RowConverter::new(encoded.into_iter().map(SortField::new).collect())?;
+        Ok(Self { converter, types, random_state: RandomState::with_seed(HASH_SEED) })
+    }
+
+    /// The keys in these columns of `rows` rows.
+    pub fn encode(&self, columns: &[ArrayRef], rows: usize) -> Result<EncodedKeys> {
+        let dummy: [ArrayRef; 1];
+        let columns = if columns.is_empty() {
+            dummy = [Arc::new(BooleanArray::from(vec![false; rows]))];
+            &dummy[..]
+        } else {
+            columns
+        };
+        let mut hashes = vec![0; rows];
+        create_hashes(columns, &self.random_state, &mut hashes)?;
+        Ok(EncodedKeys { rows: self.converter.convert_columns(columns)?, hashes })
+    }
+
+    /// The columns of these keys.
+    pub fn decode<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
+        let parser = self.converter.parser();
+        let mut columns = self.converter.convert_rows(keys.map(|k| parser.parse(k)))?;
+        columns.truncate(self.types.len());
+        Ok(columns)
+    }
 }
 
 /// The keys' bytes in slot order, as pieces that can be shared.
@@ -52,17 +107,16 @@ pub struct KeyArena {
 }
 
 impl KeyArena {
-    fn push(&mut self, key: &[u8]) -> Result<(u32, u32)> {
+    fn push(&mut self, key: &[u8]) -> (u32, u32) {
         let needed = key.len() + 4;
         if !self.current.is_empty() && self.current.len() + needed > CHUNK_BYTES {
-            let full = self.backend.block(std::mem::take(&mut self.current))?;
-            self.full.push(Arc::new(full));
+            self.full.push(Arc::new(self.backend.block_or_heap(std::mem::take(&mut self.current))));
             self.current.reserve_exact(needed.max(CHUNK_BYTES));
         }
         let place = (self.full.len() as u32, self.current.len() as u32);
         self.current.extend_from_slice(&(key.len() as u32).to_le_bytes());
         self.current.extend_from_slice(key);
-        Ok(place)
+        place
     }
 
     #[inline]
@@ -122,20 +176,10 @@ fn prefetch<T>(address: *const T) {
 }
 
 impl KeyIndex {
-    /// An index of keys of these types. No types: one key, the empty one.
-    pub fn try_new(types: Vec<DataType>, backend: StateBackend) -> Result<Self> {
-        let encoded = if types.is_empty() { vec![DataType::Boolean] } else { types.clone() };
-        Ok(Self {
-            converter: RowConverter::new(encoded.into_iter().map(SortField::new).collect())?,
-            types,
-            random_state: RandomState::with_seed(HASH_SEED),
-            table: vec![EMPTY; 64],
-            hashes: vec![],
-            places: vec![],
-            arena: KeyArena { backend, ..KeyArena::default() },
-            scratch_hashes: vec![],
-            scratch_rows: None,
-        })
+    /// An empty index.
+    pub fn new(encoder: Arc<KeyEncoder>, backend: StateBackend) -> Self {
+        let arena = KeyArena { backend, ..KeyArena::default() };
+        Self { encoder, table: vec![EMPTY; 64], hashes: vec![], places: vec![], arena }
     }
 
     /// Number of keys.
@@ -143,9 +187,14 @@ impl KeyIndex {
         self.places.len()
     }
 
+    /// What makes keys of columns.
+    pub fn encoder(&self) -> &Arc<KeyEncoder> {
+        &self.encoder
+    }
+
     /// Types of the key columns.
     pub fn types(&self) -> &[DataType] {
-        &self.types
+        &self.encoder.types
     }
 
     /// Bytes held.
@@ -153,72 +202,82 @@ impl KeyIndex {
         self.table.capacity() * 8 + self.hashes.capacity() * 8 + self.places.capacity() * 8 + self.arena.size()
     }
 
+    /// The slot of every key, or [`MISSING`]. Several threads may look up at once.
+    pub fn locate(&self, keys: &EncodedKeys) -> Vec<u32> {
+        let mut slots = Vec::with_capacity(keys.len());
+        for start in (0..keys.len()).step_by(GROUP) {
+            let rows = start..(start + GROUP).min(keys.len());
+            self.prefetch(&keys.hashes[rows.clone()]);
+            slots.extend(rows.map(|row| self.find(keys.hashes[row], keys.rows.row(row).data()).unwrap_or(MISSING)));
+        }
+        slots
+    }
+
+    /// Makes slots for the keys that [`Self::locate`] did not find, in their order.
+    pub fn insert_missing(&mut self, keys: &EncodedKeys, slots: &mut [u32]) {
+        for (start, group) in (0..).step_by(GROUP).zip(slots.chunks_mut(GROUP)) {
+            if group.iter().all(|s| *s != MISSING) {
+                continue;
+            }
+            if (self.len() + GROUP) * 2 > self.table.len() {
+                self.grow();
+            }
+            self.prefetch_table(&keys.hashes[start..start + group.len()]);
+            for (row, slot) in (start..).zip(group).filter(|(_, slot)| **slot == MISSING) {
+                *slot = self.find_or_insert(keys.hashes[row], keys.rows.row(row).data());
+            }
+        }
+    }
+
     /// The slot of every row's key into `slots`, making slots for keys not seen before. `columns` are the key columns,
     /// `rows` their length.
     pub fn intern(&mut self, columns: &[ArrayRef], rows: usize, slots: &mut Vec<u32>) -> Result<()> {
-        let dummy: [ArrayRef; 1];
-        let columns = if columns.is_empty() {
-            dummy = [Arc::new(BooleanArray::from(vec![false; rows]))];
-            &dummy[..]
-        } else {
-            columns
-        };
-        let mut hashes = std::mem::take(&mut self.scratch_hashes);
-        hashes.clear();
-        hashes.resize(rows, 0);
-        create_hashes(columns, &self.random_state, &mut hashes)?;
-        let mut keys = match self.scratch_rows.take() {
-            Some(keys) => keys,
-            None => self.converter.empty_rows(rows, rows * 16),
-        };
-        keys.clear();
-        self.converter.append(&mut keys, columns)?;
+        let keys = self.encoder.encode(columns, rows)?;
         slots.clear();
         slots.reserve(rows);
         for start in (0..rows).step_by(GROUP) {
-            self.intern_group(&hashes, &keys, start..(start + GROUP).min(rows), slots)?;
+            if (self.len() + GROUP) * 2 > self.table.len() {
+                self.grow();
+            }
+            let rows = start..(start + GROUP).min(rows);
+            self.prefetch(&keys.hashes[rows.clone()]);
+            slots.extend(rows.map(|row| self.find_or_insert(keys.hashes[row], keys.rows.row(row).data())));
         }
-        self.scratch_hashes = hashes;
-        self.scratch_rows = Some(keys);
         Ok(())
     }
 
-    fn intern_group(
-        &mut self,
-        hashes: &[u64],
-        keys: &Rows,
-        rows: std::ops::Range<usize>,
-        slots: &mut Vec<u32>,
-    ) -> Result<()> {
-        if (self.len() + GROUP) * 2 > self.table.len() {
-            self.grow();
-        }
+    fn prefetch_table(&self, hashes: &[u64]) {
         let mask = self.table.len() - 1;
-        for hash in &hashes[rows.clone()] {
+        for hash in hashes {
             prefetch(&raw const self.table[*hash as usize & mask]);
         }
-        for hash in &hashes[rows.clone()] {
+    }
+
+    /// Brings what looking up these hashes will read into the cache, one step of it after the other for all of them.
+    fn prefetch(&self, hashes: &[u64]) {
+        let mask = self.table.len() - 1;
+        self.prefetch_table(hashes);
+        for hash in hashes {
             let entry = self.table[*hash as usize & mask];
             if entry != EMPTY {
                 prefetch(&raw const self.places[entry as u32 as usize]);
             }
         }
-        for hash in &hashes[rows.clone()] {
+        for hash in hashes {
             let entry = self.table[*hash as usize & mask];
             if entry != EMPTY {
                 let (chunk, offset) = self.places[entry as u32 as usize];
                 prefetch(&raw const self.arena.chunk(chunk)[offset as usize]);
             }
         }
-        for row in rows {
-            let key = keys.row(row);
-            let key = key.data();
-            slots.push(match self.find(hashes[row], key) {
-                Ok(slot) => slot,
-                Err(position) => self.insert(position, hashes[row], key)?,
-            });
+    }
+
+    #[inline]
+    fn find_or_insert(&mut self, hash: u64, key: &[u8]) -> u32 {
+        match self.find(hash, key) {
+            Ok(slot) => slot,
+            Err(position) => self.insert(position, hash, key),
         }
-        Ok(())
     }
 
     #[inline]
@@ -237,16 +296,14 @@ impl KeyIndex {
         }
     }
 
-    fn insert(&mut self, position: usize, hash: u64, key: &[u8]) -> Result<u32> {
+    fn insert(&mut self, position: usize, hash: u64, key: &[u8]) -> u32 {
         let slot = self.len() as u32;
         // The entry of the last slot with all tag bits set would look like an empty one.
-        if slot == u32::MAX {
-            return Err(Error::execution("STATE_KEY_LIMIT", "an operator's state holds fewer than 2^32 - 1 keys"));
-        }
-        self.places.push(self.arena.push(key)?);
+        assert!(slot < u32::MAX, "a store holds fewer than 2^32 - 1 keys");
         self.table[position] = hash >> 32 << 32 | u64::from(slot);
         self.hashes.push(hash);
-        Ok(slot)
+        self.places.push(self.arena.push(key));
+        slot
     }
 
     fn grow(&mut self) {
@@ -281,41 +338,12 @@ impl KeyIndex {
 
     /// Key columns of these slots.
     pub fn keys(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
-        let parser = self.converter.parser();
-        let rows = slots.iter().map(|s| parser.parse(self.arena.key(self.places[*s as usize])));
-        let mut columns = self.converter.convert_rows(rows)?;
-        columns.truncate(self.types.len());
-        Ok(columns)
+        self.encoder.decode(slots.iter().map(|s| self.arena.key(self.places[*s as usize])))
     }
 
     /// The keys now, sharing their bytes.
     pub fn freeze(&self) -> KeyArena {
         self.arena.clone()
-    }
-}
-
-/// Turns keys of a [`KeyArena`] back into columns.
-pub struct KeyDecoder {
-    converter: RowConverter,
-    columns: usize,
-}
-
-impl KeyDecoder {
-    /// A decoder for keys of these types.
-    pub fn try_new(types: &[DataType]) -> Result<Self> {
-        let encoded = if types.is_empty() { vec![DataType::Boolean] } else { types.to_vec() };
-        Ok(Self {
-            converter: RowConverter::new(encoded.into_iter().map(SortField::new).collect())?,
-            columns: types.len(),
-        })
-    }
-
-    /// The columns of these keys.
-    pub fn decode<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
-        let parser = self.converter.parser();
-        let mut columns = self.converter.convert_rows(keys.map(|k| parser.parse(k)))?;
-        columns.truncate(self.columns);
-        Ok(columns)
     }
 }
 
@@ -329,6 +357,10 @@ mod tests {
         vec![Arc::new(StringViewArray::from_iter(range.map(|i| (i % 7 != 3).then(|| format!("word-{i:06}")))))]
     }
 
+    fn index(types: Vec<DataType>) -> KeyIndex {
+        KeyIndex::new(Arc::new(KeyEncoder::try_new(types).unwrap()), StateBackend::default())
+    }
+
     fn intern(index: &mut KeyIndex, columns: &[ArrayRef]) -> Vec<u32> {
         let mut slots = vec![];
         index.intern(columns, columns[0].len(), &mut slots).unwrap();
@@ -337,7 +369,7 @@ mod tests {
 
     #[test]
     fn same_key_same_slot_and_keys_come_back() {
-        let mut index = KeyIndex::try_new(vec![DataType::Utf8View], StateBackend::default()).unwrap();
+        let mut index = index(vec![DataType::Utf8View]);
         let first = intern(&mut index, &words(0..10_000));
         assert_eq!(first, intern(&mut index, &words(0..10_000)));
         let keys = index.keys(&[first[5], first[3], first[9998]]).unwrap();
@@ -347,7 +379,7 @@ mod tests {
 
     #[test]
     fn truncate_undoes_inserts_across_growth_and_chunks() {
-        let mut index = KeyIndex::try_new(vec![DataType::Utf8View], StateBackend::default()).unwrap();
+        let mut index = index(vec![DataType::Utf8View]);
         let before = intern(&mut index, &words(0..50_000));
         let len = index.len();
         intern(&mut index, &words(50_000..200_000));
@@ -359,8 +391,21 @@ mod tests {
     }
 
     #[test]
+    fn locate_and_insert_give_the_slots_that_intern_gives() {
+        let (mut one, mut two) = (index(vec![DataType::Utf8View]), index(vec![DataType::Utf8View]));
+        for range in [0..1_000, 500..3_000, 2_990..3_005, 0..3_100] {
+            let columns = words(range);
+            let keys = two.encoder().encode(&columns, columns[0].len()).unwrap();
+            let mut slots = two.locate(&keys);
+            two.insert_missing(&keys, &mut slots);
+            assert_eq!(intern(&mut one, &columns), slots);
+        }
+        assert_eq!(one.len(), two.len());
+    }
+
+    #[test]
     fn no_key_columns_is_one_key() {
-        let mut index = KeyIndex::try_new(vec![], StateBackend::default()).unwrap();
+        let mut index = index(vec![]);
         let mut slots = vec![];
         index.intern(&[], 3, &mut slots).unwrap();
         assert_eq!(slots, [0, 0, 0]);
@@ -369,12 +414,11 @@ mod tests {
 
     #[test]
     fn frozen_keys_are_in_slot_order() {
-        let mut index = KeyIndex::try_new(vec![DataType::Utf8View], StateBackend::default()).unwrap();
+        let mut index = index(vec![DataType::Utf8View]);
         intern(&mut index, &words(0..3));
         let frozen = index.freeze();
         intern(&mut index, &words(3..100));
-        let decoder = KeyDecoder::try_new(index.types()).unwrap();
-        let columns = decoder.decode(frozen.iter()).unwrap();
+        let columns = index.encoder().decode(frozen.iter()).unwrap();
         assert_eq!(columns[0].as_ref(), words(0..3)[0].as_ref());
     }
 }

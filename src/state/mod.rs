@@ -9,6 +9,7 @@ mod segment;
 mod store;
 
 pub use backend::StateBackend;
+pub use key_index::{EncodedKeys, KeyEncoder};
 pub use store::{FrozenStore, KeyedStore, record_batch};
 
 use std::fmt;

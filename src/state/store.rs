@@ -1,10 +1,12 @@
 //! A keyed store: key columns to state columns.
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 
 use super::column::{FixedColumn, fixed_width};
-use super::key_index::{KeyArena, KeyDecoder, KeyIndex};
+use super::key_index::{EncodedKeys, KeyArena, KeyEncoder, KeyIndex};
 use super::segment::SegmentColumns;
 use super::{ChangeKind, FrozenState, StateBackend, StateChange};
 use crate::error::{Error, Result};
@@ -43,11 +45,19 @@ impl Columns {
     }
 
     fn gather(&self, slots: impl ExactSizeIterator<Item = u32> + Clone) -> Result<Vec<ArrayRef>> {
+        self.gather_some(0..self.layout.len(), slots)
+    }
+
+    fn gather_some(
+        &self,
+        columns: std::ops::Range<usize>,
+        slots: impl ExactSizeIterator<Item = u32> + Clone,
+    ) -> Result<Vec<ArrayRef>> {
         let gather = |c: &Column| match c {
             Column::Fixed(i) => self.fixed[*i].gather(slots.clone()),
             Column::Segment(i) => self.segments.gather(*i, slots.clone()),
         };
-        self.layout.iter().map(gather).collect()
+        self.layout[columns].iter().map(gather).collect()
     }
 }
 
@@ -68,14 +78,25 @@ impl KeyedStore {
 
     /// The same, with its bytes where `backend` keeps them.
     pub fn try_new_in(backend: &StateBackend, schema: SchemaRef, num_keys: usize) -> Result<Self> {
-        let mut types = schema.fields().iter().map(|f| f.data_type().clone());
-        let keys = KeyIndex::try_new(types.by_ref().take(num_keys).collect(), backend.clone())?;
-        Ok(Self { keys, columns: Columns::new(types, backend), schema, backend: backend.clone() })
+        let types = schema.fields().iter().take(num_keys).map(|f| f.data_type().clone()).collect();
+        Ok(Self::with_encoder(backend, schema, Arc::new(KeyEncoder::try_new(types)?)))
+    }
+
+    /// A store of rows of `schema`, whose keys `encoder` encodes.
+    pub fn with_encoder(backend: &StateBackend, schema: SchemaRef, encoder: Arc<KeyEncoder>) -> Self {
+        let keys = KeyIndex::new(encoder, backend.clone());
+        let types = schema.fields()[keys.types().len()..].iter().map(|f| f.data_type().clone());
+        Self { columns: Columns::new(types, backend), keys, schema, backend: backend.clone() }
     }
 
     /// A store without keys, of the same columns in the same place.
-    pub fn empty(&self) -> Result<Self> {
-        Self::try_new_in(&self.backend, self.schema.clone(), self.keys.types().len())
+    pub fn empty(&self) -> Self {
+        Self::with_encoder(&self.backend, self.schema.clone(), self.encoder().clone())
+    }
+
+    /// What makes keys of columns.
+    pub fn encoder(&self) -> &Arc<KeyEncoder> {
+        self.keys.encoder()
     }
 
     /// Columns of the rows: keys, then state.
@@ -93,6 +114,16 @@ impl KeyedStore {
         self.keys.intern(keys, rows, slots)
     }
 
+    /// The slots of keys so far; see [`KeyIndex::locate`].
+    pub fn locate(&self, keys: &EncodedKeys) -> Vec<u32> {
+        self.keys.locate(keys)
+    }
+
+    /// Slots for the keys that were not found; see [`KeyIndex::insert_missing`].
+    pub fn insert_missing(&mut self, keys: &EncodedKeys, slots: &mut [u32]) {
+        self.keys.insert_missing(keys, slots);
+    }
+
     /// Key columns of these slots.
     pub fn keys(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         self.keys.keys(slots)
@@ -101,6 +132,15 @@ impl KeyedStore {
     /// State columns of these slots, all of which must have been put.
     pub fn state(&self, slots: impl ExactSizeIterator<Item = u32> + Clone) -> Result<Vec<ArrayRef>> {
         self.columns.gather(slots)
+    }
+
+    /// Some of the state columns of these slots, all of which must have been put.
+    pub fn state_columns(
+        &self,
+        columns: std::ops::Range<usize>,
+        slots: impl ExactSizeIterator<Item = u32> + Clone,
+    ) -> Result<Vec<ArrayRef>> {
+        self.columns.gather_some(columns, slots)
     }
 
     /// Puts row i of the state columns at `slots[i]`.
@@ -152,7 +192,7 @@ impl KeyedStore {
     pub fn freeze(&self) -> FrozenStore {
         FrozenStore {
             schema: self.schema.clone(),
-            key_types: self.keys.types().to_vec(),
+            encoder: self.encoder().clone(),
             keys: self.keys.freeze(),
             columns: self.columns.clone(),
         }
@@ -162,7 +202,7 @@ impl KeyedStore {
 /// The image of a [`KeyedStore`], as store 0 of its operator.
 pub struct FrozenStore {
     schema: SchemaRef,
-    key_types: Vec<DataType>,
+    encoder: Arc<KeyEncoder>,
     keys: KeyArena,
     columns: Columns,
 }
@@ -183,7 +223,7 @@ impl FrozenState for FrozenStore {
 
 impl FrozenStore {
     fn piece(&self, keys: &[&[u8]], slots: std::ops::Range<u32>) -> Result<StateChange> {
-        let mut columns = KeyDecoder::try_new(&self.key_types)?.decode(keys.iter().copied())?;
+        let mut columns = self.encoder.decode(keys.iter().copied())?;
         columns.extend(self.columns.gather(slots)?);
         let rows = record_batch(self.schema.clone(), columns, keys.len())?;
         Ok(StateChange { store: 0, kind: ChangeKind::Put, rows })
@@ -198,8 +238,6 @@ pub fn record_batch(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> R
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use datafusion::arrow::array::{Int64Array, StringViewArray};
     use datafusion::arrow::datatypes::{Field, Schema};
 

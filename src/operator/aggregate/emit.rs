@@ -4,12 +4,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::common::Result as DfResult;
-use datafusion::logical_expr::EmitTo;
-use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 use super::AggregateOperator;
-use super::merge::accumulator;
-use super::slice::Slice;
 use crate::error::Result;
 use crate::sink::OutputMode;
 use crate::state::record_batch;
@@ -22,6 +18,7 @@ type Rows = Box<dyn Iterator<Item = DfResult<RecordBatch>> + Send>;
 
 /// Groups to give: of which slice, and which slots of it.
 type Piece = (i64, Vec<u32>);
+type Pieces = Box<dyn Iterator<Item = Piece> + Send>;
 
 impl AggregateOperator {
     /// The result of the staged batch, in pieces of `rows` rows.
@@ -33,70 +30,59 @@ impl AggregateOperator {
         }))
     }
 
-    fn pieces(&self) -> Box<dyn Iterator<Item = Piece> + Send> {
-        let inner = self.lock();
+    fn pieces(&self) -> Pieces {
+        let inner = self.read();
         match self.mode {
             OutputMode::Update => {
-                let touched = |(key, slice): (&i64, &Slice)| slice.staged.as_ref().map(|s| (*key, s.touched.clone()));
-                let pieces: Vec<Piece> = inner.slices.iter().filter_map(touched).collect();
+                let touched = |key: &i64| Some((*key, inner.slices.get(key)?.staged.as_ref()?.touched.clone()));
+                let pieces: Vec<Piece> = inner.touched.iter().filter_map(touched).collect();
                 Box::new(pieces.into_iter())
             }
             OutputMode::Append => {
                 let Some(eviction) = &inner.eviction else { return Box::new(std::iter::empty()) };
-                let length = |key: &i64| (*key, inner.slices.get(key).map_or(0, |s| s.store.len()));
-                let whole: Vec<_> = eviction.whole.iter().map(length).collect();
-                Box::new(whole.into_iter().flat_map(all_slots).chain(eviction.partial.clone()))
+                let length = |key: i64| inner.slices.get(&key).map_or(0, |s| s.store.len());
+                let slots = |(key, slots): (i64, Option<&Vec<u32>>)| match slots {
+                    None => all_slots(key, length(key)),
+                    Some(slots) => Box::new(std::iter::once((key, slots.clone()))),
+                };
+                let pieces: Vec<_> = eviction.slots().map(slots).collect();
+                Box::new(pieces.into_iter().flatten())
             }
             OutputMode::Complete => {
                 let lengths: Vec<_> = inner.slices.iter().map(|(key, s)| (*key, s.store.len())).collect();
-                Box::new(lengths.into_iter().flat_map(all_slots))
+                Box::new(lengths.into_iter().flat_map(|(key, len)| all_slots(key, len)))
             }
         }
     }
 
-    fn emit_slots(&self, slice: i64, slots: &[u32]) -> Result<RecordBatch> {
-        let inner = self.lock();
-        let Some(slice) = inner.slices.get(&slice) else { return Ok(RecordBatch::new_empty(self.schema.clone())) };
-        match &slice.staged {
-            // In update mode these are the touched groups: their state is at hand.
-            Some(staged) if self.mode == OutputMode::Update => {
-                self.result(staged.keys.clone(), slots.len(), &staged.state)
-            }
-            _ => self.result(slice.store.keys(slots)?, slots.len(), &slice.state_after_batch(slots)?),
-        }
-    }
-
-    fn result(&self, mut columns: Vec<ArrayRef>, len: usize, state: &[ArrayRef]) -> Result<RecordBatch> {
-        if len == 0 {
+    fn emit_slots(&self, key: i64, slots: &[u32]) -> Result<RecordBatch> {
+        let inner = self.read();
+        let Some(slice) = inner.slices.get(&key).filter(|_| !slots.is_empty()) else {
             return Ok(RecordBatch::new_empty(self.schema.clone()));
+        };
+        match &slice.staged {
+            // In update mode these are the touched groups: their values are at hand.
+            Some(staged) if self.mode == OutputMode::Update => {
+                self.result(key, staged.keys.clone(), staged.values.clone(), slots.len())
+            }
+            _ => {
+                let state = slice.state_after_batch(slots)?;
+                let value = |i: usize| self.value(i, &state[self.state_columns[i].clone()], slots.len());
+                let values = (0..self.aggregates.len()).map(value).collect::<Result<Vec<_>>>()?;
+                self.result(key, slice.store.keys(slots)?, values, slots.len())
+            }
         }
-        let groups: Vec<usize> = (0..len).collect();
-        let mut from = 0;
-        for aggregate in &self.aggregates {
-            let to = from + aggregate.state_fields()?.len();
-            columns.push(match &state[from..to] {
-                [value] if is_its_own_state(aggregate, value) => value.clone(),
-                state => {
-                    let mut accumulator = accumulator(aggregate)?;
-                    accumulator.merge_batch(state, &groups, len)?;
-                    accumulator.evaluate(EmitTo::All)?
-                }
-            });
-            from = to;
-        }
+    }
+
+    fn result(&self, slice: i64, keys: Vec<ArrayRef>, values: Vec<ArrayRef>, len: usize) -> Result<RecordBatch> {
+        let columns = self.whole_keys(slice, keys, len)?.into_iter().chain(values).collect();
         record_batch(self.schema.clone(), columns, len)
     }
 }
 
-/// Whether the only state column of an aggregate is its value.
-fn is_its_own_state(aggregate: &AggregateFunctionExpr, state: &ArrayRef) -> bool {
-    let simple = ["count", "sum", "min", "max"].contains(&aggregate.fun().name()) && !aggregate.is_distinct();
-    simple && state.data_type() == aggregate.field().data_type()
-}
-
-fn all_slots((slice, groups): (i64, usize)) -> impl Iterator<Item = Piece> {
+fn all_slots(slice: i64, groups: usize) -> Pieces {
     let pieces = (0..groups).step_by(PIECE_ROWS).map(move |from| from as u32..(from + PIECE_ROWS).min(groups) as u32);
-    pieces.map(move |slots| (slice, slots.collect()))
+    Box::new(pieces.map(move |slots| (slice, slots.collect())))
 }
 
 fn slices(batch: RecordBatch, rows: usize) -> Rows {

@@ -13,17 +13,25 @@
 //!
 //! With an event time among the keys, state is sliced by time: rows that are late are dropped, and groups that the
 //! watermark has passed are removed, slice by slice, after append mode has given them.
+//!
+//! Keys are looked up by every partition for itself; then one thread numbers the groups of the batch, in the order of the
+//! rows; then aggregates and key columns are computed beside each other. The result is that of one thread.
 
+mod arrival;
 mod emit;
+mod evict;
 mod merge;
 mod slice;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::ops::Range;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -32,17 +40,16 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 
-use self::merge::{Sliced, slice_rows};
+use self::arrival::{Arrivals, slice_rows};
+use self::evict::{Eviction, FrozenSlices};
 use self::slice::Slice;
-use super::event_time::EventTimeKey;
+pub use self::window::WindowKey;
+use super::event_time::{EventTimeKey, bound_us};
 use super::exec::collect_ordered;
-use super::{BatchContext, StatefulOperator, evict};
+use super::{BatchContext, StatefulOperator, evict as eviction};
 use crate::error::Result;
 use crate::sink::OutputMode;
-use crate::state::{
-    ChangeKind, FrozenState, FrozenStore, OperatorState, StateBackend, StateChange, StateMetrics, StateSpace,
-    record_batch,
-};
+use crate::state::{ChangeKind, FrozenState, KeyEncoder, OperatorState, StateBackend, StateChange, StateMetrics, StateSpace, record_batch};
 
 /// Rows of one change in the checkpoint's log.
 const CHANGE_ROWS: usize = 65_536;
@@ -50,70 +57,134 @@ const CHANGE_ROWS: usize = 65_536;
 /// The only slice of an aggregate without an event time.
 const SINGLE: i64 = 0;
 
+/// Slices by time.
+type Slices = BTreeMap<i64, Slice>;
+
+/// Group keys of an aggregate.
+#[derive(Debug, Clone, Default)]
+pub struct GroupKeys {
+    /// How many key columns there are.
+    pub count: usize,
+    /// The event time among them.
+    pub event_time: Option<EventTimeKey>,
+    /// The key that is a window, for which partial rows have a pane.
+    pub window: Option<WindowKey>,
+}
+
 /// The state of a streaming aggregate and what a batch does with it.
 pub struct AggregateOperator {
     schema: SchemaRef,
+    /// Columns on disk: all keys, state.
+    log_schema: SchemaRef,
+    /// Columns of a slice: the keys, but for a window by which state is sliced, and state.
     store_schema: SchemaRef,
+    encoder: Arc<KeyEncoder>,
     num_keys: usize,
     /// None in complete mode, which keeps every group for ever.
     event_time: Option<EventTimeKey>,
+    window: Option<WindowKey>,
     aggregates: Vec<Arc<AggregateFunctionExpr>>,
+    /// By aggregate, which of the state columns are its own.
+    state_columns: Vec<Range<usize>>,
     mode: OutputMode,
     backend: StateBackend,
-    inner: Mutex<Inner>,
+    inner: RwLock<Inner>,
 }
 
 struct Inner {
-    slices: BTreeMap<i64, Slice>,
+    slices: Slices,
+    /// Slices with something staged.
+    touched: Vec<i64>,
     /// Groups of the batch that came too late.
     dropped: u64,
     eviction: Option<Eviction>,
     metrics: StateMetrics,
+    /// Groups and bytes of all slices, as of their last publication.
+    total: (usize, usize),
     memory: MemoryReservation,
 }
 
-/// What the batch that is staged removes.
-struct Eviction {
-    /// Every time up to this one, in microseconds.
-    bound: i64,
-    /// Slices of which nothing stays.
-    whole: Vec<i64>,
-    /// Slots to be removed of the others.
-    partial: Vec<(i64, Vec<u32>)>,
-    /// How many groups that is.
-    groups: u64,
-}
-
 impl AggregateOperator {
-    /// An aggregate over `num_keys` key columns. `partial` is the schema of the partial rows, `schema` of the result.
+    /// An aggregate of partial rows of the schema `partial` into rows of `schema`.
     pub fn try_new(
         partial: &Schema,
         schema: SchemaRef,
-        (num_keys, event_time): (usize, Option<EventTimeKey>),
+        keys: GroupKeys,
         aggregates: Vec<Arc<AggregateFunctionExpr>>,
         mode: OutputMode,
         space: &StateSpace,
     ) -> Result<Self> {
+        let GroupKeys { count: num_keys, event_time, window } = keys;
         // The name of a state column is the planner's own affair; on disk it is its position.
         let column = |(i, f): (usize, &Arc<Field>)| {
             let name = if i < num_keys { format!("key_{i}") } else { format!("state_{}", i - num_keys) };
             Field::new(name, f.data_type().clone(), true)
         };
-        let store_schema = Arc::new(Schema::new(partial.fields().iter().enumerate().map(column).collect::<Vec<_>>()));
+        let partial = window.as_ref().map_or_else(|| partial.clone(), |w| w.schema(partial));
+        let log_schema = Arc::new(Schema::new(partial.fields().iter().enumerate().map(column).collect::<Vec<_>>()));
+        let event_time = event_time.filter(|_| mode != OutputMode::Complete);
+        let sliced_by = window.as_ref().map(|w| w.column).filter(|c| event_time.is_some_and(|e| e.column == *c));
+        let store_schema = sliced_by.map_or_else(|| log_schema.clone(), |c| window::without_column(&log_schema, c));
+        let num_store_keys = num_keys - usize::from(sliced_by.is_some());
+        let key_types = store_schema.fields()[..num_store_keys].iter().map(|f| f.data_type().clone()).collect();
+        let mut state_columns = vec![];
+        for aggregate in &aggregates {
+            let from = state_columns.last().map_or(0, |r: &Range<usize>| r.end);
+            state_columns.push(from..from + aggregate.state_fields()?.len());
+        }
         let inner = Inner {
             slices: BTreeMap::new(),
+            touched: vec![],
             dropped: 0,
             eviction: None,
             metrics: StateMetrics::default(),
+            total: (0, 0),
             memory: MemoryConsumer::new("state of an aggregate").register(&space.pool),
         };
-        let event_time = event_time.filter(|_| mode != OutputMode::Complete);
-        let backend = space.backend.clone();
-        Ok(Self { schema, store_schema, num_keys, event_time, aggregates, mode, backend, inner: Mutex::new(inner) })
+        Ok(Self {
+            schema,
+            log_schema,
+            store_schema,
+            encoder: Arc::new(KeyEncoder::try_new(key_types)?),
+            num_keys,
+            event_time,
+            window,
+            aggregates,
+            state_columns,
+            mode,
+            backend: space.backend.clone(),
+            inner: RwLock::new(inner),
+        })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new_slice(&self) -> Slice {
+        Slice::new(&self.backend, self.store_schema.clone(), self.encoder.clone())
+    }
+
+    /// The window that all groups of a slice have, and that their keys in it therefore lack.
+    fn slice_window(&self) -> Option<&WindowKey> {
+        self.window.as_ref().filter(|w| self.event_time.is_some_and(|e| e.column == w.column))
+    }
+
+    /// Key columns of a slice.
+    fn num_store_keys(&self) -> usize {
+        self.num_keys - usize::from(self.slice_window().is_some())
+    }
+
+    /// All key columns, out of those that a slice has.
+    fn whole_keys(&self, slice: i64, mut keys: Vec<ArrayRef>, len: usize) -> Result<Vec<ArrayRef>> {
+        if let Some(window) = self.slice_window() {
+            window.insert(slice, &mut keys, len)?;
+        }
+        Ok(keys)
     }
 }
 
@@ -136,10 +207,16 @@ impl StatefulOperator for AggregateOperator {
     ) -> DfResult<SendableRecordBatchStream> {
         let partitions = inputs.pop().unwrap_or_default();
         let rows = task.session_config().batch_size();
+        let late = bound_us(batch.late_watermark_ms);
         let operator = self.clone();
         let emitted = async move {
-            let partials = collect_ordered(partitions).await?.into_iter().flatten().collect::<Vec<_>>();
-            operator.merge(partials, &batch)?;
+            let arrive = |partition| {
+                let operator = operator.clone();
+                async move { Ok(operator.arrivals(partition, late).await?) }
+            };
+            let mut arrivals = Arrivals::default();
+            collect_ordered(partitions.into_iter().map(arrive)).await?.into_iter().for_each(|a| arrivals.append(a));
+            operator.merge(arrivals, &batch).await?;
             Ok::<_, DataFusionError>(futures::stream::iter(operator.emit(rows)))
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(
@@ -165,8 +242,8 @@ impl OperatorState for AggregateOperator {
     }
 
     fn fingerprint(&self) -> Vec<String> {
-        let store = &self.store_schema;
-        let keys = store.fields()[..self.num_keys].iter().map(|f| format!("key {}", f.data_type()));
+        let columns = &self.log_schema;
+        let keys = columns.fields()[..self.num_keys].iter().map(|f| format!("key {}", f.data_type()));
         let aggregates = self.aggregates.iter().map(|a| {
             let inputs: Vec<_> = a.expressions().iter().map(|e| e.to_string()).collect();
             format!(
@@ -178,86 +255,102 @@ impl OperatorState for AggregateOperator {
             .trim_end()
             .into()
         });
-        let state = store.fields()[self.num_keys..].iter().map(|f| format!("state {}", f.data_type()));
+        let state = columns.fields()[self.num_keys..].iter().map(|f| format!("state {}", f.data_type()));
         let event_time = self.event_time.map(|e| format!("event time key {}", e.column));
         keys.chain(aggregates).chain(state).chain(event_time).collect()
     }
 
     fn staged(&self) -> Result<Vec<StateChange>> {
-        let inner = self.lock();
+        let inner = self.read();
         let mut changes = vec![];
-        for (key, slice) in &inner.slices {
-            let gone = inner.eviction.as_ref().is_some_and(|e| e.whole.binary_search(key).is_ok());
-            if !gone {
-                self.puts(slice, &mut changes)?;
+        for key in &inner.touched {
+            let gone = inner.eviction.as_ref().is_some_and(|e| e.removes(*key));
+            if let Some(slice) = inner.slices.get(key).filter(|_| !gone) {
+                self.puts(*key, slice, &mut changes)?;
             }
         }
         if let Some(eviction) = inner.eviction.as_ref().filter(|e| e.groups > 0) {
-            changes.push(evict::change(eviction.bound)?);
+            changes.push(eviction::change(eviction.bound)?);
         }
         Ok(changes)
     }
 
     fn publish(&self) -> Result<()> {
-        let mut inner = self.lock();
-        let touched = |s: &Slice| s.staged.as_ref().map_or(0, |s| s.touched.len() as u64);
-        inner.metrics.rows_updated = inner.slices.values().map(touched).sum();
+        let mut inner = self.write();
         inner.metrics.rows_dropped_by_watermark = std::mem::take(&mut inner.dropped);
-        for slice in inner.slices.values_mut() {
+        inner.metrics.rows_updated = 0;
+        for key in std::mem::take(&mut inner.touched) {
+            let Some(slice) = inner.slices.get_mut(&key) else { continue };
+            let touched = slice.staged.as_ref().map_or(0, |s| s.touched.len());
             slice.publish()?;
+            inner.metrics.rows_updated += touched as u64;
+            inner.count(key);
         }
         inner.metrics.rows_removed = match inner.eviction.take() {
-            Some(eviction) => inner.evict(&eviction)?,
+            Some(eviction) => inner.evict(&eviction),
             None => 0,
         };
         inner.account()
     }
 
     fn abort(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.write();
         (inner.eviction, inner.dropped) = (None, 0);
-        inner.slices.values_mut().for_each(Slice::abort);
-        inner.slices.retain(|_, s| s.store.len() > 0);
+        for key in std::mem::take(&mut inner.touched) {
+            let Some(slice) = inner.slices.get_mut(&key) else { continue };
+            slice.abort();
+            if slice.store.len() == 0 {
+                inner.remove(key);
+            }
+        }
     }
 
     fn apply(&self, change: &StateChange) -> Result<()> {
-        let mut inner = self.lock();
+        let mut inner = self.write();
         match (&self.event_time, change.kind) {
             (Some(event_time), ChangeKind::Evict) => {
-                let eviction = inner.eviction_to(event_time, evict::bound(change)?)?;
-                inner.evict(&eviction)?;
+                let eviction = inner.eviction_to(event_time, eviction::bound(change)?)?;
+                inner.evict(&eviction);
             }
             (Some(event_time), ChangeKind::Put) => {
-                let mut sliced = Sliced::new();
-                slice_rows(event_time, &change.rows, self.num_keys, |_| false, &mut sliced)?;
-                for (key, rows) in sliced.into_iter().flat_map(|(k, batches)| batches.into_iter().map(move |b| (k, b)))
-                {
+                let (sliced, _) = slice_rows(event_time, &change.rows, self.num_keys, |_| false)?;
+                for (key, rows) in sliced {
+                    let rows = match self.slice_window() {
+                        Some(window) => window.remove(&rows)?,
+                        None => rows,
+                    };
                     let change = StateChange { store: change.store, kind: change.kind, rows };
-                    inner.slice(key, self)?.store.apply(&change)?;
+                    inner.slice(key, self).store.apply(&change)?;
+                    inner.count(key);
                 }
             }
-            _ => inner.slice(SINGLE, self)?.store.apply(change)?,
+            _ => {
+                inner.slice(SINGLE, self).store.apply(change)?;
+                inner.count(SINGLE);
+            }
         }
         inner.account()
     }
 
     fn freeze(&self) -> Result<Arc<dyn FrozenState>> {
-        Ok(Arc::new(FrozenSlices(self.lock().slices.values().map(|s| s.store.freeze()).collect())))
+        let inner = self.read();
+        Ok(Arc::new(FrozenSlices::new(self, &inner.slices)))
     }
 
     fn metrics(&self) -> StateMetrics {
-        self.lock().metrics
+        self.read().metrics
     }
 }
 
 impl AggregateOperator {
     /// The staged groups of a slice as changes.
-    fn puts(&self, slice: &Slice, changes: &mut Vec<StateChange>) -> Result<()> {
+    fn puts(&self, key: i64, slice: &Slice, changes: &mut Vec<StateChange>) -> Result<()> {
         let Some(staged) = &slice.staged else { return Ok(()) };
         for from in (0..staged.touched.len()).step_by(CHANGE_ROWS) {
             let len = CHANGE_ROWS.min(staged.touched.len() - from);
-            let columns = staged.keys.iter().chain(&staged.state).map(|c| c.slice(from, len)).collect();
-            let rows = record_batch(self.store_schema.clone(), columns, len)?;
+            let piece = |columns: &[ArrayRef]| columns.iter().map(|c| c.slice(from, len)).collect::<Vec<_>>();
+            let columns = self.whole_keys(key, piece(&staged.keys), len)?.into_iter().chain(piece(&staged.state));
+            let rows = record_batch(self.log_schema.clone(), columns.collect(), len)?;
             changes.push(StateChange { store: 0, kind: ChangeKind::Put, rows });
         }
         Ok(())
@@ -266,47 +359,45 @@ impl AggregateOperator {
 
 impl Inner {
     /// The slice of this key, made if it is new.
-    fn slice(&mut self, key: i64, operator: &AggregateOperator) -> Result<&mut Slice> {
-        use std::collections::btree_map::Entry;
-        match self.slices.entry(key) {
-            Entry::Occupied(slice) => Ok(slice.into_mut()),
-            Entry::Vacant(place) => {
-                Ok(place.insert(Slice::try_new(&operator.backend, operator.store_schema.clone(), operator.num_keys)?))
-            }
-        }
+    fn slice(&mut self, key: i64, operator: &AggregateOperator) -> &mut Slice {
+        self.slices.entry(key).or_insert_with(|| operator.new_slice())
     }
 
-    /// Removes what is final from slices that have nothing staged; how many groups that were.
-    fn evict(&mut self, eviction: &Eviction) -> Result<u64> {
-        for key in &eviction.whole {
-            self.slices.remove(key);
+    /// The slice of this key, with a batch begun.
+    fn begin(&mut self, key: i64, operator: &AggregateOperator) -> &mut Slice {
+        self.touched.push(key);
+        let slice = self.slice(key, operator);
+        slice.begin();
+        slice
+    }
+
+    /// Brings the totals up to date with a slice.
+    fn count(&mut self, key: i64) {
+        let Some(slice) = self.slices.get_mut(&key) else { return };
+        let (before, after) = (slice.accounted, (slice.len(), slice.size()));
+        slice.accounted = after;
+        self.total = (self.total.0 - before.0 + after.0, self.total.1 - before.1 + after.1);
+    }
+
+    fn remove(&mut self, key: i64) {
+        if let Some(slice) = self.slices.remove(&key) {
+            let (groups, bytes) = slice.accounted;
+            self.total = (self.total.0 - groups, self.total.1 - bytes);
         }
-        for (key, slots) in &eviction.partial {
-            if let Some(slice) = self.slices.get_mut(key) {
-                *slice = slice.without(slots)?;
-            }
-        }
-        Ok(eviction.groups)
     }
 
     fn account(&mut self) -> Result<()> {
-        let size = self.size();
-        self.memory.try_resize(size)?;
-        self.metrics.rows_total = self.slices.values().map(|s| s.store.len() as u64).sum();
-        self.metrics.memory_used_bytes = size as u64;
+        let (groups, bytes) = self.total;
+        self.memory.try_resize(bytes)?;
+        self.metrics.rows_total = groups as u64;
+        self.metrics.memory_used_bytes = bytes as u64;
         Ok(())
     }
 
+    /// Bytes held, with what the batch has staged.
     fn size(&self) -> usize {
-        self.slices.values().map(Slice::size).sum()
-    }
-}
-
-/// The image of all slices.
-struct FrozenSlices(Vec<FrozenStore>);
-
-impl FrozenState for FrozenSlices {
-    fn changes(&self) -> Box<dyn Iterator<Item = Result<StateChange>> + Send + '_> {
-        Box::new(self.0.iter().flat_map(FrozenState::changes))
+        let touched = self.touched.iter().filter_map(|key| self.slices.get(key));
+        let (before, now) = touched.fold((0, 0), |(b, n), s| (b + s.accounted.1, n + s.size()));
+        self.total.1 - before + now
     }
 }

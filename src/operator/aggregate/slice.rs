@@ -1,11 +1,18 @@
 //! The groups of one slice of time, or all of them if no event time is among the keys.
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use std::sync::Arc;
+
+use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::compute::interleave;
 use datafusion::arrow::datatypes::SchemaRef;
 
+use super::arrival::{Part, Visit};
 use crate::error::Result;
-use crate::state::{KeyedStore, StateBackend};
+use crate::operator::event_time::EventTimeKey;
+use crate::state::{KeyEncoder, KeyedStore, StateBackend};
+
+/// Marks a group as one of the batch's new ones, until the number of the old ones is known.
+const NEW: usize = 1 << (usize::BITS - 1);
 
 /// Groups and what a batch does to them.
 pub struct Slice {
@@ -14,6 +21,13 @@ pub struct Slice {
     /// By slot: the batch's epoch in the upper half, the key's number in the batch in the lower.
     marks: Vec<u64>,
     epoch: u32,
+    /// By slot, the time of the first groups: as many as an eviction has looked at.
+    times: Vec<i64>,
+    /// Groups whose time is not after this are gone, though their slots stay until the slice goes.
+    pub gone_to: i64,
+    gone: usize,
+    /// What the operator's totals have of this slice: groups and bytes.
+    pub accounted: (usize, usize),
 }
 
 /// What a batch did, not yet in the store.
@@ -28,40 +42,73 @@ pub struct Staged {
     pub keys: Vec<ArrayRef>,
     /// Their state after the batch.
     pub state: Vec<ArrayRef>,
+    /// What the aggregates give for it, if the mode gives the groups of the batch.
+    pub values: Vec<ArrayRef>,
 }
 
-/// The keys of a batch, numbered as its groups: those in the store first, then the new ones in order of appearance.
-pub struct Touched {
+/// The groups of a batch, numbered: those in the store first, then the new ones in order of appearance.
+pub struct Numbered {
     /// By group.
     pub slots: Vec<u32>,
     /// Groups that were in the store before the batch.
     pub num_old: usize,
-    /// For each partial batch: the group of every row, and the number of groups that have appeared with it.
-    pub batches: Vec<(Vec<usize>, usize)>,
+    /// By group, a row with its key: which visit, which row.
+    firsts: Vec<(usize, usize)>,
+    /// The rows of the batch in their order.
+    pub visits: Vec<Grouped>,
+}
+
+/// Rows and their groups.
+pub struct Grouped {
+    pub part: Arc<Part>,
+    /// By row.
+    pub groups: Vec<usize>,
+    /// Groups that have appeared with these rows.
+    pub total: usize,
+}
+
+impl Numbered {
+    /// Key columns of the groups.
+    pub fn keys(&self, num_keys: usize) -> Result<Vec<ArrayRef>> {
+        let column = |i: usize| {
+            let arrays: Vec<_> = self.visits.iter().map(|v| v.part.rows.column(i).as_ref()).collect();
+            Ok(interleave(&arrays, &self.firsts)?)
+        };
+        if self.slots.is_empty() { Ok(vec![]) } else { (0..num_keys).map(column).collect() }
+    }
 }
 
 impl Slice {
-    pub fn try_new(backend: &StateBackend, schema: SchemaRef, num_keys: usize) -> Result<Self> {
-        Ok(Self::of(KeyedStore::try_new_in(backend, schema, num_keys)?))
+    pub fn new(backend: &StateBackend, schema: SchemaRef, encoder: Arc<KeyEncoder>) -> Self {
+        Self {
+            store: KeyedStore::with_encoder(backend, schema, encoder),
+            staged: None,
+            marks: vec![],
+            epoch: 0,
+            times: vec![],
+            gone_to: i64::MIN,
+            gone: 0,
+            accounted: (0, 0),
+        }
     }
 
-    pub fn of(store: KeyedStore) -> Self {
-        Self { store, staged: None, marks: vec![], epoch: 0 }
+    /// Groups that are not gone.
+    pub fn len(&self) -> usize {
+        self.store.len() - self.gone
     }
 
     /// Begins a batch, so that an abort after an error forgets the keys interned until then.
     pub fn begin(&mut self) {
         let old_len = self.store.len();
-        self.staged = Some(Staged { old_len, num_old: 0, touched: vec![], keys: vec![], state: vec![] });
+        let (touched, keys, state, values) = Default::default();
+        self.staged = Some(Staged { old_len, num_old: 0, touched, keys, state, values });
     }
 
-    /// The batch's keys have this state.
-    pub fn stage(&mut self, touched: Touched, state: Vec<ArrayRef>) -> Result<()> {
+    /// The batch's groups have these keys, state and values.
+    pub fn stage(&mut self, numbered: &Numbered, keys: Vec<ArrayRef>, state: Vec<ArrayRef>, values: Vec<ArrayRef>) {
         let old_len = self.staged.as_ref().map_or(self.store.len(), |s| s.old_len);
-        // The log wants them, and in update mode the result too: they are decoded once.
-        let keys = self.store.keys(&touched.slots)?;
-        self.staged = Some(Staged { old_len, num_old: touched.num_old, touched: touched.slots, keys, state });
-        Ok(())
+        let (num_old, touched) = (numbered.num_old, numbered.slots.clone());
+        self.staged = Some(Staged { old_len, num_old, touched, keys, state, values });
     }
 
     pub fn publish(&mut self) -> Result<()> {
@@ -72,44 +119,95 @@ impl Slice {
     pub fn abort(&mut self) {
         if let Some(staged) = self.staged.take() {
             self.store.truncate(staged.old_len);
+            self.times.truncate(staged.old_len);
         }
     }
 
     pub fn size(&self) -> usize {
-        let staged = self
-            .staged
-            .iter()
-            .flat_map(|s| s.keys.iter().chain(&s.state))
-            .map(|a| a.get_array_memory_size())
-            .sum::<usize>();
-        self.store.size() + self.marks.capacity() * 8 + staged
+        let staged = self.staged.iter().flat_map(|s| s.keys.iter().chain(&s.state));
+        let staged = staged.map(|a| a.get_array_memory_size()).sum::<usize>();
+        self.store.size() + self.marks.capacity() * 8 + self.times.capacity() * 8 + staged
     }
 
-    /// Finds the keys of the batch.
-    pub fn touch(&mut self, partials: &[RecordBatch], num_keys: usize) -> Result<Touched> {
+    /// Numbers the groups of the batch.
+    pub fn number(&mut self, mut visits: Vec<Visit>) -> Result<Numbered> {
+        self.revive(&mut visits)?;
         let old_len = self.store.len();
         self.next_epoch(old_len);
         let epoch = u64::from(self.epoch) << 32;
-        let mut slots = vec![];
-        let mut interned = Vec::with_capacity(partials.len());
-        for batch in partials {
-            let mut row_slots = vec![];
-            self.store.intern(&batch.columns()[..num_keys], batch.num_rows(), &mut row_slots)?;
-            for slot in row_slots.iter().filter(|slot| (**slot as usize) < old_len) {
-                let mark = &mut self.marks[*slot as usize];
+        let (mut slots, mut firsts, mut new_firsts) = (vec![], vec![], vec![]);
+        let mut grouped = Vec::with_capacity(visits.len());
+        for (i, mut visit) in visits.into_iter().enumerate() {
+            self.store.insert_missing(&visit.part.keys, &mut visit.slots);
+            let mut groups = Vec::with_capacity(visit.slots.len());
+            for (row, slot) in visit.slots.iter().enumerate() {
+                let Some(mark) = self.marks.get_mut(*slot as usize) else {
+                    let new = *slot as usize - old_len;
+                    if new == new_firsts.len() {
+                        new_firsts.push((i, row));
+                    }
+                    groups.push(NEW | new);
+                    continue;
+                };
                 if *mark >> 32 << 32 != epoch {
                     *mark = epoch | slots.len() as u64;
                     slots.push(*slot);
+                    firsts.push((i, row));
                 }
+                groups.push(*mark as u32 as usize);
             }
-            interned.push((row_slots, self.store.len() - old_len));
+            grouped.push(Grouped { part: visit.part, groups, total: new_firsts.len() });
         }
         let num_old = slots.len();
+        for visit in &mut grouped {
+            visit.total += num_old;
+            let number = |g: &mut usize| *g = if *g & NEW == 0 { *g } else { (*g & !NEW) + num_old };
+            visit.groups.iter_mut().for_each(number);
+        }
         slots.extend(old_len as u32..self.store.len() as u32);
-        let group = |slot: u32| self.group(slot, old_len, num_old);
-        let numbered = |(rows, new): (Vec<u32>, usize)| (rows.into_iter().map(group).collect(), num_old + new);
-        let batches = interned.into_iter().map(numbered).collect();
-        Ok(Touched { slots, num_old, batches })
+        firsts.append(&mut new_firsts);
+        Ok(Numbered { slots, num_old, firsts, visits: grouped })
+    }
+
+    /// A group that is gone and comes again is a new one.
+    fn revive(&mut self, visits: &mut [Visit]) -> Result<()> {
+        let gone = |slot: &u32| self.times.get(*slot as usize).is_some_and(|t| *t <= self.gone_to);
+        if self.gone == 0 || !visits.iter().flat_map(|v| &v.slots).any(gone) {
+            return Ok(());
+        }
+        *self = self.without_gone()?;
+        self.begin();
+        for visit in visits {
+            visit.slots = self.store.locate(&visit.part.keys);
+        }
+        Ok(())
+    }
+
+    fn without_gone(&self) -> Result<Self> {
+        let is_live = |slot: &u32| self.times.get(*slot as usize).is_none_or(|t| *t > self.gone_to);
+        let kept: Vec<u32> = (0..self.store.len() as u32).filter(is_live).collect();
+        let mut rest = Self::new(self.store.schema().clone(), self.store.encoder().clone());
+        let mut new_slots = vec![];
+        rest.store.intern(&self.store.keys(&kept)?, kept.len(), &mut new_slots)?;
+        rest.store.put(&new_slots, &self.store.state(kept.iter().copied())?)?;
+        rest.accounted = self.accounted;
+        Ok(rest)
+    }
+
+    /// The slots that are not gone and whose time is not after `bound`.
+    pub fn final_slots(&mut self, event_time: &EventTimeKey, bound: i64) -> Result<Vec<u32>> {
+        let unseen: Vec<u32> = (self.times.len() as u32..self.store.len() as u32).collect();
+        // A key without a time is in no slice that a watermark reaches.
+        let times = event_time.times(&self.store.keys(&unseen)?)?.into_iter().map(|t| t.unwrap_or(i64::MAX));
+        self.times.extend(times);
+        let is_final = |(slot, time): (usize, &i64)| (*time > self.gone_to && *time <= bound).then_some(slot as u32);
+        Ok(self.times.iter().enumerate().filter_map(is_final).collect())
+    }
+
+    /// Lets the `groups` groups up to `bound` go.
+    pub fn evict(&mut self, groups: usize, bound: i64) {
+        self.gone += groups;
+        self.gone_to = bound;
     }
 
     /// State columns of these slots as they are once the staged batch is published.

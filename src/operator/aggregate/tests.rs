@@ -8,8 +8,10 @@ use datafusion::execution::memory_pool::UnboundedMemoryPool;
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::col;
+use futures::executor::block_on;
 
-use super::AggregateOperator;
+use super::{AggregateOperator, GroupKeys};
+use crate::error::Error;
 use crate::operator::{BatchContext, EventTimeKey};
 use crate::sink::OutputMode;
 use crate::state::{ChangeKind, OperatorState, StateBackend, StateChange, StateSpace};
@@ -27,7 +29,8 @@ fn operator(mode: OutputMode) -> Arc<AggregateOperator> {
         .unwrap();
     let key = EventTimeKey::new(0, &time);
     let space = StateSpace { pool: Arc::new(UnboundedMemoryPool::default()), backend: StateBackend::default() };
-    let made = AggregateOperator::try_new(&input, input.clone(), (1, Some(key)), vec![Arc::new(sum)], mode, &space);
+    let keys = GroupKeys { count: 1, event_time: Some(key), window: None };
+    let made = AggregateOperator::try_new(&input, input.clone(), keys, vec![Arc::new(sum)], mode, &space);
     Arc::new(made.unwrap())
 }
 
@@ -49,7 +52,9 @@ fn stage(
 ) -> Vec<(Option<i64>, i64)> {
     let batch =
         BatchContext { batch_id: 0, watermark_ms: watermark * 1000, late_watermark_ms: late * 1000, timestamp_ms: 0 };
-    o.merge(vec![rows(values)], &batch).unwrap();
+    let partials = futures::stream::iter([Ok::<_, Error>(rows(values))]);
+    let arrivals = block_on(o.clone().arrivals(partials, late * SECOND)).unwrap();
+    block_on(o.merge(arrivals, &batch)).unwrap();
     let mut out = vec![];
     for batch in o.emit(8192) {
         let batch = batch.unwrap();
@@ -80,6 +85,22 @@ fn append_gives_a_group_once_when_it_is_final() {
     o.publish().unwrap();
     let m = o.metrics();
     assert_eq!((m.rows_total, m.rows_dropped_by_watermark, m.rows_removed), (1, 1, 1));
+}
+
+#[test]
+fn a_group_that_is_gone_and_comes_again_is_new() {
+    let o = operator(OutputMode::Append);
+    stage(&o, 0, 0, &[(Some(3), 1), (Some(8), 2)]);
+    o.publish().unwrap();
+    assert_eq!(stage(&o, 0, 5, &[]), [(Some(3), 1)]);
+    o.publish().unwrap();
+    assert_eq!((o.metrics().rows_total, o.metrics().rows_removed), (1, 1));
+    // No batch is given such a row, whose time the batch before has evicted: nothing of the old group may come back.
+    assert_eq!(stage(&o, 0, 5, &[(Some(3), 10), (Some(8), 20)]), [(Some(3), 10)]);
+    o.publish().unwrap();
+    assert_eq!(stage(&o, 5, 30, &[]), [(Some(8), 22)]);
+    o.publish().unwrap();
+    assert_eq!((o.metrics().rows_total, o.metrics().memory_used_bytes), (0, 0));
 }
 
 #[test]
