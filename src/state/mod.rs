@@ -7,7 +7,8 @@ mod key_index;
 mod segment;
 mod store;
 
-pub use store::{FrozenStore, KeyedStore, record_batch};
+pub use key_index::{EncodedKeys, KeyIndex};
+pub use store::{Columns, FrozenStore, KeyedStore, record_batch};
 
 use std::fmt;
 use std::sync::Arc;
