@@ -246,6 +246,38 @@ impl KeyIndex {
         Ok(())
     }
 
+    /// The slot of the key of each of these rows into `slots`, making slots for keys not seen before.
+    pub fn intern_encoded(&mut self, keys: &EncodedKeys, rows: &[u32], slots: &mut Vec<u32>) {
+        slots.clear();
+        for group in rows.chunks(GROUP) {
+            if (self.len() + GROUP) * 2 > self.table.len() {
+                self.grow();
+            }
+            self.prefetch_rows(keys, group);
+            let find_or_insert =
+                |row: &u32| self.find_or_insert(keys.hashes[*row as usize], keys.rows.row(*row as usize).data());
+            slots.extend(group.iter().map(find_or_insert));
+        }
+    }
+
+    /// The slot of the key of each of these rows into `slots`; `u32::MAX` for a key that is not there.
+    pub fn find_encoded(&self, keys: &EncodedKeys, rows: &[u32], slots: &mut Vec<u32>) {
+        slots.clear();
+        for group in rows.chunks(GROUP) {
+            self.prefetch_rows(keys, group);
+            let find = |row: &u32| self.find(keys.hashes[*row as usize], keys.rows.row(*row as usize).data());
+            slots.extend(group.iter().map(|row| find(row).unwrap_or(MISSING)));
+        }
+    }
+
+    fn prefetch_rows(&self, keys: &EncodedKeys, rows: &[u32]) {
+        let mut hashes = [0; GROUP];
+        for (hash, row) in hashes.iter_mut().zip(rows) {
+            *hash = keys.hashes[*row as usize];
+        }
+        self.prefetch(&hashes[..rows.len().min(GROUP)]);
+    }
+
     fn prefetch_table(&self, hashes: &[u64]) {
         let mask = self.table.len() - 1;
         for hash in hashes {
