@@ -10,6 +10,7 @@ mod event_time;
 mod evict;
 mod exec;
 mod limit;
+mod session;
 mod watermark;
 
 pub use aggregate::AggregateOperator;
@@ -17,6 +18,7 @@ pub use dedup::{DedupOperator, Expiry};
 pub use event_time::{EventTimeKey, end_of, window_ends};
 pub use exec::{StatefulExec, StatefulOperator};
 pub use limit::LimitOperator;
+pub use session::{SessionInput, SessionOperator};
 pub use watermark::{EventTimeTracker, EventTimes, WatermarkExec, WatermarkPolicy};
 
 use std::sync::Arc;

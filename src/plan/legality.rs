@@ -8,6 +8,7 @@ use datafusion::logical_expr::{
 };
 
 use super::dedup::DedupNode;
+use super::session_window::session_key;
 use super::watermark::{as_watermark, event_time_columns, watermark_delay_ms};
 use super::{is_streaming, mentions_stream};
 use crate::error::{Error, Result};
@@ -169,8 +170,27 @@ fn check_aggregate(aggregate: &Aggregate, mode: OutputMode, above: Above) -> Res
             .with_help("use approx_count_distinct(…), or count over a SELECT DISTINCT"));
         }
     }
+    check_session(aggregate, mode)?;
     let keys = aggregate.schema.fields().len().saturating_sub(aggregate.aggr_expr.len());
     check_keyed(&aggregate.schema.fields()[..keys], mode, above)
+}
+
+/// Sessions grow and merge: only a session that has ended, or all of them, can be given.
+fn check_session(aggregate: &Aggregate, mode: OutputMode) -> Result<()> {
+    if session_key(&aggregate.group_expr, &aggregate.input)?.is_none() {
+        return Ok(());
+    }
+    if aggregate.group_expr.len() == 1 {
+        let message = "global aggregation with session window in streaming query is not supported";
+        return Err(Error::unsupported("UNSUPPORTED_STREAMING_OPERATION", message)
+            .with_help("sessions are those of a key: add one to GROUP BY"));
+    }
+    if mode == OutputMode::Update {
+        let message = "Update output mode not supported for session window on streaming DataFrames/DataSets";
+        return Err(Error::unsupported("STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION", message)
+            .with_help("use append mode, which gives a session when it has ended, or complete mode"));
+    }
+    Ok(())
 }
 
 /// An aggregate over these keys.

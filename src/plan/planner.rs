@@ -27,8 +27,8 @@ use super::rewrite::StreamRewrite;
 use super::watermark::WatermarkNode;
 use crate::error::{Error, Result};
 use crate::operator::{
-    AggregateOperator, DedupOperator, EventTimeKey, EventTimeTracker, Expiry, LimitOperator, StatefulExec,
-    StatefulOperator, WatermarkExec,
+    AggregateOperator, DedupOperator, EventTimeKey, EventTimeTracker, Expiry, LimitOperator, SessionInput,
+    SessionOperator, StatefulExec, StatefulOperator, WatermarkExec,
 };
 use crate::sink::OutputMode;
 
@@ -186,6 +186,9 @@ impl ExtensionPlanner for StatefulPlanner {
             StatefulKind::Aggregate { keys, mode, event_time } => {
                 self.aggregate(node, (*keys, *event_time), (*mode).into(), &planning)?
             }
+            StatefulKind::Session { keys, session, timed, mode } => {
+                self.session(node, (*keys, *session, *timed), (*mode).into(), &planning)?
+            }
             StatefulKind::Dedup { expiry, timed } => {
                 let keys = node.expressions.iter().map(|e| planning.expression(e)).collect::<DfResult<Vec<_>>>()?;
                 let expiry = planning.expiry(expiry)?;
@@ -305,12 +308,50 @@ impl StatefulPlanner {
     }
 }
 
+impl StatefulPlanner {
+    fn session(
+        &self,
+        node: &StatefulNode,
+        (keys, session, timed): (usize, usize, bool),
+        mode: OutputMode,
+        planning: &Planning,
+    ) -> DfResult<StatefulExec> {
+        let (keys, aggregates) = node.expressions.split_at(keys);
+        let mut keys = keys.iter().map(|k| planning.expression(k)).collect::<DfResult<Vec<_>>>()?;
+        let session_expr = keys.remove(session);
+        let input = planning.input.schema();
+        let lower = |e: &Expr| {
+            let properties = planning.session.execution_props();
+            let lowered = LoweredAggregateBuilder::new(e, planning.logical, &input, properties, planning.context);
+            let lowered = lowered.build()?;
+            Ok((lowered.aggregate, lowered.filter))
+        };
+        let aggregates = aggregates.iter().map(lower).collect::<DfResult<Vec<_>>>()?;
+        let output: SchemaRef = node.schema.inner().clone();
+        let make = || {
+            let values = aggregates.iter().map(|(a, _)| a.field().data_type().clone());
+            let values: Vec<DataType> = values.collect();
+            let expected = output.fields()[keys.len() + 1..].iter().map(|f| f.data_type().clone());
+            check_types(&values, &expected.collect::<Vec<_>>())?;
+            let input = SessionInput::try_new(&input, keys, session_expr, aggregates)?;
+            let pool = &planning.session.runtime_env().memory_pool;
+            SessionOperator::try_new(input, output.clone(), (session, timed), mode, pool)
+        };
+        let operator = self.operators.get_or_make(node.id, make)?;
+        Ok(StatefulExec::new(node.id, vec![planning.input.clone()], operator))
+    }
+}
+
 /// What the aggregates give must be what the rest of the plan was made for.
 fn check_result_types(output: &Schema, num_keys: usize, partial: &AggregateExec) -> Result<()> {
     let keys = partial.schema().fields()[..num_keys].iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
     let values = partial.aggr_expr().iter().map(|a| a.field().data_type().clone());
     let actual: Vec<DataType> = keys.into_iter().chain(values).collect();
     let expected: Vec<DataType> = output.fields().iter().map(|f| f.data_type().clone()).collect();
+    check_types(&actual, &expected)
+}
+
+fn check_types(actual: &[DataType], expected: &[DataType]) -> Result<()> {
     if actual != expected {
         return Err(Error::internal(format!("an aggregate gives {actual:?} where {expected:?} was planned")));
     }

@@ -32,6 +32,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 
+pub use self::merge::accumulator;
 use self::merge::{Sliced, slice_rows};
 use self::slice::Slice;
 use super::event_time::EventTimeKey;
