@@ -16,10 +16,10 @@ mod watermark;
 pub use aggregate::AggregateOperator;
 pub use dedup::{DedupOperator, Expiry};
 pub use event_time::{EventTimeKey, end_of, window_ends};
-pub use exec::{StatefulExec, StatefulOperator};
+pub use exec::{StateBound, StatefulExec, StatefulOperator};
 pub use limit::LimitOperator;
 pub use session::{SessionInput, SessionOperator};
-pub use watermark::{EventTimeTracker, EventTimes, WatermarkExec, WatermarkPolicy};
+pub use watermark::{EventTimeTracker, EventTimes, WatermarkExec, WatermarkInput, WatermarkPolicy, WatermarkState};
 
 use std::sync::Arc;
 

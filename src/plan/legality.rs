@@ -217,7 +217,7 @@ fn check_one_event_time<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> 
         return Ok(());
     }
     let message = format!(
-        "More than one event time columns are available to a stateful operator: '{}'. Please ensure there is at most one event time column per stream.",
+        "More than one event time columns are available. '{}' reach one stateful operator. Please ensure there is at most one event time column per stream.",
         names.join("', '")
     );
     Err(Error::unsupported("UNSUPPORTED_STREAMING_OPERATION.MULTIPLE_EVENT_TIME_COLUMNS", message)
@@ -242,7 +242,7 @@ fn check_watermark(node: &LogicalPlan) -> Result<()> {
         as_watermark(node).is_some() || node.inputs().into_iter().any(marked)
     }
     if node.inputs().into_iter().any(marked) {
-        let message = "Redefining watermark is disallowed: a WATERMARK is over rows that have one already";
+        let message = "Redefining watermark is disallowed. A WATERMARK is over rows that have one already";
         return Err(Error::unsupported("UNSUPPORTED_STREAMING_OPERATION", message)
             .with_help("keep the one nearest to the stream"));
     }

@@ -21,6 +21,7 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, Physic
 use datafusion::physical_plan::displayable;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
+use super::micro_batch::bound_streams;
 use super::node::{DedupExpiry, StatefulKind, StatefulNode};
 use super::physical;
 use super::rewrite::StreamRewrite;
@@ -28,7 +29,7 @@ use super::watermark::WatermarkNode;
 use crate::error::{Error, Result};
 use crate::operator::{
     AggregateOperator, DedupOperator, EventTimeKey, EventTimeTracker, Expiry, LimitOperator, SessionInput,
-    SessionOperator, StatefulExec, StatefulOperator, WatermarkExec,
+    SessionOperator, StatefulExec, StatefulOperator, WatermarkExec, WatermarkInput,
 };
 use crate::sink::OutputMode;
 
@@ -56,13 +57,35 @@ impl StreamPlan {
     /// The plan as text; with `extended`, the logical one too.
     pub fn explain(&self, extended: bool) -> String {
         let physical = displayable(self.serial.as_ref()).indent(false).to_string();
+        let stateful = self.explain_state();
         if extended {
             return format!(
-                "== Optimized Logical Plan ==\n{}\n\n== Physical Plan ==\n{physical}",
+                "== Optimized Logical Plan ==\n{}\n\n== Physical Plan ==\n{physical}{stateful}",
                 self.logical.display_indent()
             );
         }
-        format!("== Physical Plan ==\n{physical}")
+        format!("== Physical Plan ==\n{physical}{stateful}")
+    }
+
+    /// The stateful operators, what bounds their state, and the watermarks.
+    fn explain_state(&self) -> String {
+        let mut text = String::new();
+        for (id, operator) in self.operators.iter().enumerate() {
+            let (name, what, bound) = (operator.operator_name(), operator.describe(), operator.bound());
+            text += &format!("[{id}] {name}: {what}\n    state: {bound}\n");
+        }
+        if !text.is_empty() {
+            text = format!("\n== Stateful Operators ==\n{text}");
+        }
+        let inputs = self.event_times.inputs();
+        if !inputs.is_empty() {
+            text += "\n== Watermarks ==\n";
+        }
+        for WatermarkInput { streams, column, delay_ms } in inputs {
+            let delay = std::time::Duration::from_millis(delay_ms.unsigned_abs());
+            text += &format!("'{column}' of {}, delay {delay:?}\n", streams.join(", "));
+        }
+        text
     }
 }
 
@@ -271,7 +294,11 @@ impl StatefulPlanner {
     fn watermark(&self, node: &WatermarkNode, input: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
         let column = node.input.schema().index_of_column(&node.event_time)?;
         let tracker = self.operators.event_times.clone();
-        tracker.register(node.id, node.delay_ms);
+        let streams = bound_streams(&node.input);
+        tracker.register(
+            node.id,
+            WatermarkInput { streams, column: node.event_time.name.clone(), delay_ms: node.delay_ms },
+        );
         Ok(Arc::new(WatermarkExec::new(node.id, column, input.clone(), tracker)))
     }
 

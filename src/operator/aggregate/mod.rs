@@ -37,7 +37,7 @@ use self::merge::{Sliced, slice_rows};
 use self::slice::Slice;
 use super::event_time::EventTimeKey;
 use super::exec::collect_ordered;
-use super::{BatchContext, StatefulOperator, evict};
+use super::{BatchContext, StateBound, StatefulOperator, evict};
 use crate::error::Result;
 use crate::sink::OutputMode;
 use crate::state::{ChangeKind, FrozenState, FrozenStore, OperatorState, StateChange, StateMetrics, record_batch};
@@ -148,6 +148,20 @@ impl StatefulOperator for AggregateOperator {
         let names: Vec<_> = self.schema.fields().iter().map(|f| f.name().as_str()).collect();
         let (keys, aggregates) = names.split_at(self.num_keys.min(names.len()));
         format!("keys=[{}], aggregates=[{}], mode={}", keys.join(", "), aggregates.join(", "), self.mode)
+    }
+
+    fn bound(&self) -> StateBound {
+        let Some(event_time) = self.event_time else {
+            return if self.num_keys == 0 { StateBound::Fixed } else { StateBound::Unbounded };
+        };
+        let name = self.schema.field(event_time.column).name();
+        let what = if event_time.window { format!("the end of '{name}'") } else { format!("'{name}'") };
+        StateBound::Watermark(format!("a group goes when it reaches {what}"))
+    }
+
+    fn first_close_us(&self) -> Option<i64> {
+        let event_time = self.event_time?;
+        self.lock().slices.keys().find_map(|slice| event_time.first_of(*slice))
     }
 
     fn wants_batch(&self) -> bool {

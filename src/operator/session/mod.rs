@@ -36,7 +36,7 @@ use self::merge::{Merged, Staged, bounds_columns, merge};
 use self::store::{SessionStore, bounds_fields};
 use super::event_time::bound_us;
 use super::exec::collect_ordered;
-use super::{BatchContext, StatefulOperator, evict};
+use super::{BatchContext, StateBound, StatefulOperator, evict};
 use crate::error::{Error, Result};
 use crate::sink::OutputMode;
 use crate::state::{ChangeKind, FrozenState, KeyedStore, OperatorState, StateChange, StateMetrics, record_batch};
@@ -190,6 +190,18 @@ impl StatefulOperator for SessionOperator {
         let names: Vec<_> = self.schema.fields().iter().map(|f| f.name().as_str()).collect();
         let (keys, aggregates) = names.split_at((self.input.num_keys + 1).min(names.len()));
         format!("keys=[{}], aggregates=[{}], mode={}", keys.join(", "), aggregates.join(", "), self.mode)
+    }
+
+    fn bound(&self) -> StateBound {
+        if !self.evicts() {
+            return StateBound::Unbounded;
+        }
+        let name = self.schema.field(self.session_key).name();
+        StateBound::Watermark(format!("a session goes when it reaches the end of '{name}'"))
+    }
+
+    fn first_close_us(&self) -> Option<i64> {
+        self.lock().store.first_end()
     }
 
     fn wants_batch(&self) -> bool {

@@ -48,6 +48,13 @@ fn rewrite_arguments(tokens: &[TokenWithSpan], mut i: usize, out: &mut Vec<Token
     // What closes the parenthesis that was opened here, at the next comma of the call.
     let mut open = false;
     while let Some(t) = tokens.get(i) {
+        if is_window_function(tokens, i) {
+            out.extend_from_slice(&tokens[i..i + 2]);
+            i = rewrite_arguments(tokens, i + 2, out);
+            out.extend(tokens.get(i).cloned());
+            i += 1;
+            continue;
+        }
         match &t.token {
             Token::LParen => depth += 1,
             Token::RParen if depth == 0 => break,
@@ -300,6 +307,16 @@ mod tests {
                 "SELECT * FROM HOP(DATA => TABLE s, TIMECOL => DESCRIPTOR(ts), SLIDE => INTERVAL 1 DAY, SIZE => INTERVAL 2 DAYS)"
             ),
             "SELECT * FROM HOP(DATA => (SELECT * FROM s), TIMECOL => DESCRIPTOR(ts), SLIDE => INTERVAL '1 day', SIZE => INTERVAL '2 days')"
+        );
+    }
+
+    #[test]
+    fn calls_may_nest() {
+        assert_eq!(
+            parsed(
+                "SELECT * FROM HOP(TABLE (SELECT * FROM TUMBLE(TABLE s, DESCRIPTOR(t), 1)), DESCRIPTOR(w), 1, 2), u"
+            ),
+            "SELECT * FROM HOP((SELECT * FROM (SELECT * FROM TUMBLE((SELECT * FROM s), DESCRIPTOR(t), 1))), DESCRIPTOR(w), 1, 2), u"
         );
     }
 
