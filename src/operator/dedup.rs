@@ -18,7 +18,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 
 use super::event_time::{EventTimeKey, bound_us, times};
-use super::{BatchContext, StatefulOperator, evict};
+use super::{BatchContext, StateGrowth, StatefulOperator, evict};
 use crate::error::{Error, Result};
 use crate::state::{
     ChangeKind, FrozenState, FrozenStore, KeyedStore, OperatorState, StateChange, StateMetrics, StateSpace,
@@ -306,6 +306,23 @@ impl StatefulOperator for DedupOperator {
         let keys: Vec<_> = self.keys.iter().map(|k| k.to_string()).collect();
         let within = if matches!(self.expiry, Expiry::Within { .. }) { ", within watermark" } else { "" };
         format!("keys=[{}]{within}", keys.join(", "))
+    }
+
+    fn growth(&self) -> StateGrowth {
+        match self.expiry {
+            Expiry::Never => StateGrowth::Unbounded,
+            Expiry::Key(_) => StateGrowth::Watermark("a key goes when it reaches the key's time".to_owned()),
+            Expiry::Within { delay_ms, .. } => {
+                let delay = std::time::Duration::from_millis(delay_ms.unsigned_abs());
+                StateGrowth::Watermark(format!("a key goes when it reaches the time of its first row plus {delay:?}"))
+            }
+        }
+    }
+
+    fn first_close_us(&self) -> Option<i64> {
+        let inner = self.lock();
+        let slots = inner.queue.first_key_value().filter(|_| self.expiry != Expiry::Never)?.1;
+        slots.iter().map(|s| inner.expiries[*s as usize]).filter(|e| *e > inner.dead_to && *e != NEVER).min()
     }
 
     fn wants_batch(&self) -> bool {

@@ -42,6 +42,15 @@ impl EventTimeKey {
         }
     }
 
+    /// The earliest time of keys that a slice may hold, if they have one.
+    pub fn first_of(&self, slice: i64) -> Option<i64> {
+        match slice {
+            TIMELESS => None,
+            end if self.window => Some(end),
+            bucket => Some(bucket.saturating_mul(BUCKET_US)),
+        }
+    }
+
     /// Whether all keys of the slice, some or none are final once the watermark is at `bound` microseconds.
     pub fn finality(&self, slice: i64, bound: i64) -> Finality {
         if slice == TIMELESS {

@@ -18,6 +18,27 @@ use datafusion::physical_plan::{
 use super::{BatchContext, InputWatermark};
 use crate::state::OperatorState;
 
+/// What keeps the state of an operator from growing for ever, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateGrowth {
+    /// Nothing does: every new key stays.
+    Unbounded,
+    /// It is of one size.
+    Fixed,
+    /// The watermark: in words, what goes when.
+    Watermark(String),
+}
+
+impl fmt::Display for StateGrowth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unbounded => f.write_str("unbounded: nothing removes a key, so it grows with every new one"),
+            Self::Fixed => f.write_str("of one size"),
+            Self::Watermark(what) => write!(f, "bounded by the watermark: {what}"),
+        }
+    }
+}
+
 /// A stateful operator: its state, and what it does with the rows of a batch.
 pub trait StatefulOperator: OperatorState {
     /// Columns of the result.
@@ -34,6 +55,16 @@ pub trait StatefulOperator: OperatorState {
 
     /// Keys, aggregates and mode, for plans.
     fn describe(&self) -> String;
+
+    /// What keeps its state from growing for ever.
+    fn growth(&self) -> StateGrowth {
+        StateGrowth::Unbounded
+    }
+
+    /// The earliest time, in microseconds, at which the watermark closes something that is in state.
+    fn first_close_us(&self) -> Option<i64> {
+        None
+    }
 
     /// Whether a watermark that moves gives it something to do, even without new rows.
     fn wants_batch(&self) -> bool {

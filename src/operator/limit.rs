@@ -10,7 +10,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 
-use super::{BatchContext, StatefulOperator};
+use super::{BatchContext, StateGrowth, StatefulOperator};
 use crate::error::{Error, Result};
 use crate::state::{ChangeKind, FrozenState, OperatorState, StateChange, StateMetrics};
 
@@ -73,6 +73,10 @@ impl StatefulOperator for LimitOperator {
 
     fn describe(&self) -> String {
         format!("limit={}", self.limit)
+    }
+
+    fn growth(&self) -> StateGrowth {
+        StateGrowth::Fixed
     }
 }
 

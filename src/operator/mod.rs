@@ -12,17 +12,19 @@ mod exec;
 mod input_watermark;
 mod join;
 mod limit;
+mod session;
 mod watermark;
 mod windows;
 
 pub use aggregate::{AggregateOperator, GroupKeys, WindowKey};
 pub use dedup::{DedupOperator, Expiry};
 pub use event_time::{EventTimeKey, end_of, window_ends};
-pub use exec::{StatefulExec, StatefulOperator};
+pub use exec::{StateGrowth, StatefulExec, StatefulOperator};
 pub use input_watermark::{InputWatermark, StateBound};
 pub use join::{Expiry as JoinExpiry, JoinOperator, JoinSpec, Residual, SideSpec};
 pub use limit::LimitOperator;
-pub use watermark::{EventTimeTracker, EventTimes, WatermarkExec, WatermarkPolicy};
+pub use session::{SessionInput, SessionOperator};
+pub use watermark::{EventTimeTracker, EventTimes, WatermarkExec, WatermarkInput, WatermarkPolicy, WatermarkState};
 pub use windows::Windows;
 
 use std::sync::Arc;

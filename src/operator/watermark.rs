@@ -86,13 +86,51 @@ impl EventTimes {
     }
 }
 
+/// What a `WATERMARK` says, and over what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WatermarkInput {
+    /// The streams below it.
+    pub streams: Vec<String>,
+    /// The event-time column.
+    pub column: String,
+    /// How late rows may be.
+    pub delay_ms: i64,
+}
+
 /// One `WATERMARK` of a query.
 #[derive(Debug, Default)]
 struct Tracked {
-    delay_ms: i64,
+    input: WatermarkInput,
     /// Over all batches of this run.
     max_ms: Option<i64>,
     batch: Option<EventTimes>,
+}
+
+impl Tracked {
+    /// One without data yet counts as 0.
+    fn watermark_ms(&self) -> i64 {
+        self.max_ms.map_or(0, |max| max.saturating_sub(self.input.delay_ms))
+    }
+
+    /// Whether no stream below it has had rows for long.
+    fn is_idle(&self, idle: &[&str]) -> bool {
+        !self.input.streams.is_empty() && self.input.streams.iter().all(|s| idle.contains(&s.as_str()))
+    }
+}
+
+/// Where one watermark of a query stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatermarkState {
+    /// Its input.
+    pub input: WatermarkInput,
+    /// The latest event time of this run.
+    pub max_ms: Option<i64>,
+    /// That less the delay.
+    pub watermark_ms: i64,
+    /// Whether it is left out because its input is idle.
+    pub idle: bool,
+    /// Whether the query's watermark is where it is because of this one.
+    pub holds: bool,
 }
 
 /// The event times of a query, by watermark.
@@ -105,8 +143,25 @@ impl EventTimeTracker {
     }
 
     /// Knows of the watermark `id`.
-    pub fn register(&self, id: usize, delay_ms: i64) {
-        self.lock().entry(id).or_default().delay_ms = delay_ms;
+    pub fn register(&self, id: usize, input: WatermarkInput) {
+        self.lock().entry(id).or_default().input = input;
+    }
+
+    /// The watermarks of the query, by number.
+    pub fn inputs(&self) -> Vec<WatermarkInput> {
+        self.lock().values().map(|t| t.input.clone()).collect()
+    }
+
+    /// Where each watermark stands, if these streams are idle.
+    pub fn states(&self, policy: WatermarkPolicy, idle: &[&str]) -> Vec<WatermarkState> {
+        let tracked = self.lock();
+        let chosen = chosen(&tracked, policy, idle);
+        let state = |t: &Tracked| {
+            let (watermark_ms, idle) = (t.watermark_ms(), is_left_out(&tracked, t, idle));
+            let holds = !idle && Some(watermark_ms) == chosen;
+            WatermarkState { input: t.input.clone(), max_ms: t.max_ms, watermark_ms, idle, holds }
+        };
+        tracked.values().map(state).collect()
     }
 
     /// Whether the query has a watermark.
@@ -128,19 +183,26 @@ impl EventTimeTracker {
         self.lock().values().find_map(|t| t.batch)
     }
 
-    /// The batch is done: the global watermark after it, in milliseconds.
-    pub fn advance(&self, global_ms: i64, policy: WatermarkPolicy) -> i64 {
+    /// The batch is done: the global watermark after it, in milliseconds, if these streams are idle.
+    pub fn advance(&self, global_ms: i64, policy: WatermarkPolicy, idle: &[&str]) -> i64 {
         let mut tracked = self.lock();
         for t in tracked.values_mut() {
             t.max_ms = t.max_ms.max(t.batch.map(|b| b.max));
         }
-        // One without data yet counts as 0.
-        let each = tracked.values().map(|t| t.max_ms.map_or(0, |max| max.saturating_sub(t.delay_ms)));
-        let chosen = match policy {
-            WatermarkPolicy::Min => each.min(),
-            WatermarkPolicy::Max => each.max(),
-        };
-        chosen.map_or(global_ms, |ms| ms.max(global_ms))
+        chosen(&tracked, policy, idle).map_or(global_ms, |ms| ms.max(global_ms))
+    }
+}
+
+/// An idle input is left out while another is not idle.
+fn is_left_out(all: &BTreeMap<usize, Tracked>, t: &Tracked, idle: &[&str]) -> bool {
+    t.is_idle(idle) && !all.values().all(|t| t.is_idle(idle))
+}
+
+fn chosen(tracked: &BTreeMap<usize, Tracked>, policy: WatermarkPolicy, idle: &[&str]) -> Option<i64> {
+    let each = tracked.values().filter(|t| !is_left_out(tracked, t, idle)).map(Tracked::watermark_ms);
+    match policy {
+        WatermarkPolicy::Min => each.min(),
+        WatermarkPolicy::Max => each.max(),
     }
 }
 
@@ -248,19 +310,40 @@ mod tests {
         tracker.observe(id, all);
     }
 
+    fn input(stream: &str, delay_ms: i64) -> WatermarkInput {
+        WatermarkInput { streams: vec![stream.into()], column: "ts".into(), delay_ms }
+    }
+
     #[test]
     fn the_least_watermark_counts_and_never_goes_back() {
         let tracker = EventTimeTracker::default();
-        tracker.register(0, 10);
-        tracker.register(1, 0);
+        tracker.register(0, input("a", 10));
+        tracker.register(1, input("b", 0));
         seen(&tracker, 0, &[100, 50]);
-        assert_eq!(tracker.advance(0, WatermarkPolicy::Min), 0);
+        assert_eq!(tracker.advance(0, WatermarkPolicy::Min, &[]), 0);
         tracker.begin();
         seen(&tracker, 1, &[70]);
-        assert_eq!(tracker.advance(0, WatermarkPolicy::Min), 70);
-        assert_eq!(tracker.advance(0, WatermarkPolicy::Max), 90);
-        assert_eq!(tracker.advance(95, WatermarkPolicy::Max), 95);
+        assert_eq!(tracker.advance(0, WatermarkPolicy::Min, &[]), 70);
+        assert_eq!(tracker.advance(0, WatermarkPolicy::Max, &[]), 90);
+        assert_eq!(tracker.advance(95, WatermarkPolicy::Max, &[]), 95);
         let batch = tracker.batch().unwrap();
         assert_eq!((batch.count, batch.min, batch.max, batch.avg()), (1, 70, 70, 70));
+    }
+
+    #[test]
+    fn an_idle_input_is_left_out_while_another_is_not() {
+        let tracker = EventTimeTracker::default();
+        tracker.register(0, input("a", 10));
+        tracker.register(1, input("b", 0));
+        seen(&tracker, 0, &[100]);
+        assert_eq!(tracker.advance(0, WatermarkPolicy::Min, &["b"]), 90);
+        let states = tracker.states(WatermarkPolicy::Min, &["b"]);
+        assert_eq!((states[0].holds, states[1].holds, states[1].idle), (true, false, true));
+        assert_eq!(tracker.advance(0, WatermarkPolicy::Min, &["a", "b"]), 0);
+        // Back with old times, it cannot take the watermark back.
+        tracker.begin();
+        seen(&tracker, 1, &[20]);
+        assert_eq!(tracker.advance(90, WatermarkPolicy::Min, &[]), 90);
+        assert!(tracker.states(WatermarkPolicy::Min, &[])[1].holds);
     }
 }

@@ -2,6 +2,7 @@
 //! time, every watermark a number.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::common::Result as DfResult;
 use datafusion::common::tree_node::TransformedResult;
@@ -23,6 +24,8 @@ pub struct BoundSource {
     pub name: String,
     /// What opens the source.
     pub provider: Arc<dyn StreamProvider>,
+    /// How long it may have no rows before it stops holding watermarks back.
+    pub idle_timeout: Option<Duration>,
     /// One for each scan: every one gets all rows of a batch.
     pub slots: Vec<Arc<Slot>>,
 }
@@ -70,6 +73,7 @@ fn bind_scan(node: LogicalPlan, stream: &StreamTable, sources: &mut Vec<BoundSou
         None => sources.push(BoundSource {
             name: stream.name().to_string(),
             provider: stream.provider().clone(),
+            idle_timeout: stream.idle_timeout(),
             slots: vec![slot.clone()],
         }),
     }

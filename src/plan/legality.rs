@@ -9,6 +9,7 @@ use datafusion::logical_expr::{
 
 use super::dedup::DedupNode;
 use super::join::{check_stream_join, is_stream_join};
+use super::session_window::session_key;
 use super::watermark::{as_watermark, event_time_columns, watermark_delay_ms};
 use super::{is_streaming, mentions_stream};
 use crate::error::{Error, Result};
@@ -175,8 +176,27 @@ fn check_aggregate(aggregate: &Aggregate, mode: OutputMode, above: Above) -> Res
             .with_help("use approx_count_distinct(…), or count over a SELECT DISTINCT"));
         }
     }
+    check_session(aggregate, mode)?;
     let keys = aggregate.schema.fields().len().saturating_sub(aggregate.aggr_expr.len());
     check_keyed(&aggregate.schema.fields()[..keys], mode, above)
+}
+
+/// Sessions grow and merge: only a session that has ended, or all of them, can be given.
+fn check_session(aggregate: &Aggregate, mode: OutputMode) -> Result<()> {
+    if session_key(&aggregate.group_expr, &aggregate.input)?.is_none() {
+        return Ok(());
+    }
+    if aggregate.group_expr.len() == 1 {
+        let message = "global aggregation with session window in streaming query is not supported";
+        return Err(Error::unsupported("UNSUPPORTED_STREAMING_OPERATION", message)
+            .with_help("sessions are those of a key: add one to GROUP BY"));
+    }
+    if mode == OutputMode::Update {
+        let message = "Update output mode not supported for session window on streaming DataFrames/DataSets";
+        return Err(Error::unsupported("STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION", message)
+            .with_help("use append mode, which gives a session when it has ended, or complete mode"));
+    }
+    Ok(())
 }
 
 /// An aggregate over these keys.
@@ -203,7 +223,7 @@ pub fn check_one_event_time<'a>(names: impl Iterator<Item = &'a str>) -> Result<
         return Ok(());
     }
     let message = format!(
-        "More than one event time columns are available to a stateful operator: '{}'. Please ensure there is at most one event time column per stream.",
+        "More than one event time columns are available. '{}' reach one stateful operator. Please ensure there is at most one event time column per stream.",
         names.join("', '")
     );
     Err(Error::unsupported("UNSUPPORTED_STREAMING_OPERATION.MULTIPLE_EVENT_TIME_COLUMNS", message)
@@ -228,7 +248,7 @@ fn check_watermark(node: &LogicalPlan) -> Result<()> {
         as_watermark(node).is_some() || node.inputs().into_iter().any(marked)
     }
     if node.inputs().into_iter().any(marked) {
-        let message = "Redefining watermark is disallowed: a WATERMARK is over rows that have one already";
+        let message = "Redefining watermark is disallowed. A WATERMARK is over rows that have one already";
         return Err(Error::unsupported("UNSUPPORTED_STREAMING_OPERATION", message)
             .with_help("keep the one nearest to the stream"));
     }

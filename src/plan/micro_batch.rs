@@ -79,6 +79,21 @@ pub fn is_bound(node: &LogicalPlan) -> bool {
     source_as_provider(&scan.source).is_ok_and(|p| p.is::<SlotTable>())
 }
 
+/// The names of the streams that a bound plan reads.
+pub fn bound_streams(plan: &LogicalPlan) -> Vec<String> {
+    let mut names = vec![];
+    if let LogicalPlan::TableScan(scan) = plan
+        && let Ok(provider) = source_as_provider(&scan.source)
+        && let Some(slot) = provider.downcast_ref::<SlotTable>()
+    {
+        names.push(slot.name.clone());
+    }
+    names.extend(plan.inputs().into_iter().flat_map(bound_streams));
+    names.sort();
+    names.dedup();
+    names
+}
+
 #[async_trait]
 impl TableProvider for SlotTable {
     fn schema(&self) -> SchemaRef {

@@ -17,10 +17,12 @@ mod pane;
 mod physical;
 mod planner;
 mod rewrite;
+pub mod session_window;
 mod stream_table;
 pub mod time_window;
 mod trigger_time;
 pub mod watermark;
+pub mod window_columns;
 
 pub use bind::{BoundSource, bind};
 pub use legality::check as check_legality;

@@ -23,6 +23,17 @@ pub enum StatefulKind {
         /// The event time among the keys.
         event_time: Option<EventTimeKey>,
     },
+    /// Groups by the first `keys` expressions, one of which is a session, and aggregates with the others.
+    Session {
+        /// Number of group expressions.
+        keys: usize,
+        /// Which of them is the session.
+        session: usize,
+        /// Whether it has a watermark.
+        timed: bool,
+        /// What it gives.
+        mode: Mode,
+    },
     /// Keeps the first row of every value of the expressions.
     Dedup {
         /// When a key is forgotten.
@@ -111,13 +122,13 @@ impl UserDefinedLogicalNodeCore for StatefulNode {
         let list = |e: &[Expr]| e.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let id = self.id;
         match &self.kind {
-            StatefulKind::Aggregate { keys, mode, .. } => {
+            StatefulKind::Aggregate { keys, mode, .. } | StatefulKind::Session { keys, mode, .. } => {
                 let (keys, aggregates) = (list(&self.expressions[..*keys]), list(&self.expressions[*keys..]));
-                write!(
-                    f,
-                    "StreamAggregate [{id}]: keys=[{keys}], aggregates=[{aggregates}], mode={}",
-                    OutputMode::from(*mode)
-                )
+                let name = match self.kind {
+                    StatefulKind::Session { .. } => "StreamSession",
+                    _ => "StreamAggregate",
+                };
+                write!(f, "{name} [{id}]: keys=[{keys}], aggregates=[{aggregates}], mode={}", OutputMode::from(*mode))
             }
             StatefulKind::Dedup { .. } => write!(f, "StreamDedup [{id}]: keys=[{}]", list(&self.expressions)),
             StatefulKind::Limit { rows } => write!(f, "StreamLimit [{id}]: rows={rows}"),
@@ -127,7 +138,7 @@ impl UserDefinedLogicalNodeCore for StatefulNode {
     fn with_exprs_and_inputs(&self, expressions: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> DfResult<Self> {
         let input = inputs.pop().ok_or_else(|| DataFusionError::Internal("a stateful node has an input".into()))?;
         let schema = match self.kind {
-            StatefulKind::Aggregate { .. } => self.schema.clone(),
+            StatefulKind::Aggregate { .. } | StatefulKind::Session { .. } => self.schema.clone(),
             StatefulKind::Dedup { .. } | StatefulKind::Limit { .. } => input.schema().clone(),
         };
         Ok(Self { expressions, input, schema, kind: self.kind.clone(), id: self.id })
@@ -135,7 +146,7 @@ impl UserDefinedLogicalNodeCore for StatefulNode {
 
     /// An aggregate needs the columns its expressions name; the others pass all of them on.
     fn necessary_children_exprs(&self, _output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
-        if !matches!(self.kind, StatefulKind::Aggregate { .. }) {
+        if !matches!(self.kind, StatefulKind::Aggregate { .. } | StatefulKind::Session { .. }) {
             return None;
         }
         let schema = self.input.schema();

@@ -22,6 +22,7 @@ use datafusion::physical_plan::displayable;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use super::join::{self, StreamJoinNode};
+use super::micro_batch::bound_streams;
 use super::node::{DedupExpiry, StatefulKind, StatefulNode};
 use super::pane::panes_of;
 use super::physical;
@@ -30,7 +31,7 @@ use super::watermark::WatermarkNode;
 use crate::error::{Error, Result};
 use crate::operator::{
     AggregateOperator, DedupOperator, EventTimeKey, EventTimeTracker, Expiry, GroupKeys, InputWatermark, LimitOperator,
-    StatefulExec, StatefulOperator, WatermarkExec, WindowKey,
+    SessionInput, SessionOperator, StatefulExec, StatefulOperator, WatermarkExec, WatermarkInput, WindowKey,
 };
 use crate::sink::OutputMode;
 use crate::state::StateSpace;
@@ -61,13 +62,35 @@ impl StreamPlan {
     /// The plan as text; with `extended`, the logical one too.
     pub fn explain(&self, extended: bool) -> String {
         let physical = displayable(self.serial.as_ref()).indent(false).to_string();
+        let stateful = self.explain_state();
         if extended {
             return format!(
-                "== Optimized Logical Plan ==\n{}\n\n== Physical Plan ==\n{physical}",
+                "== Optimized Logical Plan ==\n{}\n\n== Physical Plan ==\n{physical}{stateful}",
                 self.logical.display_indent()
             );
         }
-        format!("== Physical Plan ==\n{physical}")
+        format!("== Physical Plan ==\n{physical}{stateful}")
+    }
+
+    /// The stateful operators, what bounds their state, and the watermarks.
+    fn explain_state(&self) -> String {
+        let mut text = String::new();
+        for (id, operator) in self.operators.iter().enumerate() {
+            let (name, what, bound) = (operator.operator_name(), operator.describe(), operator.growth());
+            text += &format!("[{id}] {name}: {what}\n    state: {bound}\n");
+        }
+        if !text.is_empty() {
+            text = format!("\n== Stateful Operators ==\n{text}");
+        }
+        let inputs = self.event_times.inputs();
+        if !inputs.is_empty() {
+            text += "\n== Watermarks ==\n";
+        }
+        for WatermarkInput { streams, column, delay_ms } in inputs {
+            let delay = std::time::Duration::from_millis(delay_ms.unsigned_abs());
+            text += &format!("'{column}' of {}, delay {delay:?}\n", streams.join(", "));
+        }
+        text
     }
 }
 
@@ -203,6 +226,9 @@ impl ExtensionPlanner for StatefulPlanner {
             StatefulKind::Aggregate { keys, mode, event_time } => {
                 self.aggregate(node, (*keys, *event_time), (*mode).into(), &planning)?
             }
+            StatefulKind::Session { keys, session, timed, mode } => {
+                self.session(node, (*keys, *session, *timed), (*mode).into(), &planning)?
+            }
             StatefulKind::Dedup { expiry, timed } => {
                 let keys = node.expressions.iter().map(|e| planning.expression(e)).collect::<DfResult<Vec<_>>>()?;
                 let expiry = planning.expiry(expiry)?;
@@ -285,7 +311,11 @@ impl StatefulPlanner {
     fn watermark(&self, node: &WatermarkNode, input: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
         let column = node.input.schema().index_of_column(&node.event_time)?;
         let tracker = self.operators.event_times.clone();
-        tracker.register(node.id, node.delay_ms);
+        let streams = bound_streams(&node.input);
+        tracker.register(
+            node.id,
+            WatermarkInput { streams, column: node.event_time.name.clone(), delay_ms: node.delay_ms },
+        );
         Ok(Arc::new(WatermarkExec::new(node.id, column, input.clone(), tracker)))
     }
 
@@ -324,6 +354,40 @@ impl StatefulPlanner {
     }
 }
 
+impl StatefulPlanner {
+    fn session(
+        &self,
+        node: &StatefulNode,
+        (keys, session, timed): (usize, usize, bool),
+        mode: OutputMode,
+        planning: &Planning,
+    ) -> DfResult<StatefulExec> {
+        let (keys, aggregates) = node.expressions.split_at(keys);
+        let mut keys = keys.iter().map(|k| planning.expression(k)).collect::<DfResult<Vec<_>>>()?;
+        let session_expr = keys.remove(session);
+        let input = planning.input.schema();
+        let lower = |e: &Expr| {
+            let properties = planning.session.execution_props();
+            let lowered = LoweredAggregateBuilder::new(e, planning.logical, &input, properties, planning.context);
+            let lowered = lowered.build()?;
+            Ok((lowered.aggregate, lowered.filter))
+        };
+        let aggregates = aggregates.iter().map(lower).collect::<DfResult<Vec<_>>>()?;
+        let output: SchemaRef = node.schema.inner().clone();
+        let make = || {
+            let values = aggregates.iter().map(|(a, _)| a.field().data_type().clone());
+            let values: Vec<DataType> = values.collect();
+            let expected = output.fields()[keys.len() + 1..].iter().map(|f| f.data_type().clone());
+            check_types(&values, &expected.collect::<Vec<_>>())?;
+            let input = SessionInput::try_new(&input, keys, session_expr, aggregates)?;
+            let space = StateSpace::of(planning.session);
+            SessionOperator::try_new(input, output.clone(), (session, timed), mode, &space)
+        };
+        let operator = self.operators.get_or_make(node.id, make)?;
+        Ok(StatefulExec::new(node.id, vec![planning.input.clone()], operator))
+    }
+}
+
 /// What the aggregates give must be what the rest of the plan was made for.
 fn check_result_types(
     output: &Schema,
@@ -336,6 +400,10 @@ fn check_result_types(
     let values = partial.aggr_expr().iter().map(|a| a.field().data_type().clone());
     let actual: Vec<DataType> = keys.into_iter().chain(values).collect();
     let expected: Vec<DataType> = output.fields().iter().map(|f| f.data_type().clone()).collect();
+    check_types(&actual, &expected)
+}
+
+fn check_types(actual: &[DataType], expected: &[DataType]) -> Result<()> {
     if actual != expected {
         return Err(Error::internal(format!("an aggregate gives {actual:?} where {expected:?} was planned")));
     }

@@ -19,6 +19,7 @@ use super::dedup::DedupNode;
 use super::is_streaming;
 use super::join::is_stream_join;
 use super::node::{DedupExpiry, StatefulKind, StatefulNode};
+use super::session_window::session_key;
 use super::watermark::{as_watermark, event_time_columns, watermark_delay_ms};
 use crate::operator::EventTimeKey;
 use crate::sink::OutputMode;
@@ -82,14 +83,13 @@ impl StreamRewrite {
                     event_time_key(&schema.fields()[..schema.fields().len().saturating_sub(aggr_expr.len())]);
                 let group_expr =
                     group_expr.into_iter().map(|e| normalized(e, input.schema())).collect::<DfResult<Vec<_>>>()?;
+                let session = session_key(&group_expr, &input)?;
                 let expressions = group_expr.into_iter().chain(aggr_expr).collect();
-                StatefulNode {
-                    id,
-                    kind: StatefulKind::Aggregate { keys, mode, event_time },
-                    expressions,
-                    input,
-                    schema,
-                }
+                let kind = match session {
+                    Some(session) => StatefulKind::Session { keys, session, timed: event_time.is_some(), mode },
+                    None => StatefulKind::Aggregate { keys, mode, event_time },
+                };
+                StatefulNode { id, kind, expressions, input, schema }
             }
             LogicalPlan::Distinct(Distinct::All(input)) => {
                 let input = Arc::unwrap_or_clone(input);

@@ -1,6 +1,7 @@
 //! A stream in the catalog: what `FROM lines` finds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -8,21 +9,50 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result as DfResult;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionContext;
 
-use crate::error::Error;
-use crate::source::StreamProvider;
+use crate::error::{Error, Result};
+use crate::options::{OptionReader, Options};
+use crate::source::{StreamProvider, stream_provider};
+
+/// The option of every stream.
+const IDLE_TIMEOUT: &str = "watermark.idleTimeout";
 
 /// A named stream. A streaming query replaces its scans with slots that it fills batch by batch; nothing else can scan it.
 #[derive(Debug, Clone)]
 pub struct StreamTable {
     name: String,
     provider: Arc<dyn StreamProvider>,
+    idle_timeout: Option<Duration>,
 }
 
 impl StreamTable {
     /// The stream `name`.
     pub fn new(name: impl Into<String>, provider: Arc<dyn StreamProvider>) -> Self {
-        Self { name: name.into(), provider }
+        Self { name: name.into(), provider, idle_timeout: None }
+    }
+
+    /// The stream `name` of a format with these options: those of the format, and those of every stream.
+    ///
+    /// # Errors
+    /// As [`stream_provider`], and an option that does not fit.
+    pub async fn create(
+        context: &SessionContext,
+        format: &str,
+        name: &str,
+        declared: Option<SchemaRef>,
+        options: &Options,
+    ) -> Result<Self> {
+        let idle_timeout = OptionReader::new(format!("the {format} source"), options).duration(IDLE_TIMEOUT)?;
+        let mut of_format = options.clone();
+        of_format.remove(IDLE_TIMEOUT);
+        let provider = stream_provider(context, format, name, declared, &of_format).await?;
+        Ok(Self { idle_timeout, ..Self::new(name, provider) })
+    }
+
+    /// How long it may have no rows before it stops holding watermarks back; `None` for ever.
+    pub fn idle_timeout(&self) -> Option<Duration> {
+        self.idle_timeout
     }
 
     /// The stream's name.

@@ -24,7 +24,7 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::prelude::SessionContext;
 
 use super::watermark::{WATERMARK_KEY, as_watermark};
-use super::{is_streaming, pane};
+use super::{is_streaming, pane, session_window};
 use crate::error::{Error, Result};
 use crate::function::type_name;
 use crate::interval::parse_interval;
@@ -37,10 +37,8 @@ const SLIDING: &str = "#window";
 pub fn register(context: &SessionContext) {
     let signature = Signature::variadic_any(Volatility::Immutable);
     context.register_udf(ScalarUDF::new_from_impl(WindowFunction { all: false, signature }));
-    let signature = Signature::any(1, Volatility::Immutable);
-    context.register_udf(ScalarUDF::new_from_impl(WindowTime { signature }));
-    let signature = Signature::variadic_any(Volatility::Immutable);
-    context.register_udf(ScalarUDF::new_from_impl(SessionWindow { signature }));
+    context.register_udf(ScalarUDF::new_from_impl(WindowTime::new()));
+    session_window::register(context);
     context.add_analyzer_rule(Arc::new(ResolveTimeWindows));
 }
 
@@ -125,14 +123,14 @@ pub(super) fn window_type(time: &DataType) -> Result<(DataType, DataType)> {
     Ok((DataType::Struct(Fields::from(vec![field("start"), field("end")])), time))
 }
 
-fn wrong_type(function: &str, actual: &DataType) -> Error {
-    let expected = if function == "window" { "a TIMESTAMP or a window" } else { "a window" };
+pub(super) fn wrong_type(function: &str, actual: &DataType) -> Error {
+    let expected = if function == "window_time" { "a window" } else { "a TIMESTAMP or a window" };
     let message = format!("function '{function}' takes {expected}, but its argument is {}", type_name(actual));
     Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message)
 }
 
 /// The result's field: the watermark of the time goes on with it.
-fn with_watermark(name: &str, data_type: DataType, time: &Field) -> FieldRef {
+pub(super) fn with_watermark(name: &str, data_type: DataType, time: &Field) -> FieldRef {
     let mark = time.metadata().get(WATERMARK_KEY).map(|v| (WATERMARK_KEY.to_owned(), v.clone()));
     Arc::new(Field::new(name, data_type, true).with_metadata(HashMap::from_iter(mark)))
 }
@@ -179,7 +177,7 @@ impl WindowFunction {
     }
 }
 
-fn bounds(window: Option<(i64, i64)>) -> Result<(i64, i64)> {
+pub(super) fn bounds(window: Option<(i64, i64)>) -> Result<(i64, i64)> {
     window.ok_or_else(|| {
         Error::execution("DATETIME_OVERFLOW", "a time is too close to the end of time for its window to have bounds")
     })
@@ -251,8 +249,15 @@ pub(super) fn times_of(time: ArrayRef) -> Result<(Fields, ArrayRef)> {
 
 /// The time that stands for a window: the last microsecond of it.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct WindowTime {
+pub(super) struct WindowTime {
     signature: Signature,
+}
+
+impl WindowTime {
+    /// The function.
+    pub(super) fn new() -> Self {
+        Self { signature: Signature::any(1, Volatility::Immutable) }
+    }
 }
 
 impl ScalarUDFImpl for WindowTime {
@@ -283,33 +288,8 @@ impl ScalarUDFImpl for WindowTime {
     }
 }
 
-/// `session_window`, which is refused under its own name.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct SessionWindow {
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for SessionWindow {
-    fn name(&self) -> &str {
-        "session_window"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _args: &[DataType]) -> DfResult<DataType> {
-        let message = "function 'session_window' is not supported by this version";
-        Err(Error::unsupported("UNSUPPORTED_FEATURE", message).with_help("use window(ts, '10 minutes')").into())
-    }
-
-    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        Err(Error::internal("a session window was computed as a function").into())
-    }
-}
-
 /// The end of each window less a microsecond.
-fn window_times(windows: &ArrayRef) -> Result<ArrayRef> {
+pub(super) fn window_times(windows: &ArrayRef) -> Result<ArrayRef> {
     let (ends, nulls) = window_ends(windows).ok_or_else(|| wrong_type("window_time", windows.data_type()))?;
     let times = TimestampMicrosecondArray::new(ends.values().iter().map(|e| e.saturating_sub(1)).collect(), nulls);
     let DataType::Timestamp(_, zone) = ends.data_type() else {
@@ -355,7 +335,7 @@ fn resolve(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     let mut calls: Vec<ScalarFunction> = vec![];
     for e in node.expressions() {
         e.apply(|e| {
-            if let Some(call) = as_window(e)
+            if let Some(call) = as_window(e).or_else(|| session_window::as_call(e))
                 && !calls.contains(call)
             {
                 calls.push(call.clone());
@@ -364,9 +344,13 @@ fn resolve(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
         })?;
     }
     match calls.as_slice() {
-        [] => Ok(Transformed::no(node)),
+        [] => session_window::resolve(node, None),
+        [call] if as_window(&Expr::ScalarFunction(call.clone())).is_none() => {
+            let call = call.clone();
+            session_window::resolve(node, Some(&call))
+        }
         [call] => Ok(Transformed::yes(resolve_call(node, call)?)),
-        _ => Err(Error::unsupported("MULTIPLE_TIME_WINDOWS", "only one 'window' is possible in one SELECT")
+        _ => Err(Error::unsupported("MULTIPLE_TIME_WINDOWS", "only one time window is possible in one SELECT")
             .with_help("several would give a row for every combination; use a subquery for the second")
             .into()),
     }

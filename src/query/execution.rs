@@ -22,9 +22,11 @@ use futures::poll;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::idle::IdleInputs;
 use super::output::{execute_ordered, renamed, renamed_schema};
 use super::progress::{ProgressBuilder, SourceFigures, StreamingQueryProgress, Timings};
 use super::recovery::{self, Pending};
+use super::waiting::Waiting;
 use super::{Environment, QuerySpec, Trigger};
 use crate::checkpoint::{BatchHeader, BatchRecord, Checkpoint, SourceRange};
 use crate::error::{Error, Result};
@@ -67,6 +69,9 @@ pub struct MicroBatchExecution {
     /// What the last batch ran with: rows up to it are late in the next.
     late_watermark_ms: i64,
     policy: WatermarkPolicy,
+    inputs: IdleInputs,
+    /// By operator, in this run.
+    late_rows: Vec<u64>,
     /// Whether a watermark that has moved is reason enough for a batch.
     no_data_batches: bool,
     timestamp_ms: i64,
@@ -143,6 +148,8 @@ impl MicroBatchExecution {
         env.failpoints.hit("recover.replayed")?;
 
         let wake = Arc::new(Notify::new());
+        let timeouts = sources.iter().map(|s| (s.name.as_str(), s.idle_timeout));
+        let inputs = IdleInputs::new(env.clock.clone(), timeouts);
         let mut running = vec![];
         for (i, bound) in sources.into_iter().enumerate() {
             let dir = opened.dir.join("sources").join(i.to_string());
@@ -174,6 +181,8 @@ impl MicroBatchExecution {
             name: spec.name,
             query_id,
             limit,
+            inputs,
+            late_rows: vec![0; plan.operators.len()],
             plan,
             time,
             sources: running,
@@ -249,6 +258,7 @@ impl MicroBatchExecution {
             ranges.push(SourceRange { name: s.name.clone(), start: s.position.clone(), end });
         }
         timings.end("latestOffset");
+        self.look_for_idle(&ranges);
         if ranges.iter().all(|r| r.start == r.end) && !self.wants_no_data_batch() {
             return Ok(None);
         }
@@ -264,6 +274,16 @@ impl MicroBatchExecution {
         };
         let latest = header.sources.iter().map(|s| s.end.clone()).collect();
         Ok(Some(Batch { header, logged: None, latest, timings }))
+    }
+
+    /// An input that has become idle may let the watermark move without a batch.
+    fn look_for_idle(&mut self, ranges: &[SourceRange]) {
+        if !self.inputs.is_used() {
+            return;
+        }
+        let with_rows: Vec<_> = ranges.iter().filter(|r| r.start != r.end).map(|r| r.name.as_str()).collect();
+        self.inputs.look(&with_rows);
+        self.watermark_ms = self.plan.event_times.advance(self.watermark_ms, self.policy, &self.inputs.idle());
     }
 
     /// Whether the watermark has moved past what the last batch did for some operator.
@@ -287,7 +307,8 @@ impl MicroBatchExecution {
         batch.timings.end("addBatch");
         self.env.failpoints.hit("after_batch")?;
         // A batch that runs again computes the same, which the log has already.
-        let next_watermark_ms = self.plan.event_times.advance(batch.header.batch_watermark_ms, self.policy);
+        let next_watermark_ms =
+            self.plan.event_times.advance(batch.header.batch_watermark_ms, self.policy, &self.inputs.idle());
         if batch.logged.is_none() {
             batch.header.next_watermark_ms = next_watermark_ms;
         }
@@ -416,7 +437,7 @@ impl MicroBatchExecution {
             SourceFigures { source: s.source.as_ref(), range, latest, rows }
         });
         let operators = self.plan.operators.iter().map(|o| (o.operator_name(), o.metrics()));
-        let progress = self.progress_builder.build(
+        let mut progress = self.progress_builder.build(
             &batch.header,
             &batch.timings,
             sources.collect(),
@@ -424,10 +445,21 @@ impl MicroBatchExecution {
             (self.sink.description(), output_rows),
             self.plan.event_times.is_used().then(|| self.plan.event_times.batch()),
         );
+        for (late, operator) in self.late_rows.iter_mut().zip(&self.plan.operators) {
+            *late += operator.metrics().rows_dropped_by_watermark;
+        }
+        progress.waiting = self.waiting();
         if self.progress.len() == RECENT_PROGRESS {
             self.progress.pop_front();
         }
         self.progress.push_back(Arc::new(progress));
+    }
+
+    /// What the next batch waits for, if the query has a watermark.
+    fn waiting(&self) -> Option<Waiting> {
+        let times = &self.plan.event_times;
+        let inputs = || times.states(self.policy, &self.inputs.idle());
+        times.is_used().then(|| Waiting::new(self.watermark_ms, inputs(), &self.plan.operators, &self.late_rows))
     }
 
     fn snapshot_if_due(&self, header: &BatchHeader) -> Result<()> {
@@ -442,11 +474,17 @@ impl MicroBatchExecution {
     /// Returns when a source may have rows, at the latest when a source wants to be asked.
     pub async fn wait_for_data(&self) {
         let poll = self.sources.iter().filter_map(|s| s.source.poll_interval()).min();
+        let woken = async {
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = self.inputs.next() => {}
+            }
+        };
         match poll {
             Some(poll) => {
-                let _ = tokio::time::timeout(poll.max(POLL), self.wake.notified()).await;
+                let _ = tokio::time::timeout(poll.max(POLL), woken).await;
             }
-            None => self.wake.notified().await,
+            None => woken.await,
         }
     }
 

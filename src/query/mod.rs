@@ -1,6 +1,7 @@
 //! Running queries: the trigger loop, progress, listeners, and the manager that owns them.
 
 mod execution;
+mod idle;
 mod listener;
 mod manager;
 mod output;
@@ -10,6 +11,7 @@ mod streaming_query;
 #[cfg(test)]
 mod tests;
 mod trigger;
+mod waiting;
 
 pub use execution::MicroBatchExecution;
 pub use listener::{QueryIdle, QueryStarted, QueryTerminated, StreamingQueryListener};
@@ -17,6 +19,7 @@ pub use manager::StreamingQueryManager;
 pub use progress::{SinkProgress, SourceProgress, StateOperatorProgress, StreamingQueryProgress, StreamingQueryStatus};
 pub use streaming_query::StreamingQuery;
 pub use trigger::Trigger;
+pub use waiting::{Waiting, WaitingInput, WaitingOperator};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::waiting::Waiting;
 use crate::checkpoint::{BatchHeader, SourceRange};
 use crate::operator::EventTimes;
 use crate::source::{Offset, Source};
@@ -51,6 +52,9 @@ pub struct StreamingQueryProgress {
     /// Always empty: there are no observed metrics.
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
     pub observed_metrics: serde_json::Map<String, serde_json::Value>,
+    /// Beyond Spark: what a query with a watermark waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
 }
 
 /// Figures of one stateful operator.
@@ -243,6 +247,7 @@ impl ProgressBuilder {
                 metrics: Map::new(),
             },
             observed_metrics: Map::new(),
+            waiting: None,
         }
     }
 

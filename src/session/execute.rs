@@ -73,6 +73,7 @@ impl Session {
             Action::Show(kind) => StatementResult::Rows(self.show(kind)?),
             Action::DescribeFlow(name) => StatementResult::Rows(self.describe_flow(&name)?),
             Action::ExplainFlow { name, extended } => StatementResult::Text(self.explain_flow(&name, extended).await?),
+            Action::ExplainWaiting(name) => StatementResult::Text(self.explain_waiting(&name)?),
             Action::Stop { name, forget } => self.stop_flow(&name, forget).await.map(|()| StatementResult::Nothing)?,
         })
     }
@@ -122,6 +123,22 @@ impl Session {
             Some(query) => Ok(query.explain(extended).to_string()),
             None => self.explain(&flow.plan, flow.output_mode, extended).await,
         }
+    }
+
+    fn explain_waiting(&self, name: &Name) -> Result<String> {
+        let flow = self.existing_flow(name)?;
+        let Some(query) = self.streams().get_by_name(&flow.name) else {
+            return Err(Error::invalid("FLOW_NOT_RUNNING", format!("flow '{}' does not run", flow.name))
+                .with_span(name.span)
+                .with_help("EXPLAIN WAITING is about a flow that runs; EXPLAIN FLOW shows what bounds its state"));
+        };
+        Ok(match query.last_progress() {
+            None => format!("flow '{}' has not run a batch yet", flow.name),
+            Some(p) => match &p.waiting {
+                Some(waiting) => waiting.to_text(),
+                None => format!("flow '{}' has no watermark: nothing waits for one", flow.name),
+            },
+        })
     }
 
     /// Plans of a query that does not run; a query over static tables has no output mode.

@@ -6,6 +6,7 @@ use datafusion::prelude::DataFrame;
 use super::Session;
 use crate::error::{Error, Result};
 use crate::options::Options;
+use crate::plan::StreamTable;
 
 /// Describes a source; [`DataStreamReader::load`] makes the DataFrame.
 #[derive(Debug, Clone)]
@@ -58,8 +59,8 @@ impl DataStreamReader {
             Error::invalid("DATA_SOURCE_NOT_FOUND", "read_stream() has no format").with_help("call .format(\"socket\")")
         })?;
         let (context, format) = (self.session.context(), format.to_lowercase());
-        let provider = crate::source::stream_provider(context, &format, &format, self.schema, &self.options).await?;
-        Ok(context.read_table(std::sync::Arc::new(crate::plan::StreamTable::new(format.clone(), provider)))?)
+        let stream = StreamTable::create(context, &format, &format, self.schema, &self.options).await?;
+        Ok(context.read_table(std::sync::Arc::new(stream))?)
     }
 
     /// A DataFrame over a stream that the session knows by name.

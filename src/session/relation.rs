@@ -15,6 +15,7 @@ use super::catalog::{Object, Savepoint, may_create};
 use super::seams;
 use crate::error::{Error, Result};
 use crate::options::Options;
+use crate::plan::StreamTable;
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{CreateRelation, CreateView, Fragment, Name, ObjectKind, Watermark};
 
@@ -92,17 +93,12 @@ impl Session {
         save: &mut Savepoint,
     ) -> Result<()> {
         let (key, ctx) = (create.name.key(), self.context());
-        let provider =
-            crate::source::stream_provider(ctx, format, &create.name.text, declared, &create.options).await?;
+        let stream = Arc::new(StreamTable::create(ctx, format, &create.name.text, declared, &create.options).await?);
         let Some(watermark) = &create.watermark else {
-            return save.set_table(
-                self,
-                &key,
-                Some(Arc::new(crate::plan::StreamTable::new(&create.name.text, provider))),
-            );
+            return save.set_table(self, &key, Some(stream));
         };
         let hidden = format!("__stream_{key}");
-        save.set_table(self, &hidden, Some(Arc::new(crate::plan::StreamTable::new(&create.name.text, provider))))?;
+        save.set_table(self, &hidden, Some(stream))?;
         let planned = self.plan_watermark(&hidden, watermark).await?;
         save.set_table(self, &key, Some(view_table(planned, None)?))
     }

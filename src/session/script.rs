@@ -69,6 +69,7 @@ pub(super) enum Action {
         name: Name,
         extended: bool,
     },
+    ExplainWaiting(Name),
     Stop {
         name: Name,
         forget: bool,
@@ -162,6 +163,7 @@ impl Session {
     async fn prepare_explain(&self, extended: bool, target: ExplainTarget) -> Result<Action> {
         match target {
             ExplainTarget::Flow(name) => self.existing_flow(&name).map(|_| Action::ExplainFlow { name, extended }),
+            ExplainTarget::Waiting(name) => self.existing_flow(&name).map(|_| Action::ExplainWaiting(name)),
             ExplainTarget::Query(query) => {
                 let plan = self.plan_fragment(&query).await?.plan;
                 let mode = crate::plan::default_output_mode(&plan);

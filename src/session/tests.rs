@@ -139,3 +139,81 @@ async fn the_body_of_a_batch_sees_its_rows_and_number() {
     assert!(shown.contains("| 7  | 3 | 5 |"), "{shown}");
     assert!(session.context().table("batch").await.is_err());
 }
+
+const TIMED: &str = "CREATE STREAM orders (ts TIMESTAMP, k STRING) USING memory; \
+                     CREATE STREAM payments (pt TIMESTAMP, k STRING) USING memory OPTIONS (watermark.idleTimeout '1 hour'); \
+                     CREATE SINK out USING noop;";
+const PER_KEY: &str = "SELECT k, count(*) FROM (SELECT ts, k FROM orders WATERMARK ts DELAY OF INTERVAL 10 SECONDS \
+                       UNION ALL SELECT pt, k FROM payments WATERMARK pt DELAY OF INTERVAL 0 SECONDS) \
+                       GROUP BY k, window(ts, '1 minute')";
+
+/// The text that the last statement gives.
+async fn text_of(session: &Session, text: &str) -> Result<String, Vec<Error>> {
+    let script = session.prepare(text, &Variables::default()).await?;
+    let mut given = String::new();
+    let run = session.execute(script, |result| {
+        if let StatementResult::Text(text) = result {
+            given = text;
+        }
+    });
+    run.await.map_err(|e| vec![e])?;
+    Ok(given)
+}
+
+#[tokio::test]
+async fn explain_flow_says_what_bounds_the_state() {
+    let session = Session::new();
+    let flow = format!("{TIMED} CREATE FLOW f AS INSERT INTO out {PER_KEY};");
+    session.prepare(&flow, &Variables::default()).await.unwrap();
+    let text = text_of(&session, "EXPLAIN FLOW f").await.unwrap();
+    assert!(text.contains("[0] stateStoreSave: keys=[k, "), "{text}");
+    assert!(text.contains("bounded by the watermark: a group goes when it reaches the end of '"), "{text}");
+    assert!(text.contains("'ts' of orders, delay 10s\n'pt' of payments, delay 0ns"), "{text}");
+    let unbounded = "EXPLAIN SELECT k, count(*) FROM orders GROUP BY k";
+    assert!(text_of(&session, unbounded).await.unwrap().contains("state: unbounded"));
+}
+
+/// Rows of a memory stream with these times, in seconds.
+async fn feed_times(session: &Session, stream: &str, seconds: &[i64]) {
+    use datafusion::arrow::array::{ArrayRef, RecordBatch, StringViewArray, TimestampMicrosecondArray};
+    let table = session.context().table_provider(stream).await.unwrap();
+    let table = table.downcast_ref::<crate::plan::StreamTable>().unwrap();
+    let times = TimestampMicrosecondArray::from_iter_values(seconds.iter().map(|s| s * 1_000_000));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(times.with_timezone("UTC")),
+        Arc::new(StringViewArray::from_iter_values(seconds.iter().map(|_| "a"))),
+    ];
+    let rows = RecordBatch::try_new(table.provider().schema(), columns).unwrap();
+    table.provider().as_memory().unwrap().add_data(rows).unwrap();
+}
+
+#[tokio::test]
+async fn explain_waiting_says_which_input_holds_the_watermark() {
+    let session = Session::new();
+    let flow = format!(
+        "{TIMED} CREATE FLOW f AS INSERT INTO out {PER_KEY}; CREATE FLOW g AS INSERT INTO out SELECT k FROM orders;"
+    );
+    let script = session.prepare(&flow, &Variables::default()).await.unwrap();
+    let not_running = text_of(&session, "EXPLAIN WAITING f").await.unwrap_err();
+    assert_eq!(conditions(&not_running), ["FLOW_NOT_RUNNING"]);
+    session.execute(script, |_| {}).await.unwrap();
+    for (stream, seconds) in [("orders", &[30, 95][..]), ("payments", &[40]), ("orders", &[96])] {
+        feed_times(&session, stream, seconds).await;
+        session.streams().get_by_name("f").unwrap().process_all_available().await.unwrap();
+    }
+    let text = text_of(&session, "EXPLAIN WAITING f").await.unwrap();
+    for part in [
+        "watermark: 1970-01-01T00:00:40.000Z\n",
+        "'ts' of orders: 1970-01-01T00:01:26.000Z (latest 1970-01-01T00:01:36.000Z, delay 10000 ms)\n",
+        "'pt' of payments: 1970-01-01T00:00:40.000Z (latest 1970-01-01T00:00:40.000Z, delay 0 ms), holds the watermark\n",
+        "[0] stateStoreSave: the oldest of its state closes at 1970-01-01T00:01:00.000Z; 0 late rows\n",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let json = session.streams().get_by_name("f").unwrap().last_progress().unwrap().to_json();
+    assert!(json.contains(r#""holdsWatermark":true}],"operators":[{"operatorName":"stateStoreSave""#), "{json}");
+    assert!(text_of(&session, "EXPLAIN WAITING g").await.unwrap().contains("has no watermark"));
+    for query in session.streams().active() {
+        query.stop().await.unwrap();
+    }
+}

@@ -65,7 +65,7 @@ pub enum StatementKind {
     },
     /// `SET key`, or `SET` for all.
     ShowSetting(Option<Name>),
-    /// `EXPLAIN [EXTENDED] FLOW name` or `EXPLAIN [EXTENDED] query`.
+    /// `EXPLAIN WAITING name`, `EXPLAIN [EXTENDED] FLOW name` or `EXPLAIN [EXTENDED] query`.
     Explain {
         /// Also the plans before optimisation.
         extended: bool,
@@ -99,6 +99,8 @@ pub enum StatementKind {
 pub enum ExplainTarget {
     /// A flow by its name.
     Flow(Name),
+    /// What a running flow waits for.
+    Waiting(Name),
     /// A query.
     Query(Fragment),
 }

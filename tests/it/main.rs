@@ -8,6 +8,7 @@ mod cli;
 mod console;
 mod crash;
 mod errors;
+mod event_time;
 mod examples;
 mod join;
 mod oracle;

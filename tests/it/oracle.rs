@@ -144,6 +144,7 @@ async fn stream(
         sql,
         mode,
         static_side: STATIC,
+        views: "",
         stream: MemoryStream::new(schema()),
         sink: Arc::new(MemorySink::keeping_all("q")),
         failpoints: Failpoints::default(),

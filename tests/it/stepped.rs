@@ -42,6 +42,8 @@ pub struct Stepped<'a> {
     pub mode: OutputMode,
     /// Statements that make the static tables.
     pub static_side: &'a str,
+    /// Statements that make views over the stream.
+    pub views: &'a str,
     pub stream: MemoryStream,
     pub sink: Arc<MemorySink>,
     pub failpoints: Failpoints,
@@ -54,6 +56,9 @@ impl Stepped<'_> {
         let session = setup.session(self.static_side, &self.failpoints).await?;
         let stream = Arc::new(StreamTable::new("s", Arc::new(self.stream.clone())));
         session.context().register_table("s", stream)?;
+        if !self.views.is_empty() {
+            session.sql(self.views).await?;
+        }
         let plan = query(&session, self.sql).await?.into_unoptimized_plan();
         let spec = QuerySpec {
             name: Some("q".into()),
@@ -83,10 +88,13 @@ async fn query(session: &Session, sql: &str) -> Result<DataFrame> {
 }
 
 /// The same query over all rows at once.
-pub async fn batch_query(sql: &str, static_side: &str, rows: &[RecordBatch]) -> Result<Vec<Vec<String>>> {
-    let session = Setup::PLAIN.session(static_side, &Failpoints::default()).await?;
+pub async fn batch_query(sql: &str, statements: &str, rows: &[RecordBatch]) -> Result<Vec<Vec<String>>> {
+    let session = Setup::PLAIN.session("", &Failpoints::default()).await?;
     let table = MemTable::try_new(rows[0].schema(), vec![rows.to_vec()])?;
     session.context().register_table("s", Arc::new(table))?;
+    if !statements.is_empty() {
+        session.sql(statements).await?;
+    }
     Ok(texts(&query(&session, sql).await?.collect().await?))
 }
 

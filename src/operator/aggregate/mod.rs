@@ -42,11 +42,12 @@ use futures::{StreamExt, TryStreamExt};
 
 use self::arrival::{Arrivals, slice_rows};
 use self::evict::{Eviction, FrozenSlices};
+pub use self::merge::accumulator;
 use self::slice::Slice;
 pub use self::window::WindowKey;
 use super::event_time::{EventTimeKey, bound_us};
 use super::exec::collect_ordered;
-use super::{BatchContext, StatefulOperator, evict as eviction};
+use super::{BatchContext, StateGrowth, StatefulOperator, evict as eviction};
 use crate::error::Result;
 use crate::sink::OutputMode;
 use crate::state::{ChangeKind, FrozenState, KeyEncoder, OperatorState, StateBackend, StateChange, StateMetrics, StateSpace, record_batch};
@@ -229,6 +230,20 @@ impl StatefulOperator for AggregateOperator {
         let names: Vec<_> = self.schema.fields().iter().map(|f| f.name().as_str()).collect();
         let (keys, aggregates) = names.split_at(self.num_keys.min(names.len()));
         format!("keys=[{}], aggregates=[{}], mode={}", keys.join(", "), aggregates.join(", "), self.mode)
+    }
+
+    fn growth(&self) -> StateGrowth {
+        let Some(event_time) = self.event_time else {
+            return if self.num_keys == 0 { StateGrowth::Fixed } else { StateGrowth::Unbounded };
+        };
+        let name = self.schema.field(event_time.column).name();
+        let what = if event_time.window { format!("the end of '{name}'") } else { format!("'{name}'") };
+        StateGrowth::Watermark(format!("a group goes when it reaches {what}"))
+    }
+
+    fn first_close_us(&self) -> Option<i64> {
+        let event_time = self.event_time?;
+        self.read().slices.keys().find_map(|slice| event_time.first_of(*slice))
     }
 
     fn wants_batch(&self) -> bool {

@@ -54,16 +54,20 @@ fn setting_value(c: &mut Cursor<'_>) -> Result<String> {
     Ok(c.slice(span).to_owned())
 }
 
-/// `EXPLAIN [EXTENDED] FLOW name`, `EXPLAIN [EXTENDED] query`.
+/// `EXPLAIN WAITING name`, `EXPLAIN [EXTENDED] FLOW name`, `EXPLAIN [EXTENDED] query`.
 pub(super) fn parse_explain(c: &mut Cursor<'_>) -> Result<StatementKind> {
     c.expect_words(&["EXPLAIN"])?;
+    if c.take_words(&["WAITING"]) {
+        let target = ExplainTarget::Waiting(name(c, "the name of the flow")?);
+        return Ok(StatementKind::Explain { extended: false, target });
+    }
     let extended = c.take_words(&["EXTENDED"]) || c.take_words(&["VERBOSE"]);
     let target = if c.take_words(&["FLOW"]) {
         ExplainTarget::Flow(name(c, "the name of the flow")?)
     } else if at_query(c) {
         ExplainTarget::Query(query(c, |_| false)?)
     } else {
-        return Err(unknown_word(c, "what to explain", &["FLOW", "SELECT", "WITH", "EXTENDED"]));
+        return Err(unknown_word(c, "what to explain", &["FLOW", "WAITING", "SELECT", "WITH", "EXTENDED"]));
     };
     Ok(StatementKind::Explain { extended, target })
 }

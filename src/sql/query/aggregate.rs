@@ -92,6 +92,7 @@ impl Planner<'_> {
         grouped: bool,
         exprs: &mut [(&mut Expr, Option<crate::error::Span>)],
     ) -> Result<Relation> {
+        let keys = self.group_by_windows(&relation, keys, exprs)?;
         let calls = find_aggregate_exprs(exprs.iter().map(|(e, _)| &**e));
         if keys.is_empty() && calls.is_empty() && !grouped {
             return Ok(relation);

@@ -112,6 +112,11 @@ impl Planner<'_> {
     ) -> Result<Relation> {
         let parts = name_parts(name)?;
         let function = parts[parts.len() - 1].value.to_lowercase();
+        let span = self.lines.span(parts[parts.len() - 1].span);
+        if let Some(windows) = self.windowing(&function, &args.args, (env, span))? {
+            let qualifier = self.unused(&function, used);
+            return self.apply_alias(aliased(windows, &qualifier, |c| c.qualifier.clone())?, alias, used);
+        }
         let nothing = Relation { plan: LogicalPlanBuilder::empty(true).build()?, scope: Scope::default() };
         let cx = ExprContext::new(self, env, &nothing, &[]);
         let args = args.args.iter().map(|a| match a {
@@ -119,7 +124,6 @@ impl Planner<'_> {
             other => Err(unsupported(&format!("the argument '{other}' of '{function}'"))),
         });
         let args = args.collect::<Result<Vec<_>>>()?;
-        let span = self.lines.span(parts[parts.len() - 1].span);
         if let Some(generated) = self.generator_relation(&function, &args, &nothing)? {
             let qualifier = self.unused(&function, used);
             return self.apply_alias(aliased(generated, &qualifier, |_| vec![function.clone()])?, alias, used);

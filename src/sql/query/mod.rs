@@ -25,6 +25,7 @@ mod select;
 mod set_operation;
 mod tokens;
 pub mod types;
+mod windowing;
 
 use crate::interval;
 

@@ -1,6 +1,9 @@
 //! Whole queries: common table expressions, set operations, `VALUES`, `ORDER BY` and `LIMIT` above them.
 
-use arrow::datatypes::DataType;
+use std::collections::HashMap;
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr, lit};
 use datafusion::sql::sqlparser::ast::{
@@ -13,6 +16,7 @@ use super::planner::Planner;
 use super::scope::{Env, Relation, Scope, ScopeColumn};
 use super::select::ordinal;
 use crate::error::{Error, Result};
+use crate::plan::watermark::WATERMARK_KEY;
 
 impl Planner<'_> {
     /// A query with everything that belongs to it. Columns of its plan have unique names without a qualifier.
@@ -156,6 +160,7 @@ fn combine(left: Relation, op: SetOperator, quantifier: SetQuantifier, right: Re
         return Err(Error::invalid("NUM_COLUMNS_MISMATCH", message));
     }
     let names = left.scope.columns.iter().map(|c| c.name.clone()).collect();
+    let right = Relation { plan: with_marks_of(&left.plan, right.plan)?, ..right };
     let builder = LogicalPlanBuilder::from(left.plan);
     let plan = match (op, all) {
         (SetOperator::Union, true) => builder.union(right.plan)?.build()?,
@@ -164,6 +169,32 @@ fn combine(left: Relation, op: SetOperator, quantifier: SetQuantifier, right: Re
         (SetOperator::Except | SetOperator::Minus, _) => LogicalPlanBuilder::except(builder.build()?, right.plan, all)?,
     };
     Ok(with_names(plan, names))
+}
+
+/// The plan with the event times of another: of the sides of a set operation, the first says which columns are one.
+/// DataFusion keeps only what all sides agree on, and delays may differ.
+fn with_marks_of(first: &LogicalPlan, plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mark = |f: &Field| f.metadata().get(WATERMARK_KEY).cloned();
+    let wanted: Vec<_> = first.schema().fields().iter().map(|f| mark(f)).collect();
+    let differs = |(f, wanted): (&FieldRef, &Option<String>)| wanted.is_some() && mark(f) != *wanted;
+    if !plan.schema().fields().iter().zip(&wanted).any(differs) {
+        return Ok(plan);
+    }
+    let columns = plan.schema().columns().into_iter().zip(&wanted);
+    let exprs: Vec<Expr> = columns
+        .map(|(column, wanted)| {
+            let marks =
+                wanted.clone().map(|delay| FieldMetadata::from(HashMap::from([(WATERMARK_KEY.to_owned(), delay)])));
+            match marks {
+                Some(marks) => {
+                    let (relation, name) = (column.relation.clone(), column.name.clone());
+                    Expr::Column(column).alias_qualified_with_metadata(relation, name, Some(marks))
+                }
+                None => Expr::Column(column),
+            }
+        })
+        .collect();
+    Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
 }
 
 /// Rows in which a column that has a float has only floats: DataFusion would make decimals of both.

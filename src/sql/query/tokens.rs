@@ -3,6 +3,7 @@
 //! - `STREAM t` and `STREAM(t)` become `t` and `(t)`;
 //! - `t WATERMARK e [AS n] DELAY OF i` becomes `(SELECT #watermark(e, i) [AS n] FROM t)`, a form no user can type;
 //! - `DISTINCT ON (k) WITHIN WATERMARK` becomes `DISTINCT ON (#within_watermark, k)`;
+//! - tables of window functions become subqueries, see [`super::windowing`];
 //! - interval literals become `INTERVAL 'n unit …'`; `1D`, `2S` and the like become one number;
 //! - `array(…)` becomes a call of the function of that name.
 //!
@@ -25,25 +26,25 @@ pub fn rewrite(tokens: Vec<TokenWithSpan>, lines: &Lines) -> Result<Vec<TokenWit
     let tokens: Vec<_> = tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
     let tokens = quote_array(merge_numbers(tokens));
     let tokens = rewrite_intervals(tokens, lines)?;
-    let tokens = drop_stream(tokens);
+    let tokens = drop_stream(super::windowing::rewrite(tokens));
     let tokens = rewrite_watermarks(tokens);
     Ok(rewrite_within_watermark(tokens))
 }
 
 /// Whether the token is this unquoted word.
-fn is_word(t: Option<&TokenWithSpan>, word: &str) -> bool {
+pub fn is_word(t: Option<&TokenWithSpan>, word: &str) -> bool {
     matches!(t.map(|t| &t.token), Some(Token::Word(w)) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
 }
 
-fn is_token(t: Option<&TokenWithSpan>, token: &Token) -> bool {
+pub fn is_token(t: Option<&TokenWithSpan>, token: &Token) -> bool {
     t.is_some_and(|t| t.token == *token)
 }
 
-fn at(token: Token, span: SqlSpan) -> TokenWithSpan {
+pub fn at(token: Token, span: SqlSpan) -> TokenWithSpan {
     TokenWithSpan { token, span }
 }
 
-fn quoted(name: &str) -> Token {
+pub fn quoted(name: &str) -> Token {
     Token::make_word(name, Some('`'))
 }
 
