@@ -10,6 +10,7 @@ mod event_time;
 mod evict;
 mod exec;
 mod limit;
+pub mod state_function;
 mod watermark;
 
 pub use aggregate::AggregateOperator;
@@ -27,7 +28,6 @@ use crate::error::{Error, Result};
 
 /// What every operator of a batch must agree on.
 #[derive(Debug, Clone, Copy)]
-#[allow(dead_code, reason = "for operators that use processing time")]
 pub struct BatchContext {
     /// Dense, from 0.
     pub batch_id: u64,
@@ -37,6 +37,8 @@ pub struct BatchContext {
     pub late_watermark_ms: i64,
     /// Trigger time in milliseconds since the epoch.
     pub timestamp_ms: i64,
+    /// Ids of the query and of its run.
+    pub query: (uuid::Uuid, uuid::Uuid),
 }
 
 impl BatchContext {

@@ -15,6 +15,8 @@ mod node;
 mod physical;
 mod planner;
 mod rewrite;
+pub mod state_function;
+mod state_legality;
 mod stream_table;
 pub mod time_window;
 mod trigger_time;

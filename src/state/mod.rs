@@ -3,10 +3,12 @@
 //! Owns: key index, state columns, their memory accounting. Does not own: files, time, batch ids.
 
 mod column;
+mod entries;
 mod key_index;
 mod segment;
 mod store;
 
+pub use entries::{Entry, EntryCodec, EntryKey, EntryMap, FrozenEntryState, VariableSize};
 pub use store::{FrozenStore, KeyedStore, record_batch};
 
 use std::fmt;
@@ -81,6 +83,11 @@ pub trait OperatorState: Send + Sync + fmt::Debug {
 
     /// Figures of the last published batch.
     fn metrics(&self) -> StateMetrics;
+
+    /// Figures of the last published batch that only this operator has, under Spark's names.
+    fn custom_metrics(&self) -> Vec<(&'static str, u64)> {
+        vec![]
+    }
 }
 
 /// The image of a state at a batch boundary.

@@ -47,8 +47,13 @@ fn stage(
     watermark: i64,
     values: &[(Option<i64>, i64)],
 ) -> Vec<(Option<i64>, i64)> {
-    let batch =
-        BatchContext { batch_id: 0, watermark_ms: watermark * 1000, late_watermark_ms: late * 1000, timestamp_ms: 0 };
+    let batch = BatchContext {
+        batch_id: 0,
+        watermark_ms: watermark * 1000,
+        late_watermark_ms: late * 1000,
+        timestamp_ms: 0,
+        query: Default::default(),
+    };
     o.merge(vec![rows(values)], &batch).unwrap();
     let mut out = vec![];
     for batch in o.emit(8192) {
