@@ -79,3 +79,8 @@ pub use datafusion;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeExamples;
+
+/// Compiles the examples of the guide to functions with state.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/state-functions.md")]
+struct StateFunctionExamples;

@@ -14,4 +14,5 @@ mod process;
 mod recovery;
 mod signals;
 mod socket;
+mod state_functions;
 mod stepped;

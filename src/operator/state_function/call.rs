@@ -17,19 +17,16 @@ pub struct Caller {
 impl Caller {
     /// Calls `function`; what fails in it is an error of the user's function.
     pub fn call<T>(self, function: impl FnOnce() -> Result<T>) -> Result<T> {
-        // What a function leaves behind when it panics is dropped with the batch.
-        match catch_unwind(AssertUnwindSafe(function)) {
-            Ok(Ok(given)) => Ok(given),
-            Ok(Err(e)) => Err(self.failed(&format!("[{}] {}", e.condition(), e.message()), e.help())),
-            Err(panic) => Err(self.failed(&format!("it panicked: {}", text_of(panic.as_ref())), None)),
-        }
+        self.guard(function)?.map_err(|e| e.in_user_function(self.condition, self.operator))
     }
 
-    fn failed(self, reason: &str, help: Option<&str>) -> Error {
-        let operator = self.operator;
-        let message = format!("an error occurred in the user provided function in {operator}. Reason: {reason}");
-        let mend = "the state is as before the batch: mend the function and restart from the checkpoint";
-        Error::execution(self.condition, message).with_help(help.unwrap_or(mend))
+    /// Calls `function`; only its panics are errors of the user's function.
+    pub fn guard<T>(self, function: impl FnOnce() -> T) -> Result<T> {
+        // What a function leaves behind when it panics is dropped with the batch.
+        catch_unwind(AssertUnwindSafe(function)).map_err(|panic| {
+            let panicked = format!("it panicked: {}", text_of(panic.as_ref()));
+            Error::execution("USER_FUNCTION_PANIC", panicked).in_user_function(self.condition, self.operator)
+        })
     }
 }
 

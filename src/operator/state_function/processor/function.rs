@@ -92,7 +92,7 @@ impl<P: StatefulProcessor, I: Initial<P>> ProcessorFunction<P, I> {
     /// What its `init` gives.
     pub fn try_new(mut processor: P, time: TimeMode, mode: OutputMode, context: FunctionContext) -> Result<Self> {
         let handle = StatefulProcessorHandle(Arc::new(Mutex::new(Context::new(time, mode))));
-        processor.init(&handle)?;
+        CALLER.guard(|| processor.init(&handle))??;
         lock(&handle.0).phase = Phase::Idle;
         Ok(Self { processor: Mutex::new(processor), handle, context, initial: PhantomData })
     }
@@ -261,11 +261,7 @@ impl<P: StatefulProcessor, I> Drop for ProcessorFunction<P, I> {
     fn drop(&mut self) {
         let mut processor = self.processor.lock().unwrap_or_else(PoisonError::into_inner);
         // A panic while dropping would end the process.
-        let closed = CALLER.call(|| {
-            processor.close();
-            Ok(())
-        });
-        if let Err(e) = closed {
+        if let Err(e) = CALLER.guard(|| processor.close()) {
             tracing::warn!(error = %e, "a stateful processor could not be closed");
         }
     }

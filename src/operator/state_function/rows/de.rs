@@ -148,7 +148,7 @@ impl Cell<'_> {
         self.array.as_primitive::<TimestampMicrosecondType>().value(self.row)
     }
 
-    fn fields<'s>(self, structs: &'s StructArray) -> Decoded<Vec<(&'s str, ArrayRef)>> {
+    fn fields(self, structs: &StructArray) -> Decoded<Vec<(&str, ArrayRef)>> {
         let plain = |column| plain(column).map_err(|e| DecodeError(e.to_string()));
         structs.column_names().into_iter().zip(structs.columns()).map(|(n, c)| Ok((n, plain(c)?))).collect()
     }

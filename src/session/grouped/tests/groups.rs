@@ -252,7 +252,7 @@ async fn what_fails_in_a_function_fails_the_batch_and_changes_nothing() {
     assert_eq!(run.drain().await.unwrap(), ["a 1"]);
     for (key, reason) in [
         ("error", "[MINE] a reason of my own"),
-        ("panic", "it panicked: at the function"),
+        ("panic", "[USER_FUNCTION_PANIC] it panicked: at the function"),
         ("duration", "Cannot set timeout duration"),
         ("timestamp", "Cannot set timeout timestamp"),
         ("watermark", "Cannot get event time watermark"),

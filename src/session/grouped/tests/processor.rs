@@ -319,6 +319,7 @@ async fn variables_that_cannot_be() {
         (zero, ProcessingTime, "STATEFUL_PROCESSOR_TTL_DURATION_MUST_BE_POSITIVE"),
         (timer, ProcessingTime, "STATEFUL_PROCESSOR_CANNOT_PERFORM_OPERATION_WITH_INVALID_HANDLE_STATE"),
         (nothing, EventTime, "UNSUPPORTED_STREAMING_OPERATION"),
+        (|_| panic!("in init"), Never, "TRANSFORM_WITH_STATE_USER_FUNCTION_ERROR"),
     ] {
         assert_eq!(condition(bench.open(probe(Probe(init, nothing), time)).await), expected);
     }
