@@ -26,39 +26,39 @@ pub struct Open {
 /// A session that has ended.
 #[derive(Serialize)]
 pub struct Ended {
-    user: String,
+    who: String,
     start: i64,
     seconds: i64,
     clicks: i64,
 }
 
 impl Open {
-    fn ended(&self, user: &str) -> Ended {
+    fn ended(&self, who: &str) -> Ended {
         let (start, seconds) = (self.first_ms * 1000, (self.last_ms - self.first_ms) / 1000);
-        Ended { user: user.to_owned(), start, seconds, clicks: self.clicks }
+        Ended { who: who.to_owned(), start, seconds, clicks: self.clicks }
     }
 }
 
 /// Called for a user with new clicks, and when the watermark has passed the end of the session.
-fn step(user: String, clicks: Rows<Click>, state: &mut GroupState<Open>) -> Result<Vec<Ended>> {
+fn step(who: String, clicks: Rows<Click>, state: &mut GroupState<Open>) -> Result<Vec<Ended>> {
     let mut open = state.get().cloned();
     let mut ended = vec![];
     if state.has_timed_out() {
-        ended.extend(open.take().map(|session| session.ended(&user)));
+        ended.extend(open.take().map(|session| session.ended(&who)));
     }
     let mut clicks: Vec<Click> = clicks.collect();
     clicks.sort_by_key(|click| click.at);
     for click in clicks {
         let at_ms = click.at / 1000;
         if open.as_ref().is_some_and(|session| at_ms > session.last_ms + GAP_MS) {
-            ended.extend(open.take().map(|session| session.ended(&user)));
+            ended.extend(open.take().map(|session| session.ended(&who)));
         }
         let session = open.get_or_insert(Open { first_ms: at_ms, last_ms: at_ms, clicks: 0 });
         session.clicks += 1;
         session.first_ms = session.first_ms.min(at_ms);
         session.last_ms = session.last_ms.max(at_ms);
         if click.page == "logout" {
-            ended.extend(open.take().map(|session| session.ended(&user)));
+            ended.extend(open.take().map(|session| session.ended(&who)));
         }
     }
     match open {
@@ -72,10 +72,10 @@ fn step(user: String, clicks: Rows<Click>, state: &mut GroupState<Open>) -> Resu
     Ok(ended)
 }
 
-/// Sessions of a stream with the columns user, at and page.
+/// Sessions of a stream with the columns who, at and page.
 pub fn sessions(clicks: DataFrame) -> Result<DataFrame> {
-    clicks.with_watermark("at", "1 minute")?.group_by_key([col("user")])?.flat_map_groups_with_state(
-        "user STRING, start TIMESTAMP, seconds BIGINT, clicks BIGINT",
+    clicks.with_watermark("at", "1 minute")?.group_by_key([col("who")])?.flat_map_groups_with_state(
+        "who STRING, start TIMESTAMP, seconds BIGINT, clicks BIGINT",
         OutputMode::Append,
         GroupStateTimeout::EventTime,
         step,
@@ -90,7 +90,7 @@ async fn main() -> Result<()> {
     session
         .sql(
             "CREATE STREAM ticks USING `rate-micro-batch` OPTIONS (rowsPerBatch 3, advanceMillisPerBatch 60000); \
-             CREATE VIEW clicks AS SELECT concat('user ', value * 7 % 10) AS user, timestamp AS at, \
+             CREATE VIEW clicks AS SELECT concat('user ', value * 7 % 10) AS who, timestamp AS at, \
              CASE WHEN value % 11 = 0 THEN 'logout' ELSE 'shop' END AS page FROM ticks",
         )
         .await?;

@@ -83,5 +83,5 @@ async fn main() -> Result<()> {
         let writer = frame.write_stream().query_name(name).output_mode(OutputMode::Update).trigger(every);
         writer.format("console").start().await?;
     }
-    session.streams().await_any_termination().await.map(|_| ())
+    session.streams().await_any_termination().await
 }

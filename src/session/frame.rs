@@ -17,9 +17,9 @@ use crate::plan::watermark::WatermarkNode;
 /// Streaming operations of a DataFrame, under Spark's names. Columns are found in any case.
 ///
 /// ```
-/// # tokio_test();
+/// # fn main() -> tidemill::Result<()> { run() }
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn tokio_test() -> tidemill::Result<()> {
+/// # async fn run() -> tidemill::Result<()> {
 /// use tidemill::prelude::*;
 ///
 /// let session = Session::new();

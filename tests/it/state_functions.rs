@@ -97,7 +97,7 @@ async fn state_by_key_forgets_idle_words() {
 fn clicks(clicks: &[(&str, i64, &str)]) -> RecordBatch {
     let times = TimestampMicrosecondArray::from_iter_values(clicks.iter().map(|c| c.1 * 1_000_000));
     rows(vec![
-        ("user", text(&clicks.iter().map(|c| c.0).collect::<Vec<_>>())),
+        ("who", text(&clicks.iter().map(|c| c.0).collect::<Vec<_>>())),
         ("at", Arc::new(times.with_timezone("UTC"))),
         ("page", text(&clicks.iter().map(|c| c.2).collect::<Vec<_>>())),
     ])

@@ -156,6 +156,27 @@ async fn a_key_has_several_timers() {
     assert_eq!(sizes.num_rows_total, 2);
 }
 
+#[tokio::test]
+async fn a_timer_fires_once_wherever_the_query_dies() {
+    for point in super::random::POINTS {
+        let (bench, query) = (Bench::new(OutputMode::Update), counter(Timers::Once));
+        let mut run = bench.open(&query).await.unwrap();
+        bench.feed(&["a"]);
+        assert_eq!(run.drain().await.unwrap(), ["a 1"]);
+        bench.advance(5000);
+        bench.failpoints.arm(point, crate::testing::Action::Error).unwrap();
+        run.drain().await.unwrap_err();
+        bench.failpoints.clear();
+        drop(run);
+        let mut run = bench.open(&query).await.unwrap();
+        run.drain().await.unwrap();
+        let rows: Vec<_> = bench.sink.batches().iter().flat_map(|(_, rows)| rows.iter().flat_map(texts)).collect();
+        assert_eq!(rows, ["a 1", "a -1"], "crash at {point}");
+        bench.advance(60_000);
+        assert!(run.is_idle().await);
+    }
+}
+
 /// Does with its variables what the rows say: n is the number of an operation.
 #[derive(Clone, Default)]
 struct Variables {

@@ -11,7 +11,7 @@ use crate::prelude::*;
 use crate::testing::Action;
 
 const KEYS: [&str; 5] = ["a", "b", "", "ü", "a key that is longer than twelve bytes"];
-const POINTS: [&str; 7] = [
+pub(super) const POINTS: [&str; 7] = [
     "before_offset_log",
     "after_offset_log",
     "after_batch",
