@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use datafusion::common::Column;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::prelude::DataFrame;
 
 use super::grouped::GroupedByKey;
 use crate::error::{Error, Result};
 use crate::interval::parse_interval;
 use crate::options::did_you_mean;
-use crate::plan::dedup::DedupNode;
+use crate::plan::dedup::deduplicated;
 use crate::plan::is_streaming;
 use crate::plan::watermark::WatermarkNode;
 
@@ -106,20 +106,10 @@ impl StreamingDataFrameExt for DataFrame {
     }
 
     fn drop_duplicates(self, columns: &[&str]) -> Result<DataFrame> {
-        if is_streaming(self.logical_plan()) {
-            return deduplicate(self, columns, false);
-        }
-        let (state, plan) = self.into_parts();
-        let keys = key_columns(&plan, columns)?;
-        let all = plan.schema().columns().into_iter().map(Expr::Column).collect();
-        Ok(DataFrame::new(state, LogicalPlanBuilder::from(plan).distinct_on(keys, all, None)?.build()?))
+        deduplicate(self, columns, false)
     }
 
     fn drop_duplicates_within_watermark(self, columns: &[&str]) -> Result<DataFrame> {
-        if !is_streaming(self.logical_plan()) {
-            let message = "dropDuplicatesWithinWatermark is not supported with batch DataFrames/DataSets";
-            return Err(Error::unsupported("UNSUPPORTED_FEATURE", message).with_help("use drop_duplicates"));
-        }
         deduplicate(self, columns, true)
     }
 
@@ -131,7 +121,7 @@ impl StreamingDataFrameExt for DataFrame {
 fn deduplicate(frame: DataFrame, columns: &[&str], within_watermark: bool) -> Result<DataFrame> {
     let (state, plan) = frame.into_parts();
     let keys = key_columns(&plan, columns)?;
-    Ok(DataFrame::new(state, DedupNode { input: plan, keys, within_watermark }.into_plan()))
+    Ok(DataFrame::new(state, deduplicated(plan, keys, within_watermark)?))
 }
 
 fn key_columns(plan: &LogicalPlan, names: &[&str]) -> Result<Vec<Expr>> {
