@@ -133,6 +133,16 @@ impl Error {
         self
     }
 
+    /// What an error of the user's code is to the query: `condition` is Spark's for such code, `function` says whose it is.
+    pub(crate) fn in_user_function(mut self, condition: &'static str, function: &str) -> Self {
+        let reason = format!("[{}] {}", self.0.condition, self.0.message);
+        self.0.message = format!("an error occurred in the user provided function in {function}. Reason: {reason}");
+        self.0.kind = ErrorKind::Execution;
+        self.0.condition = condition.into();
+        self.0.help.get_or_insert_with(|| "mend the function and restart from the checkpoint".into());
+        self
+    }
+
     /// What the caller can do.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

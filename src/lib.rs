@@ -31,6 +31,13 @@ mod time;
 
 pub use checkpoint::describe as checkpoint_describe;
 pub use error::{Error, ErrorKind, Result, Span};
+pub use operator::state_function::TimeMode;
+pub use operator::state_function::group_state::{GroupState, GroupStateTimeout};
+pub use operator::state_function::processor::{
+    ListState, MapState, QueryInfo, StatefulProcessor, StatefulProcessorHandle, StatefulProcessorWithInitialState,
+    TimerValues, ValueState, WithInitialState, WithoutInitialState,
+};
+pub use operator::state_function::rows::{GroupRows, OutputRows, Rows};
 pub use options::{OptionReader, Options};
 pub use plan::StreamTable;
 pub use query::{
@@ -38,8 +45,8 @@ pub use query::{
     StreamingQueryListener, StreamingQueryManager, StreamingQueryProgress, StreamingQueryStatus, Trigger,
 };
 pub use session::{
-    DataStreamReader, DataStreamWriter, RowSet, RuntimeConf, Script, Session, SessionBuilder, StatementResult,
-    Variables, WriteStreamExt,
+    Columns, DataStreamReader, DataStreamWriter, Delay, GroupedByKey, RowSet, RuntimeConf, Script, Session,
+    SessionBuilder, StatementResult, StreamingDataFrameExt, Variables, WriteStreamExt,
 };
 pub use sink::{BatchIdentity, ForeachWriter, LastCommitted, MemorySink, NoopSink, OutputMode, Sink, SinkContext};
 pub use source::{MemoryStream, Offset, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider};
@@ -57,8 +64,10 @@ pub mod functions {
 pub mod prelude {
     pub use crate::functions::*;
     pub use crate::{
-        Clock, DataStreamReader, DataStreamWriter, Error, OutputMode, Result, Session, StreamingQuery,
-        StreamingQueryListener, StreamingQueryManager, Trigger, WriteStreamExt,
+        Clock, DataStreamReader, DataStreamWriter, Error, GroupState, GroupStateTimeout, ListState, MapState,
+        OutputMode, Result, Rows, Session, StatefulProcessor, StatefulProcessorHandle,
+        StatefulProcessorWithInitialState, StreamingDataFrameExt, StreamingQuery, StreamingQueryListener,
+        StreamingQueryManager, TimeMode, TimerValues, Trigger, ValueState, WriteStreamExt,
     };
     pub use datafusion::functions_aggregate::expr_fn::{avg, count, max, min, sum};
     pub use datafusion::prelude::{DataFrame, col, lit};
@@ -71,3 +80,8 @@ pub use datafusion;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeExamples;
+
+/// Compiles the examples of the guide to functions with state.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/state-functions.md")]
+struct StateFunctionExamples;

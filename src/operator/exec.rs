@@ -70,6 +70,16 @@ pub trait StatefulOperator: OperatorState {
     fn wants_batch(&self) -> bool {
         false
     }
+
+    /// Whether the passing of processing time gives it something to do, even without new rows.
+    fn uses_processing_time(&self) -> bool {
+        false
+    }
+
+    /// The first time of a batch that would give such an operator something to do, in milliseconds.
+    fn next_due_ms(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// Runs a [`StatefulOperator`] over the partitions of its children; the result has one partition.

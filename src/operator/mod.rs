@@ -13,6 +13,7 @@ mod input_watermark;
 mod join;
 mod limit;
 mod session;
+pub mod state_function;
 mod watermark;
 mod windows;
 
@@ -35,7 +36,6 @@ use crate::error::{Error, Result};
 
 /// What every operator of a batch must agree on.
 #[derive(Debug, Clone, Copy)]
-#[allow(dead_code, reason = "for operators that use processing time")]
 pub struct BatchContext {
     /// Dense, from 0.
     pub batch_id: u64,
@@ -45,6 +45,8 @@ pub struct BatchContext {
     pub late_watermark_ms: i64,
     /// Trigger time in milliseconds since the epoch.
     pub timestamp_ms: i64,
+    /// Ids of the query and of its run.
+    pub query: (uuid::Uuid, uuid::Uuid),
 }
 
 impl BatchContext {

@@ -65,13 +65,20 @@ fn number_watermarks(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     plan.transform_down(number).data()
 }
 
+/// Streams made by a reader are named after their format, so that several may have one name.
+fn unused_name(name: &str, sources: &[BoundSource]) -> String {
+    let is_used = |name: &str| sources.iter().any(|s| s.name == name);
+    let numbered = (2..).map(|n| format!("{name}_{n}"));
+    std::iter::once(name.to_owned()).chain(numbered).find(|n| !is_used(n)).unwrap_or_else(|| name.to_owned())
+}
+
 fn bind_scan(node: LogicalPlan, stream: &StreamTable, sources: &mut Vec<BoundSource>) -> DfResult<LogicalPlan> {
     let LogicalPlan::TableScan(scan) = node else { return Ok(node) };
     let slot = Arc::new(Slot::default());
-    match sources.iter_mut().find(|s| s.name == stream.name()) {
+    match sources.iter_mut().find(|s| Arc::ptr_eq(&s.provider, stream.provider())) {
         Some(source) => source.slots.push(slot.clone()),
         None => sources.push(BoundSource {
-            name: stream.name().to_string(),
+            name: unused_name(stream.name(), sources),
             provider: stream.provider().clone(),
             idle_timeout: stream.idle_timeout(),
             slots: vec![slot.clone()],

@@ -5,8 +5,11 @@
 use std::fmt;
 
 use datafusion::common::{DFSchemaRef, Result as DfResult, plan_err};
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNodeCore};
 use std::sync::Arc;
+
+use super::is_streaming;
+use crate::error::{Error, Result};
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Hash)]
@@ -24,6 +27,22 @@ impl DedupNode {
     pub fn into_plan(self) -> LogicalPlan {
         LogicalPlan::Extension(Extension { node: Arc::new(self) })
     }
+}
+
+/// The rows of `input` with the first of every value of `keys`; over tables as DataFusion has it.
+///
+/// # Errors
+/// Tables have no watermark to forget values by.
+pub fn deduplicated(input: LogicalPlan, keys: Vec<Expr>, within_watermark: bool) -> Result<LogicalPlan> {
+    if is_streaming(&input) {
+        return Ok(DedupNode { input, keys, within_watermark }.into_plan());
+    }
+    if within_watermark {
+        let message = "dropDuplicatesWithinWatermark is not supported with batch DataFrames/DataSets";
+        return Err(Error::unsupported("UNSUPPORTED_FEATURE", message).with_help("leave WITHIN WATERMARK out"));
+    }
+    let all = input.schema().columns().into_iter().map(Expr::Column).collect();
+    Ok(LogicalPlanBuilder::from(input).distinct_on(keys, all, None)?.build()?)
 }
 
 impl UserDefinedLogicalNodeCore for DedupNode {

@@ -10,6 +10,8 @@ use datafusion::logical_expr::{
 use super::dedup::DedupNode;
 use super::join::{check_stream_join, is_stream_join};
 use super::session_window::session_key;
+use super::state_function::as_state_function;
+use super::state_legality;
 use super::watermark::{as_watermark, event_time_columns, watermark_delay_ms};
 use super::{is_streaming, mentions_stream};
 use crate::error::{Error, Result};
@@ -25,6 +27,7 @@ pub fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
             .with_help("a query over tables alone is a batch query: write it as a plain SELECT"));
     }
     check_mode(plan, mode)?;
+    state_legality::check_all(plan, mode)?;
     check_node(plan, mode, Above::default())
 }
 
@@ -81,7 +84,7 @@ fn check_mode(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
     Ok(())
 }
 
-fn has_aggregate(plan: &LogicalPlan) -> bool {
+pub(super) fn has_aggregate(plan: &LogicalPlan) -> bool {
     let aggregates = matches!(plan, LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(Distinct::All(_)));
     is_streaming(plan) && (aggregates || plan.inputs().into_iter().any(has_aggregate))
 }
@@ -91,7 +94,9 @@ fn is_stateful(node: &LogicalPlan) -> bool {
         LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => true,
         LogicalPlan::Join(join) => is_stream_join(join),
         // One that keeps its keys for ever does not care which rows came before which.
-        LogicalPlan::Extension(_) => as_dedup(node).is_some_and(|d| d.within_watermark || dedups_by_time(d)),
+        LogicalPlan::Extension(_) => {
+            as_dedup(node).is_some_and(|d| d.within_watermark || dedups_by_time(d)) || as_state_function(node).is_some()
+        }
         _ => false,
     }
 }
@@ -106,14 +111,14 @@ fn dedups_by_time(dedup: &DedupNode) -> bool {
     dedup.keys.iter().any(|k| k.to_field(schema).is_ok_and(|(_, f)| watermark_delay_ms(&f).is_some()))
 }
 
-fn unsupported(what: &str) -> Error {
+pub(super) fn unsupported(what: &str) -> Error {
     Error::unsupported(
         "UNSUPPORTED_STREAMING_OPERATION",
         format!("{what} is not supported on streaming DataFrames/Datasets"),
     )
 }
 
-fn wrong_mode(mode: OutputMode, operation: &str) -> Error {
+pub(super) fn wrong_mode(mode: OutputMode, operation: &str) -> Error {
     Error::unsupported(
         "STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION",
         format!(
@@ -258,6 +263,9 @@ fn check_watermark(node: &LogicalPlan) -> Result<()> {
 fn check_extension(node: &LogicalPlan, name: &str, mode: OutputMode, above: Above) -> Result<()> {
     if let Some(dedup) = as_dedup(node) {
         check_dedup(dedup)?;
+    }
+    if let Some(function) = as_state_function(node) {
+        return state_legality::check(function, mode, above.stateful);
     }
     match name {
         "Dedup" if mode == OutputMode::Complete && !above.stateful => {

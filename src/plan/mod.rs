@@ -18,6 +18,8 @@ mod physical;
 mod planner;
 mod rewrite;
 pub mod session_window;
+pub mod state_function;
+mod state_legality;
 mod stream_table;
 pub mod time_window;
 mod trigger_time;

@@ -8,6 +8,7 @@ use datafusion::common::{Column, DFSchemaRef, Result as DfResult};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
+use super::state_function::Function;
 use crate::operator::EventTimeKey;
 use crate::sink::OutputMode;
 
@@ -46,6 +47,8 @@ pub enum StatefulKind {
         /// How many.
         rows: i64,
     },
+    /// Calls a function of the user for every value of the expressions.
+    Function(Function),
 }
 
 /// When a deduplication forgets a key.
@@ -132,13 +135,14 @@ impl UserDefinedLogicalNodeCore for StatefulNode {
             }
             StatefulKind::Dedup { .. } => write!(f, "StreamDedup [{id}]: keys=[{}]", list(&self.expressions)),
             StatefulKind::Limit { rows } => write!(f, "StreamLimit [{id}]: rows={rows}"),
+            StatefulKind::Function(_) => write!(f, "StreamFunction [{id}]: keys=[{}]", list(&self.expressions)),
         }
     }
 
     fn with_exprs_and_inputs(&self, expressions: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> DfResult<Self> {
         let input = inputs.pop().ok_or_else(|| DataFusionError::Internal("a stateful node has an input".into()))?;
         let schema = match self.kind {
-            StatefulKind::Aggregate { .. } | StatefulKind::Session { .. } => self.schema.clone(),
+            StatefulKind::Aggregate { .. } | StatefulKind::Session { .. } | StatefulKind::Function(_) => self.schema.clone(),
             StatefulKind::Dedup { .. } | StatefulKind::Limit { .. } => input.schema().clone(),
         };
         Ok(Self { expressions, input, schema, kind: self.kind.clone(), id: self.id })

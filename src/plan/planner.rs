@@ -27,8 +27,10 @@ use super::node::{DedupExpiry, StatefulKind, StatefulNode};
 use super::pane::panes_of;
 use super::physical;
 use super::rewrite::StreamRewrite;
-use super::watermark::WatermarkNode;
+use super::state_function::{Function, function_context};
+use super::watermark::{WatermarkNode, event_time_columns};
 use crate::error::{Error, Result};
+use crate::operator::state_function::StateFunctionOperator;
 use crate::operator::{
     AggregateOperator, DedupOperator, EventTimeKey, EventTimeTracker, Expiry, GroupKeys, InputWatermark, LimitOperator,
     SessionInput, SessionOperator, StatefulExec, StatefulOperator, WatermarkExec, WatermarkInput, WindowKey,
@@ -240,6 +242,7 @@ impl ExtensionPlanner for StatefulPlanner {
                 let make = || Ok(LimitOperator::new(planning.input.schema(), *rows));
                 StatefulExec::new(node.id, vec![planning.input.clone()], self.operators.get_or_make(node.id, make)?)
             }
+            StatefulKind::Function(function) => self.function(node, function, &planning)?,
         };
         Ok(Some(Arc::new(exec.with_watermark(watermark))))
     }
@@ -308,6 +311,19 @@ impl Planning<'_> {
 }
 
 impl StatefulPlanner {
+    fn function(&self, node: &StatefulNode, function: &Function, planning: &Planning) -> DfResult<StatefulExec> {
+        let keys = node.expressions.iter().map(|e| planning.expression(e)).collect::<DfResult<Vec<_>>>()?;
+        let event_time = event_time_columns(planning.logical.fields()).first().copied();
+        let pool = &planning.session.runtime_env().memory_pool;
+        let make = || {
+            let context = function_context(&node.expressions, &node.input, &node.schema);
+            let (input, template) = (planning.input.schema(), function.0.clone());
+            StateFunctionOperator::try_new(&input, keys, event_time, template, context, pool)
+        };
+        let operator = self.operators.get_or_make(node.id, make)?;
+        Ok(StatefulExec::new(node.id, vec![planning.input.clone()], operator))
+    }
+
     fn watermark(&self, node: &WatermarkNode, input: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
         let column = node.input.schema().index_of_column(&node.event_time)?;
         let tracker = self.operators.event_times.clone();

@@ -20,6 +20,7 @@ use super::is_streaming;
 use super::join::is_stream_join;
 use super::node::{DedupExpiry, StatefulKind, StatefulNode};
 use super::session_window::session_key;
+use super::state_function::StateFunctionNode;
 use super::watermark::{as_watermark, event_time_columns, watermark_delay_ms};
 use crate::operator::EventTimeKey;
 use crate::sink::OutputMode;
@@ -68,7 +69,7 @@ impl StreamRewrite {
             LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(Distinct::All(_)) => true,
             // Above a complete-mode aggregate a limit is of each batch's whole result.
             LogicalPlan::Limit(_) => below_aggregate || self.mode != OutputMode::Complete,
-            LogicalPlan::Extension(e) => e.node.name() == "Dedup",
+            LogicalPlan::Extension(e) => ["Dedup", "StateFunction"].contains(&e.node.name()),
             _ => false,
         }
     }
@@ -113,8 +114,13 @@ impl StreamRewrite {
                 let schema = input.schema().clone();
                 let keys =
                     e.node.expressions().into_iter().map(|e| normalized(e, &schema)).collect::<DfResult<Vec<_>>>()?;
-                let within = e.node.as_any().downcast_ref::<DedupNode>().is_some_and(|d| d.within_watermark);
-                StatefulNode { id, kind: dedup(&keys, within, &schema)?, expressions: keys, input, schema }
+                if let Some(node) = e.node.as_any().downcast_ref::<StateFunctionNode>() {
+                    let (kind, schema) = (StatefulKind::Function(node.function.clone()), node.schema.clone());
+                    StatefulNode { id, kind, expressions: keys, input, schema }
+                } else {
+                    let within = e.node.as_any().downcast_ref::<DedupNode>().is_some_and(|d| d.within_watermark);
+                    StatefulNode { id, kind: dedup(&keys, within, &schema)?, expressions: keys, input, schema }
+                }
             }
             other => return Ok(other),
         };

@@ -72,8 +72,10 @@ pub struct MicroBatchExecution {
     inputs: IdleInputs,
     /// By operator, in this run.
     late_rows: Vec<u64>,
-    /// Whether a watermark that has moved is reason enough for a batch.
+    /// Whether a watermark that has moved, or a timer that is due, is reason enough for a batch.
     no_data_batches: bool,
+    trigger: Trigger,
+    started_ms: i64,
     timestamp_ms: i64,
     pending: Option<Pending>,
     snapshot_log_bytes: u64,
@@ -195,6 +197,8 @@ impl MicroBatchExecution {
             late_watermark_ms: recovered.late_watermark_ms,
             policy,
             no_data_batches,
+            trigger: spec.trigger,
+            started_ms: env.clock.now_ms(),
             timestamp_ms: recovered.timestamp_ms,
             pending: recovered.pending,
             snapshot_log_bytes: snapshot_log.map_or(DEFAULT_SNAPSHOT_LOG_BYTES, |b| b as u64),
@@ -286,11 +290,37 @@ impl MicroBatchExecution {
         self.watermark_ms = self.plan.event_times.advance(self.watermark_ms, self.policy, &self.inputs.idle());
     }
 
-    /// Whether the watermark has moved past what the last batch did for some operator.
+    /// Whether the watermark has moved past what the last batch did for some operator, or time has.
     fn wants_no_data_batch(&self) -> bool {
+        self.no_data_batches
+            && (self.watermark_wants_batch() || self.next_due_ms().is_some_and(|due| due <= self.env.clock.now_ms()))
+    }
+
+    fn watermark_wants_batch(&self) -> bool {
         let moved = |seen: &InputWatermark| seen.at(self.watermark_ms) > seen.at(self.late_watermark_ms);
         let mut operators = self.plan.operators.iter().zip(&self.plan.input_watermarks);
-        self.no_data_batches && operators.any(|(operator, seen)| operator.wants_batch() && moved(seen))
+        operators.any(|(operator, seen)| operator.wants_batch() && moved(seen))
+    }
+
+    /// Whether the last batch read nothing, and only the passing of time can be reason for the next.
+    pub(super) fn waits_for_time_only(&self) -> bool {
+        let read_nothing =
+            self.progress.back().is_some_and(|p| p.sources.iter().all(|s| s.start_offset == s.end_offset));
+        read_nothing && !(self.no_data_batches && self.watermark_wants_batch())
+    }
+
+    /// When processing time alone is reason for a batch: on a grid of triggers at each of them, as in Spark, otherwise
+    /// when the first timeout or timer is due; when the query ends with the data, only what was due at its start.
+    fn next_due_ms(&self) -> Option<i64> {
+        let waiting = self.plan.operators.iter().filter(|o| o.uses_processing_time());
+        match self.trigger {
+            Trigger::Once => None,
+            Trigger::ProcessingTime(_) => waiting.take(1).find(|_| self.next_batch > 0).map(|_| i64::MIN),
+            Trigger::AvailableNow => {
+                waiting.filter_map(|o| o.next_due_ms()).min().filter(|due| *due <= self.started_ms)
+            }
+            Trigger::Default => waiting.filter_map(|o| o.next_due_ms()).min(),
+        }
     }
 
     /// Settings that later runs must keep: another policy would move the watermark that state was built with.
@@ -369,6 +399,7 @@ impl MicroBatchExecution {
             watermark_ms: header.batch_watermark_ms,
             late_watermark_ms: self.late_watermark_ms,
             timestamp_ms: header.batch_timestamp_ms,
+            query: (self.query_id, self.run_id),
         };
         let task = Arc::new(self.task(batch));
         let rows = renamed(execute_ordered(&plan, &task)?, self.sink_schema.clone());
@@ -436,7 +467,7 @@ impl MicroBatchExecution {
             let rows = s.slots.iter().map(|s| s.rows()).sum();
             SourceFigures { source: s.source.as_ref(), range, latest, rows }
         });
-        let operators = self.plan.operators.iter().map(|o| (o.operator_name(), o.metrics()));
+        let operators = self.plan.operators.iter().map(|o| (o.operator_name(), o.metrics(), o.custom_metrics()));
         let mut progress = self.progress_builder.build(
             &batch.header,
             &batch.timings,
@@ -471,7 +502,7 @@ impl MicroBatchExecution {
         Ok(())
     }
 
-    /// Returns when a source may have rows, at the latest when a source wants to be asked.
+    /// Returns when a source may have rows, at the latest when a source wants to be asked or a timer is due.
     pub async fn wait_for_data(&self) {
         let poll = self.sources.iter().filter_map(|s| s.source.poll_interval()).min();
         let woken = async {
@@ -480,11 +511,22 @@ impl MicroBatchExecution {
                 () = self.inputs.next() => {}
             }
         };
-        match poll {
-            Some(poll) => {
-                let _ = tokio::time::timeout(poll.max(POLL), woken).await;
+        let data = async {
+            match poll {
+                Some(poll) => {
+                    let _ = tokio::time::timeout(poll.max(POLL), woken).await;
+                }
+                None => woken.await,
             }
-            None => woken.await,
+        };
+        match self.next_due_ms().filter(|_| self.no_data_batches) {
+            Some(due) => {
+                tokio::select! {
+                    () = data => {}
+                    () = self.env.clock.sleep_until(due) => {}
+                }
+            }
+            None => data.await,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What happens to queries, for those who watch: Spark's `StreamingQueryListener`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use uuid::Uuid;
@@ -93,9 +94,14 @@ impl Listeners {
         self.each(|l| l.on_query_terminated(event));
     }
 
-    /// Calls without the lock held, so that a listener may add or remove listeners.
+    /// Calls without the lock held, so that a listener may add or remove listeners. One that panics is no reason for a
+    /// query to end.
     fn each(&self, call: impl Fn(&dyn StreamingQueryListener)) {
         let listeners = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        listeners.iter().for_each(|l| call(l.as_ref()));
+        for listener in &listeners {
+            if catch_unwind(AssertUnwindSafe(|| call(listener.as_ref()))).is_err() {
+                tracing::warn!("a listener of streaming queries panicked");
+            }
+        }
     }
 }

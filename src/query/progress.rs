@@ -195,6 +195,9 @@ pub(super) struct SourceFigures<'a> {
     pub rows: u64,
 }
 
+/// A stateful operator's name, its figures, and those that only it has.
+type OperatorFigures = (&'static str, StateMetrics, Vec<(&'static str, u64)>);
+
 /// Makes the progress of one batch after the other.
 #[derive(Debug)]
 pub(super) struct ProgressBuilder {
@@ -221,7 +224,7 @@ impl ProgressBuilder {
         header: &BatchHeader,
         timings: &Timings,
         sources: Vec<SourceFigures>,
-        operators: Vec<(&'static str, StateMetrics)>,
+        operators: Vec<OperatorFigures>,
         sink: (String, Option<u64>),
         event_times: Option<Option<EventTimes>>,
     ) -> StreamingQueryProgress {
@@ -239,7 +242,7 @@ impl ProgressBuilder {
             processed_rows_per_second: rows as f64 * rates.1,
             duration_ms: timings.to_json(),
             event_time: event_times.map(|t| event_time(t, header.batch_watermark_ms)).unwrap_or_default(),
-            state_operators: operators.into_iter().map(|(name, m)| StateOperatorProgress::new(name, m)).collect(),
+            state_operators: operators.into_iter().map(StateOperatorProgress::new).collect(),
             sources: sources.iter().map(|s| SourceProgress::new(s, header.batch_id == 0, rates)).collect(),
             sink: SinkProgress {
                 description: sink.0,
@@ -266,7 +269,7 @@ fn event_time(times: Option<EventTimes>, watermark_ms: i64) -> Map<String, Value
 }
 
 impl StateOperatorProgress {
-    fn new(name: &str, m: StateMetrics) -> Self {
+    fn new((name, m, custom): OperatorFigures) -> Self {
         Self {
             operator_name: name.to_string(),
             num_rows_total: m.rows_total,
@@ -276,6 +279,7 @@ impl StateOperatorProgress {
             num_rows_dropped_by_watermark: m.rows_dropped_by_watermark,
             num_shuffle_partitions: 1,
             num_state_store_instances: 1,
+            custom_metrics: custom.into_iter().map(|(name, n)| (name.to_owned(), n.into())).collect(),
             ..Self::default()
         }
     }

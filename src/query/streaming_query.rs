@@ -247,8 +247,10 @@ impl Driver {
         if ran {
             self.publish_progress();
         } else {
-            self.query.0.idle_check.send_replace(check);
             self.report_idle();
+        }
+        if !ran || self.execution.waits_for_time_only() {
+            self.query.0.idle_check.send_replace(check);
         }
         let message = match self.trigger {
             Trigger::ProcessingTime(_) => "Waiting for next trigger",

@@ -7,6 +7,7 @@ use super::Session;
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::plan::StreamTable;
+use crate::source::MemoryStream;
 
 /// Describes a source; [`DataStreamReader::load`] makes the DataFrame.
 #[derive(Debug, Clone)]
@@ -61,6 +62,37 @@ impl DataStreamReader {
         let (context, format) = (self.session.context(), format.to_lowercase());
         let stream = StreamTable::create(context, &format, &format, self.schema, &self.options).await?;
         Ok(context.read_table(std::sync::Arc::new(stream))?)
+    }
+
+    /// A DataFrame over rows that the program adds itself, as Spark's `MemoryStream`.
+    ///
+    /// ```
+    /// # fn main() -> tidemill::Result<()> { run() }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn run() -> tidemill::Result<()> {
+    /// use std::sync::Arc;
+    /// use tidemill::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    /// use tidemill::{MemoryStream, prelude::*};
+    ///
+    /// let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+    /// let rows = RecordBatch::try_from_iter([("n", numbers)])?;
+    /// let stream = MemoryStream::new(rows.schema());
+    /// stream.add_data(rows)?;
+    ///
+    /// let session = Session::new();
+    /// let frame = session.read_stream().memory(&stream)?.filter(col("n").gt(lit(1)))?;
+    /// let query = frame.write_stream().format("memory").query_name("large").start().await?;
+    /// query.process_all_available().await?;
+    /// assert_eq!(session.context().table("large").await?.count().await?, 2);
+    /// query.stop().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Never so far; what is wrong with the rows is said when they are added.
+    pub fn memory(self, stream: &MemoryStream) -> Result<DataFrame> {
+        let table = crate::plan::StreamTable::new("memory", std::sync::Arc::new(stream.clone()));
+        Ok(self.session.context().read_table(std::sync::Arc::new(table))?)
     }
 
     /// A DataFrame over a stream that the session knows by name.

@@ -217,3 +217,51 @@ async fn explain_waiting_says_which_input_holds_the_watermark() {
         query.stop().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn streams_of_one_format_stay_apart() {
+    use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    let session = Session::new();
+    let stream = |n: i64| {
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![n]));
+        let rows = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+        let stream = crate::source::MemoryStream::new(rows.schema());
+        stream.add_data(rows).unwrap();
+        stream
+    };
+    let (one, two) = (stream(1), stream(20));
+    let frame = |s| session.read_stream().memory(s).unwrap();
+    let both = frame(&one).union(frame(&two)).unwrap();
+    let query = both.write_stream().format("memory").query_name("both").start().await.unwrap();
+    query.process_all_available().await.unwrap();
+    query.stop().await.unwrap();
+    let rows = session.context().table("both").await.unwrap().collect().await.unwrap();
+    let shown = datafusion::arrow::util::pretty::pretty_format_batches(&rows).unwrap().to_string();
+    assert!(shown.contains("| 1  |") && shown.contains("| 20 |"), "{shown}");
+}
+
+#[tokio::test]
+async fn code_of_the_user_fails_its_query_and_listeners_none() {
+    use crate::query::{QueryStarted, StreamingQueryListener, StreamingQueryProgress};
+    struct Panics;
+    impl StreamingQueryListener for Panics {
+        fn on_query_started(&self, _: &QueryStarted) {
+            panic!("at the start");
+        }
+        fn on_query_progress(&self, _: &Arc<StreamingQueryProgress>) {
+            panic!("at the progress");
+        }
+    }
+    let session = Session::new();
+    session.streams().add_listener(Arc::new(Panics));
+    session.sql("CREATE STREAM ticks USING `rate-micro-batch` OPTIONS (rowsPerBatch 1)").await.unwrap();
+    let ticks = session.read_stream().table("ticks").await.unwrap();
+    let once = |frame: datafusion::prelude::DataFrame| frame.write_stream().trigger(crate::query::Trigger::Once);
+    let query = once(ticks.clone()).format("noop").start().await.unwrap();
+    query.await_termination().await.unwrap();
+    let failing = |_, id: u64| async move { Err(Error::execution("MINE", format!("in batch {id}"))) };
+    let query = once(ticks).foreach_batch(failing).start().await.unwrap();
+    let failed = query.await_termination().await.unwrap_err();
+    assert_eq!(failed.condition(), "FOREACH_BATCH_USER_FUNCTION_ERROR");
+    assert!(failed.message().ends_with("Reason: [MINE] in batch 0"), "{failed}");
+}

@@ -91,7 +91,10 @@ impl DataStreamWriter {
                 let frame = Session::upgrade(&session)
                     .and_then(|session| session.context().read_batches(rows).map_err(Error::from))
                     .map(|frame| function(frame, batch_id));
-                let future: BoxFuture<'static, Result<()>> = Box::pin(async move { frame?.await });
+                let future: BoxFuture<'static, Result<()>> = Box::pin(async move {
+                    let done = frame?.await;
+                    done.map_err(|e| e.in_user_function("FOREACH_BATCH_USER_FUNCTION_ERROR", "foreach batch sink"))
+                });
                 future
             }));
             sink

@@ -137,7 +137,7 @@ impl Sink for ForeachSink {
         let mut writer = self.writer.lock().await;
         let result = write_rows(writer.as_mut(), &rows, batch.batch_id).await;
         writer.close(result.as_ref().err()).await;
-        result
+        result.map_err(|e| e.in_user_function("FOREACH_USER_FUNCTION_ERROR", "foreach sink"))
     }
 
     async fn abort(&self) -> Result<()> {

@@ -30,7 +30,7 @@ use crate::error::Result;
 use crate::testing::Failpoints;
 
 /// When and which rows of the result a sink gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputMode {
     /// New rows only, each once and for ever.

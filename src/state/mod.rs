@@ -4,11 +4,13 @@
 
 mod backend;
 mod column;
+mod entries;
 mod key_index;
 mod segment;
 mod store;
 
 pub use backend::StateBackend;
+pub use entries::{Entry, EntryCodec, EntryKey, EntryMap, FrozenEntryState, VariableSize};
 pub use key_index::{EncodedKeys, KeyEncoder, KeyIndex};
 pub use store::{Columns, FrozenStore, KeyedStore, record_batch};
 
@@ -106,6 +108,11 @@ pub trait OperatorState: Send + Sync + fmt::Debug {
 
     /// Figures of the last published batch.
     fn metrics(&self) -> StateMetrics;
+
+    /// Figures of the last published batch that only this operator has, under Spark's names.
+    fn custom_metrics(&self) -> Vec<(&'static str, u64)> {
+        vec![]
+    }
 }
 
 /// The image of a state at a batch boundary.

@@ -16,4 +16,5 @@ mod process;
 mod recovery;
 mod signals;
 mod socket;
+mod state_functions;
 mod stepped;

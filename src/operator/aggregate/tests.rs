@@ -50,8 +50,13 @@ fn stage(
     watermark: i64,
     values: &[(Option<i64>, i64)],
 ) -> Vec<(Option<i64>, i64)> {
-    let batch =
-        BatchContext { batch_id: 0, watermark_ms: watermark * 1000, late_watermark_ms: late * 1000, timestamp_ms: 0 };
+    let batch = BatchContext {
+        batch_id: 0,
+        watermark_ms: watermark * 1000,
+        late_watermark_ms: late * 1000,
+        timestamp_ms: 0,
+        query: Default::default(),
+    };
     let partials = futures::stream::iter([Ok::<_, Error>(rows(values))]);
     let arrivals = block_on(o.clone().arrivals(partials, late * SECOND)).unwrap();
     block_on(o.merge(arrivals, &batch)).unwrap();

@@ -39,7 +39,9 @@ use super::exec::collect_ordered;
 use super::{BatchContext, StateGrowth, StatefulOperator, evict};
 use crate::error::{Error, Result};
 use crate::sink::OutputMode;
-use crate::state::{ChangeKind, FrozenState, KeyedStore, OperatorState, StateChange, StateMetrics, record_batch};
+use crate::state::{
+    ChangeKind, FrozenState, KeyedStore, OperatorState, StateChange, StateMetrics, StateSpace, record_batch,
+};
 
 /// Columns of a session's bounds in changes.
 const START: &str = "start_us";

@@ -19,7 +19,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::{END, START};
 use crate::error::{Error, Result};
-use crate::state::{ChangeKind, FrozenState, FrozenStore, KeyedStore, StateChange, record_batch};
+use crate::state::{ChangeKind, FrozenState, FrozenStore, KeyedStore, StateBackend, StateChange, record_batch};
 
 /// Ends that share a place in the queue, in microseconds.
 const BUCKET_US: i64 = 10_000_000;

@@ -20,7 +20,6 @@ use super::scope::{Env, Relation, ScopeColumn, eq_names, named, unique_names};
 use super::set_operation::{refuse_select_clauses, unsupported, with_names};
 use super::tokens::WITHIN_WATERMARK;
 use crate::error::{Error, Result, Span};
-use crate::plan::dedup::DedupNode;
 use crate::plan::generators::Generator;
 
 /// An item of the select list, after `*` became columns.
@@ -247,8 +246,8 @@ impl Planner<'_> {
         if keys.is_empty() {
             keys = relation.scope.visible().map(|c| Expr::Column(c.column.clone())).collect();
         }
-        let node = DedupNode { input: relation.plan, keys, within_watermark };
-        Ok(Relation { plan: node.into_plan(), scope: relation.scope })
+        let plan = crate::plan::dedup::deduplicated(relation.plan, keys, within_watermark)?;
+        Ok(Relation { plan, scope: relation.scope })
     }
 
     fn sort_keys(&self, order_by: Option<&OrderBy>, items: &[Item], cx: &ExprContext) -> Result<Vec<SortKey>> {
