@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 
 use super::cast::{cast, is_string};
 use super::decimal;
+use super::interval::{self, is_interval};
 use super::scalar::timestamp;
 use super::type_name::sql_type_name;
 use crate::{Error, Result};
@@ -134,7 +135,7 @@ fn arithmetic(left: (&Expr, &DataType), op: Op, right: (&Expr, &DataType), toler
     let Some((to_left, to_right)) = operand_types(op, &types.0, &types.1) else { return Ok(None) };
     if !tolerant && to_left.is_floating() && !matches!(op, Op::Divide | Op::Remainder) {
         // DataFusion's own operator, once both sides have the type.
-        if left.1 == right.1 {
+        if left.1 == right.1 && left.1 == &to_left {
             return Ok(None);
         }
         let operator = match op {
@@ -204,10 +205,20 @@ fn wider_type(left: &DataType, right: &DataType) -> Option<DataType> {
     }
 }
 
-/// `date ± days`, and `date ± interval` with a part of a day, which is a timestamp.
+/// `date ± days`, `date - date`, `interval * number`, and `date ± interval` with a part of a day, which is a timestamp.
 fn date_arithmetic(left: (&Expr, &DataType), op: Op, right: (&Expr, &DataType)) -> Option<Expr> {
-    if !matches!(op, Op::Add | Op::Subtract) {
-        return None;
+    match (op, left.1, right.1) {
+        (Op::Multiply | Op::Divide, l, r) if is_interval(l) && (r.is_numeric() || is_string(r)) => {
+            return Some(interval::scaled(left.0.clone(), op, right.0.clone()));
+        }
+        (Op::Multiply, l, r) if (l.is_numeric() || is_string(l)) && is_interval(r) => {
+            return Some(interval::scaled(right.0.clone(), op, left.0.clone()));
+        }
+        (Op::Subtract, DataType::Date32, DataType::Date32) => {
+            return Some(interval::days_between(left.0.clone(), right.0.clone()));
+        }
+        (Op::Add | Op::Subtract, _, _) => {}
+        _ => return None,
     }
     let operator = if op == Op::Add { Operator::Plus } else { Operator::Minus };
     match (left.1, right.1) {

@@ -1,14 +1,17 @@
 //! Functions of arrays and maps, and what `a[i]` and `m[k]` mean.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::*;
 use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use arrow::compute::{SortOptions, interleave};
 use arrow::datatypes::*;
+use arrow::row::{RowConverter, SortField};
 use datafusion::logical_expr::{Expr, ScalarUDF};
 
+use super::coercion;
 use super::scalar::{Call, Types, function, list_of};
 use super::type_name::sql_type_name;
 use crate::{Error, Result};
@@ -65,13 +68,13 @@ fn first_type(types: &Types) -> Result<DataType> {
     }
 }
 
-fn wrong_type(wanted: &str, got: &DataType) -> Error {
+pub fn wrong_type(wanted: &str, got: &DataType) -> Error {
     let message = format!("a function needs \"{wanted}\" where \"{}\" is given", sql_type_name(got));
     Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message)
 }
 
 /// The key's and the value's type of a map.
-fn entry_types(map: &DataType) -> Result<(DataType, DataType)> {
+pub fn entry_types(map: &DataType) -> Result<(DataType, DataType)> {
     if let DataType::Map(entries, _) = map
         && let DataType::Struct(kv) = entries.data_type()
         && kv.len() == 2
@@ -264,10 +267,11 @@ fn map_type(types: &Types) -> Result<DataType> {
     if types.len() % 2 == 1 {
         return Err(Error::invalid("WRONG_NUM_ARGS", "function \"map\" takes an even number of arguments"));
     }
-    let common =
-        |first: usize| (first..types.len()).step_by(2).map(|i| types.get(i)).find(|t| *t != &DataType::Null).cloned();
-    let (key, value) = (common(0).unwrap_or(DataType::Null), common(1).unwrap_or(DataType::Null));
-    Ok(map_of(key, value))
+    let common = |first: usize| {
+        let side = (first..types.len()).step_by(2).map(|i| types.get(i));
+        coercion::common(side.clone()).ok_or_else(|| coercion::mismatch("map", side))
+    };
+    Ok(map_of(common(0)?, common(1)?))
 }
 
 /// A map type with nullable values.
@@ -278,23 +282,55 @@ pub fn map_of(key: DataType, value: DataType) -> DataType {
 
 /// One map a row.
 fn map(call: &Call) -> Result<ArrayRef> {
-    let DataType::Map(field, _) = call.return_type() else { return Err(Error::internal("map returns a map")) };
     let (key, value) = entry_types(call.return_type())?;
     let keys = (0..call.len()).step_by(2).map(|i| call.cast(i, &key)).collect::<Result<Vec<_>>>()?;
     let values = (1..call.len()).step_by(2).map(|i| call.cast(i, &value)).collect::<Result<Vec<_>>>()?;
-    if keys.iter().any(|k| k.null_count() > 0) {
-        return Err(Error::execution("NULL_MAP_KEY", "a map cannot have NULL as a key"));
-    }
     let pairs: Vec<_> = (0..call.rows()).flat_map(|row| (0..keys.len()).map(move |i| (i, row))).collect();
     let gather = |columns: &[ArrayRef], of: &DataType| -> Result<ArrayRef> {
         let columns: Vec<&dyn Array> = columns.iter().map(|c| c.as_ref()).collect();
         Ok(if pairs.is_empty() { new_empty_array(of) } else { interleave(&columns, &pairs)? })
     };
-    let columns = vec![gather(&keys, &key)?, gather(&values, &value)?];
-    let DataType::Struct(fields) = field.data_type() else { return Err(Error::internal("entries are structs")) };
-    let entries = StructArray::try_new(fields.clone(), columns, None)?;
+    let (all_keys, all_values) = (gather(&keys, &key)?, gather(&values, &value)?);
     let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(keys.len(), call.rows()));
-    Ok(Arc::new(MapArray::try_new(Arc::clone(field), offsets, entries, None, false)?))
+    checked_map(call.return_type(), all_keys, all_values, offsets, None)
+}
+
+/// A map of these entries, whose keys must be there, and only once in each row.
+pub fn checked_map(
+    to: &DataType,
+    keys: ArrayRef,
+    values: ArrayRef,
+    offsets: OffsetBuffer<i32>,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef> {
+    let DataType::Map(field, sorted) = to else { return Err(Error::internal("a map function returns a map")) };
+    let DataType::Struct(fields) = field.data_type() else { return Err(Error::internal("entries are structs")) };
+    if keys.null_count() > 0 || (keys.data_type() == &DataType::Null && !keys.is_empty()) {
+        return Err(Error::execution("NULL_MAP_KEY", "a map cannot have NULL as a key"));
+    }
+    refuse_duplicates(&keys, &offsets)?;
+    let entries = StructArray::try_new(fields.clone(), vec![keys, values], None)?;
+    Ok(Arc::new(MapArray::try_new(Arc::clone(field), offsets, entries, nulls, *sorted)?))
+}
+
+fn refuse_duplicates(keys: &ArrayRef, offsets: &OffsetBuffer<i32>) -> Result<()> {
+    if offsets.lengths().all(|n| n < 2) {
+        return Ok(());
+    }
+    let converter = RowConverter::new(vec![SortField::new(keys.data_type().clone())])?;
+    let rows = converter.convert_columns(std::slice::from_ref(keys))?;
+    let mut seen = HashSet::new();
+    for range in offsets.windows(2) {
+        seen.clear();
+        for i in range[0] as usize..range[1] as usize {
+            if !seen.insert(rows.row(i)) {
+                let key = super::display::format_value(keys, i, chrono_tz::Tz::UTC);
+                return Err(Error::execution("DUPLICATED_MAP_KEY", format!("the map has the key {key} twice"))
+                    .with_help("check the input data"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn sequence_type(types: &Types) -> Result<DataType> {

@@ -35,7 +35,12 @@ pub fn functions() -> Vec<ScalarUDF> {
         function("timestamp_millis", 1..=1, |_| Ok(timestamp()), |call| epoch(call, 1000)),
         function("timestamp_micros", 1..=1, |_| Ok(timestamp()), |call| epoch(call, 1)),
         function("months_between", 2..=3, |_| Ok(DataType::Float64), months_between),
-        function("make_timestamp", 6..=7, |_| Ok(timestamp()), make_timestamp),
+        function("make_timestamp", 6..=7, |_| Ok(timestamp()), |call| make_timestamp(call, Mode::Ansi))
+            .with_aliases(["make_timestamp_ltz"]),
+        function("make_timestamp_ntz", 6..=6, |_| Ok(NTZ), |call| make_timestamp(call, Mode::Ansi)),
+        function("try_make_timestamp", 6..=7, |_| Ok(timestamp()), |call| make_timestamp(call, Mode::Try))
+            .with_aliases(["try_make_timestamp_ltz"]),
+        function("try_make_timestamp_ntz", 6..=6, |_| Ok(NTZ), |call| make_timestamp(call, Mode::Try)),
         function("make_date", 3..=3, |_| Ok(DataType::Date32), make_date),
         function("date_from_unix_date", 1..=1, |_| Ok(DataType::Date32), date_from_unix_date),
         function("dayname", 1..=1, |_| Ok(DataType::Utf8View), dayname),
@@ -112,7 +117,7 @@ impl Patterns {
     }
 }
 
-fn date_format(call: &Call) -> Result<ArrayRef> {
+pub fn date_format(call: &Call) -> Result<ArrayRef> {
     let tz = if call.value(0).data_type() == NTZ { Tz::UTC } else { call.tz() };
     let us = if call.value(0).data_type() == NTZ { call.array(0)?.as_primitive().clone() } else { call.timestamps(0)? };
     format_times(&us, Patterns::of(call, 1)?, tz)
@@ -240,12 +245,14 @@ fn field_out_of_bounds(what: &str) -> Error {
 }
 
 /// `make_timestamp(year, month, day, hour, minute, seconds[, zone])`.
-fn make_timestamp(call: &Call) -> Result<ArrayRef> {
+fn make_timestamp(call: &Call, mode: Mode) -> Result<ArrayRef> {
     let fields = (0..5).map(|i| call.ints(i)).collect::<Result<Vec<_>>>()?;
     let seconds = call.cast(5, &DataType::Decimal128(16, 6))?;
     let seconds = seconds.as_primitive::<Decimal128Type>();
     let zones = if call.len() > 6 { Some(call.strings(6)?) } else { None };
-    let mut builder = TimestampMicrosecondBuilder::with_capacity(call.rows()).with_timezone("UTC");
+    let tz = if call.return_type() == &NTZ { Tz::UTC } else { call.tz() };
+    let mut builder =
+        TimestampMicrosecondBuilder::with_capacity(call.rows()).with_data_type(call.return_type().clone());
     for row in 0..call.rows() {
         let missing = fields.iter().any(|f| f.is_null(row)) || zones.as_ref().is_some_and(|z| z.is_null(row));
         if missing || seconds.is_null(row) {
@@ -254,11 +261,18 @@ fn make_timestamp(call: &Call) -> Result<ArrayRef> {
         }
         let f = |i: usize| fields[i].value(row);
         let zone = zones.as_ref().map(|z| z.value(row));
-        let text = format!("{}-{}-{}", f(0), f(1), f(2));
-        let time = local_time(f(3), f(4), seconds.value(row)).ok_or_else(|| field_out_of_bounds(&text))?;
-        let date = date_of(checked_date(f(0), f(1), f(2))?).ok_or_else(|| field_out_of_bounds(&text))?;
-        let us = in_zone(date.and_time(NaiveTime::MIN) + time, zone, call.tz());
-        builder.append_value(us.ok_or_else(|| field_out_of_bounds(&text))?);
+        let us = || -> Option<i64> {
+            let time = local_time(f(3), f(4), seconds.value(row))?;
+            let date = date_of(checked_date(f(0), f(1), f(2)).ok()?)?;
+            in_zone(date.and_time(NaiveTime::MIN) + time, zone, tz)
+        };
+        match us() {
+            None if mode == Mode::Ansi => {
+                let text = format!("{}-{}-{} {}:{}", f(0), f(1), f(2), f(3), f(4));
+                return Err(field_out_of_bounds(&text));
+            }
+            us => builder.append_option(us),
+        }
     }
     Ok(Arc::new(builder.finish()))
 }

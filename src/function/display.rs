@@ -92,6 +92,9 @@ fn write_temporal(out: &mut String, array: &dyn Array, row: usize, tz: Tz) -> bo
         DataType::Time32(unit) | DataType::Time64(unit) => {
             write_time(out, to_micros(*unit, time_value(array, row)));
         }
+        DataType::Duration(TimeUnit::Second) => {
+            put!(out, "INTERVAL '{}' DAY", time_value(array, row).div_euclid(SECONDS_PER_DAY));
+        }
         DataType::Duration(unit) => write_day_time(out, to_micros(*unit, time_value(array, row))),
         DataType::Interval(IntervalUnit::YearMonth) => {
             write_year_month(out, array.as_primitive::<IntervalYearMonthType>().value(row));
@@ -103,7 +106,7 @@ fn write_temporal(out: &mut String, array: &dyn Array, row: usize, tz: Tz) -> bo
         }
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             let v = array.as_primitive::<IntervalMonthDayNanoType>().value(row);
-            write_calendar_interval(out, v.months, v.days, v.nanoseconds.div_euclid(1000));
+            write_interval(out, v.months, v.days, v.nanoseconds.div_euclid(1000));
         }
         _ => return false,
     }
@@ -300,6 +303,42 @@ fn write_year_month(out: &mut String, months: i32) {
     let sign = if months < 0 { "-" } else { "" };
     let months = months.unsigned_abs();
     put!(out, "INTERVAL '{sign}{}-{}' YEAR TO MONTH", months / 12, months % 12);
+}
+
+/// The ANSI form with the fields that the interval has; one of months as well as days or time has none.
+fn write_interval(out: &mut String, months: i32, days: i32, us: i64) {
+    let whole = i64::from(days).checked_mul(SECONDS_PER_DAY * MICROS_PER_SECOND).and_then(|d| d.checked_add(us));
+    match (months, whole) {
+        (0, Some(whole)) => write_day_time_fields(out, whole),
+        (months, Some(0)) if months % 12 == 0 => put!(out, "INTERVAL '{}' YEAR", months / 12),
+        (months, Some(0)) if months.abs() < 12 => put!(out, "INTERVAL '{months}' MONTH"),
+        (months, Some(0)) => write_year_month(out, months),
+        _ => write_calendar_interval(out, months, days, us),
+    }
+}
+
+/// From the largest to the smallest of days, hours, minutes and seconds that is not zero.
+fn write_day_time_fields(out: &mut String, us: i64) {
+    const NAMES: [&str; 4] = ["DAY", "HOUR", "MINUTE", "SECOND"];
+    let sign = if us < 0 { "-" } else { "" };
+    let (us, fraction) = (us.unsigned_abs() / MICROS_PER_SECOND as u64, us.unsigned_abs() % MICROS_PER_SECOND as u64);
+    let fields = [us / SECONDS_PER_DAY as u64, us / 3600 % 24, us / 60 % 60, us % 60];
+    let is_there = |i: &usize| fields[*i] != 0 || (*i == 3 && fraction != 0);
+    let (first, last) = ((0..4).find(is_there).unwrap_or(3), (0..4).rfind(is_there).unwrap_or(3));
+    put!(out, "INTERVAL '{sign}");
+    for i in first..=last {
+        let before = if i == first { "" } else { [" ", " ", ":", ":"][i] };
+        // Only days have no leading zero.
+        let width = if i == 0 { 1 } else { 2 };
+        put!(out, "{before}{:0width$}", fields[i]);
+    }
+    if last == 3 {
+        write_fraction(out, fraction as i64);
+    }
+    match first == last {
+        true => put!(out, "' {}", NAMES[first]),
+        false => put!(out, "' {} TO {}", NAMES[first], NAMES[last]),
+    }
 }
 
 /// Spark's `CalendarInterval.toString`: `1 years 2 months 3 days 4 hours 5.5 seconds`.

@@ -1,4 +1,4 @@
-//! `from_json`, `to_json`, `get_json_object`, `schema_of_json` and `from_csv`.
+//! `from_json`, `to_json`, `get_json_object`, `schema_of_json` and the sizes of JSON texts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,29 +6,32 @@ use std::sync::Arc;
 use arrow::array::*;
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::*;
-use chrono_tz::Tz;
 use datafusion::logical_expr::ScalarUDF;
 use serde_json::{Map, Value};
 
 use super::cast::{Mode, cast_array};
 use super::ddl::parse_schema;
 use super::display::{Style, write_value};
-use super::java_pattern::Pattern;
-use super::scalar::{Call, Types, function};
+use super::record_options::{RecordOptions, malformed};
+use super::scalar::{Call, Types, function, list_of};
 use crate::{Error, Result};
+
+const READ: &[&str] = &["timestampFormat", "dateFormat", "mode", "columnNameOfCorruptRecord"];
+const WRITE: &[&str] = &["timestampFormat", "dateFormat", "ignoreNullFields"];
 
 /// All functions of this module.
 pub fn functions() -> Vec<ScalarUDF> {
     vec![
-        function("from_json", 2..=2, schema_argument, from_json),
-        function("from_csv", 2..=2, schema_argument, from_csv),
-        function("to_json", 1..=1, |_| Ok(DataType::Utf8View), to_json),
+        function("from_json", 2..=3, schema_argument, from_json),
+        function("to_json", 1..=2, |_| Ok(DataType::Utf8View), to_json),
+        function("json_array_length", 1..=1, |_| Ok(DataType::Int32), json_array_length),
+        function("json_object_keys", 1..=1, |_| Ok(list_of(DataType::Utf8View)), json_object_keys),
         function("get_json_object", 2..=2, |_| Ok(DataType::Utf8View), get_json_object),
         function("schema_of_json", 1..=1, |_| Ok(DataType::Utf8View), schema_of_json),
     ]
 }
 
-fn schema_argument(types: &Types) -> Result<DataType> {
+pub fn schema_argument(types: &Types) -> Result<DataType> {
     match types.literal_str(1) {
         Some(schema) => parse_schema(schema),
         None => Err(Error::invalid("INVALID_SCHEMA.NON_STRING_LITERAL", "the schema must be a string literal")),
@@ -37,32 +40,65 @@ fn schema_argument(types: &Types) -> Result<DataType> {
 
 /// Text to values of a schema. Text that is no JSON gives a row of NULLs, as in Spark's permissive mode.
 fn from_json(call: &Call) -> Result<ArrayRef> {
+    let options = RecordOptions::of(call, 2, READ)?;
     let text = call.strings(0)?;
-    let values: Vec<Option<Value>> =
-        text.iter().map(|s| s.map(|s| serde_json::from_str(s).unwrap_or(Value::Object(Map::new())))).collect();
-    let values: Vec<Option<&Value>> = values.iter().map(Option::as_ref).collect();
-    build(&values, call.return_type(), call.tz())
+    let parsed: Vec<_> = text.iter().map(|s| s.map(serde_json::from_str::<Value>)).collect();
+    let nothing = Value::Object(Map::new());
+    let values: Vec<Option<&Value>> =
+        parsed.iter().map(|v| v.as_ref().map(|v| v.as_ref().unwrap_or(&nothing))).collect();
+    let result = build(&values, call.return_type(), &options)?;
+    let mut bad: Vec<bool> = parsed.iter().map(|v| matches!(v, Some(Err(_)))).collect();
+    let Some(structs) = result.as_struct_opt() else {
+        return refuse_bad(&options, &text, &bad).map(|()| result);
+    };
+    for (row, value) in values.iter().enumerate() {
+        let Some(object) = value.and_then(Value::as_object) else {
+            bad[row] |= value.is_some();
+            continue;
+        };
+        let misses = |(column, name): (&ArrayRef, &str)| {
+            column.is_null(row) && object.get(name).is_some_and(|v| !v.is_null())
+        };
+        bad[row] |= structs.columns().iter().zip(structs.column_names()).any(misses);
+    }
+    refuse_bad(&options, &text, &bad)?;
+    let Some(place) = structs.column_names().iter().position(|n| *n == options.corrupt_record) else {
+        return Ok(result);
+    };
+    let shown = text.iter().zip(&bad).map(|(t, bad)| t.filter(|_| *bad)).collect::<StringViewArray>();
+    let mut columns = structs.columns().to_vec();
+    columns[place] = options.parse(shown, columns[place].data_type())?;
+    let (fields, nulls) = (structs.fields().clone(), structs.nulls().cloned());
+    Ok(Arc::new(StructArray::try_new_with_length(fields, columns, nulls, text.len())?))
+}
+
+/// In mode FAILFAST the first malformed record is an error.
+fn refuse_bad(options: &RecordOptions, text: &StringViewArray, bad: &[bool]) -> Result<()> {
+    match bad.iter().position(|b| *b) {
+        Some(row) if options.fail_fast => Err(malformed(text.value(row))),
+        _ => Ok(()),
+    }
 }
 
 /// An array of `to` out of JSON values; what does not fit is NULL.
-fn build(values: &[Option<&Value>], to: &DataType, tz: Tz) -> Result<ArrayRef> {
+fn build(values: &[Option<&Value>], to: &DataType, options: &RecordOptions) -> Result<ArrayRef> {
     match to {
-        DataType::Struct(fields) => build_struct(values, fields, tz),
+        DataType::Struct(fields) => build_struct(values, fields, options),
         DataType::List(field) => {
             let lists: Vec<_> = values.iter().map(|v| v.and_then(Value::as_array)).collect();
             let items: Vec<_> = lists.iter().flatten().flat_map(|l| l.iter().map(not_null)).collect();
             let lengths = lists.iter().map(|l| l.map_or(0, Vec::len));
             let nulls = NullBuffer::from_iter(lists.iter().map(Option::is_some));
-            let items = build(&items, field.data_type(), tz)?;
+            let items = build(&items, field.data_type(), options)?;
             let offsets = OffsetBuffer::from_lengths(lengths);
             Ok(Arc::new(ListArray::try_new(Arc::clone(field), offsets, items, Some(nulls))?))
         }
-        DataType::Map(entries, _) => build_map(values, entries, tz),
+        DataType::Map(entries, _) => build_map(values, entries, options),
         DataType::Boolean => Ok(Arc::new(values.iter().map(|v| v.and_then(Value::as_bool)).collect::<BooleanArray>())),
         _ => {
             let is_text = super::cast::is_string(to) || to.is_temporal();
             let text = values.iter().map(|v| v.and_then(|v| scalar_text(v, is_text)));
-            cast_array(&(Arc::new(text.collect::<StringViewArray>()) as ArrayRef), to, Mode::Try, tz)
+            options.parse(text.collect(), to)
         }
     }
 }
@@ -84,11 +120,11 @@ fn scalar_text(value: &Value, is_text: bool) -> Option<String> {
     }
 }
 
-fn build_struct(values: &[Option<&Value>], fields: &Fields, tz: Tz) -> Result<ArrayRef> {
+fn build_struct(values: &[Option<&Value>], fields: &Fields, options: &RecordOptions) -> Result<ArrayRef> {
     let objects: Vec<_> = values.iter().map(|v| v.and_then(Value::as_object)).collect();
     let column = |field: &FieldRef| {
         let values: Vec<_> = objects.iter().map(|o| o.and_then(|o| o.get(field.name())).and_then(not_null)).collect();
-        build(&values, field.data_type(), tz)
+        build(&values, field.data_type(), options)
     };
     let columns = fields.iter().map(column).collect::<Result<Vec<_>>>()?;
     // A value that is there but no object is a row of NULLs.
@@ -96,54 +132,22 @@ fn build_struct(values: &[Option<&Value>], fields: &Fields, tz: Tz) -> Result<Ar
     Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, Some(nulls), values.len())?))
 }
 
-fn build_map(values: &[Option<&Value>], entries: &FieldRef, tz: Tz) -> Result<ArrayRef> {
+fn build_map(values: &[Option<&Value>], entries: &FieldRef, options: &RecordOptions) -> Result<ArrayRef> {
     let DataType::Struct(fields) = entries.data_type() else { return Err(Error::internal("entries are structs")) };
     let objects: Vec<_> = values.iter().map(|v| v.and_then(Value::as_object)).collect();
     let keys = objects.iter().flatten().flat_map(|o| o.keys()).map(Some).collect::<StringViewArray>();
-    let keys = cast_array(&(Arc::new(keys) as ArrayRef), fields[0].data_type(), Mode::Ansi, tz)?;
+    let keys = cast_array(&(Arc::new(keys) as ArrayRef), fields[0].data_type(), Mode::Ansi, options.tz)?;
     let items: Vec<_> = objects.iter().flatten().flat_map(|o| o.values().map(not_null)).collect();
-    let items = build(&items, fields[1].data_type(), tz)?;
+    let items = build(&items, fields[1].data_type(), options)?;
     let offsets = OffsetBuffer::from_lengths(objects.iter().map(|o| o.map_or(0, Map::len)));
     let nulls = NullBuffer::from_iter(objects.iter().map(Option::is_some));
     let pairs = StructArray::try_new(fields.clone(), vec![keys, items], None)?;
     Ok(Arc::new(MapArray::try_new(Arc::clone(entries), offsets, pairs, Some(nulls), false)?))
 }
 
-/// One line of comma-separated values to a struct; a missing or malformed value is NULL.
-fn from_csv(call: &Call) -> Result<ArrayRef> {
-    let DataType::Struct(fields) = call.return_type() else {
-        return Err(Error::invalid("INVALID_SCHEMA.NON_STRUCT_TYPE", "the schema of \"from_csv\" must be a struct"));
-    };
-    let text = call.strings(0)?;
-    let records: Vec<_> = text.iter().map(|line| line.map(csv_record)).collect();
-    let column = |(i, field): (usize, &FieldRef)| {
-        let values = records.iter().map(|r| r.as_ref().and_then(|r| r.get(i)).filter(|v| !v.is_empty()));
-        let values: ArrayRef = Arc::new(values.collect::<StringViewArray>());
-        cast_array(&values, field.data_type(), Mode::Try, call.tz())
-    };
-    let columns = fields.iter().enumerate().map(column).collect::<Result<Vec<_>>>()?;
-    Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, text.nulls().cloned(), text.len())?))
-}
-
-/// Values between commas; in double quotes a backslash takes the next character as it is.
-fn csv_record(line: &str) -> Vec<String> {
-    let mut values = vec![String::new()];
-    let (mut quoted, mut chars) = (false, line.chars());
-    while let Some(c) = chars.next() {
-        let Some(value) = values.last_mut() else { break };
-        match c {
-            '\\' if quoted => value.extend(chars.next()),
-            '"' if quoted || value.is_empty() => quoted = !quoted,
-            ',' if !quoted => values.push(String::new()),
-            c => value.push(c),
-        }
-    }
-    values
-}
-
 fn to_json(call: &Call) -> Result<ArrayRef> {
     let array = call.array(0)?;
-    let writer = Writer { tz: call.tz(), timestamp: Pattern::new("yyyy-MM-dd'T'HH:mm:ss.SSSXXX")? };
+    let writer = Writer { options: RecordOptions::of(call, 1, WRITE)? };
     let rows = (0..array.len()).map(|row| array.is_valid(row).then(|| writer.value(&array, row).to_string()));
     Ok(Arc::new(rows.collect::<StringViewArray>()))
 }
@@ -154,12 +158,11 @@ fn is_null(array: &dyn Array, row: usize) -> bool {
 }
 
 struct Writer {
-    tz: Tz,
-    timestamp: Pattern,
+    options: RecordOptions,
 }
 
 impl Writer {
-    /// The value as JSON; NULL fields of a struct are left out.
+    /// The value as JSON; NULL fields of a struct are left out, unless an option keeps them.
     fn value(&self, array: &dyn Array, row: usize) -> Value {
         if is_null(array, row) {
             return Value::Null;
@@ -168,7 +171,7 @@ impl Writer {
             DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
             DataType::Struct(fields) => {
                 let columns = fields.iter().zip(array.as_struct().columns());
-                let present = columns.filter(|(_, column)| !is_null(column, row));
+                let present = columns.filter(|(_, column)| !self.options.ignore_nulls || !is_null(column, row));
                 Value::Object(present.map(|(f, column)| (f.name().clone(), self.value(column, row))).collect())
             }
             DataType::List(_) => {
@@ -180,19 +183,14 @@ impl Writer {
                 let pair = |i| (self.text(entries.column(0), i), self.value(entries.column(1), i));
                 Value::Object((0..entries.len()).map(pair).collect())
             }
-            DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
-                let mut text = String::new();
-                self.timestamp.format(&mut text, array.as_primitive::<TimestampMicrosecondType>().value(row), self.tz);
-                Value::String(text)
-            }
             t if t.is_numeric() => self.number(array, row),
-            _ => Value::String(self.text(array, row)),
+            _ => Value::String(self.options.format(array, row).unwrap_or_else(|| self.text(array, row))),
         }
     }
 
     fn text(&self, array: &dyn Array, row: usize) -> String {
         let mut text = String::new();
-        write_value(&mut text, array, row, self.tz, Style::Cast);
+        write_value(&mut text, array, row, self.options.tz, Style::Cast);
         text
     }
 
@@ -201,6 +199,29 @@ impl Writer {
         let text = self.text(array, row);
         serde_json::from_str(&text).unwrap_or(Value::String(text))
     }
+}
+
+/// The elements of an array; NULL of what is none.
+fn json_array_length(call: &Call) -> Result<ArrayRef> {
+    let length = |text: &str| Some(serde_json::from_str::<Value>(text).ok()?.as_array()?.len() as i32);
+    Ok(Arc::new(call.strings(0)?.iter().map(|t| t.and_then(length)).collect::<Int32Array>()))
+}
+
+/// The names of an object's fields; NULL of what is none.
+fn json_object_keys(call: &Call) -> Result<ArrayRef> {
+    let mut lists = ListBuilder::new(StringViewBuilder::new());
+    for text in &call.strings(0)? {
+        let value = text.and_then(|t| serde_json::from_str::<Value>(t).ok());
+        match value.as_ref().and_then(Value::as_object) {
+            Some(object) => {
+                object.keys().for_each(|k| lists.values().append_value(k));
+                lists.append(true);
+            }
+            None => lists.append_null(),
+        }
+    }
+    let lists: ArrayRef = Arc::new(lists.finish());
+    cast_array(&lists, call.return_type(), Mode::Ansi, call.tz())
 }
 
 /// One step of a path `$.name[0][*]`.

@@ -4,36 +4,50 @@
 
 mod aggregate;
 mod arithmetic;
+mod array;
 pub mod cast;
+pub mod coercion;
 mod collection;
+mod csv;
 mod date;
 mod datetime;
 pub mod ddl;
 mod decimal;
 pub mod display;
+mod encoding;
 pub mod expr_fn;
+pub mod interval;
 mod java_pattern;
 mod json;
+pub mod lambda;
 mod math;
 #[cfg(test)]
 mod planner;
+mod number_format;
+mod real;
+mod record_options;
 mod regex;
 pub mod scalar;
 mod split;
 mod string;
 #[cfg(test)]
 mod tests;
+mod text;
 mod type_name;
+pub mod unit;
+mod zone;
 
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
 pub use arithmetic::{binary, negate};
+pub use array::element_field;
 pub use cast::cast;
 pub use collection::get_array_item;
 #[cfg(test)]
 pub use planner::expr_planner;
+pub use text::{array_of_one, like_pattern};
 pub use type_name::type_name;
 
 use crate::Result;
@@ -54,6 +68,11 @@ pub fn register_all(ctx: &SessionContext) -> Result<()> {
     Ok(())
 }
 
+/// `left || right`.
+pub fn concat(left: datafusion::logical_expr::Expr, right: datafusion::logical_expr::Expr) -> datafusion::logical_expr::Expr {
+    string::concat_function().call(vec![left, right])
+}
+
 /// Spark's names of functions that DataFusion has with the same results.
 fn aliases() -> [ScalarUDF; 1] {
     [datafusion::functions_nested::arrays_zip::arrays_zip_udf().as_ref().clone().with_aliases(["zip"])]
@@ -66,7 +85,16 @@ fn scalar_functions() -> Vec<ScalarUDF> {
     all.extend(regex::functions());
     all.extend(date::functions());
     all.extend(datetime::functions());
+    all.extend(array::functions());
+    all.extend(encoding::functions());
+    all.extend(interval::functions());
+    all.extend(real::functions());
+    all.extend(number_format::functions());
+    all.extend(text::functions());
+    all.extend(zone::functions());
+    all.extend(unit::functions());
     all.extend(collection::functions());
+    all.extend(csv::functions());
     all.extend(json::functions());
     all.extend(math::functions());
     all.extend(aliases());

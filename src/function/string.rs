@@ -38,8 +38,13 @@ pub fn functions() -> Vec<ScalarUDF> {
         ]),
         function("typeof", 1..=1, |_| Ok(DataType::Utf8View), type_of),
         function("conv", 3..=3, |_| Ok(DataType::Utf8View), conv),
-        function("concat", 0..=usize::MAX, concat_type, concat),
+        concat_function(),
     ]
+}
+
+/// `concat(…)`.
+pub fn concat_function() -> ScalarUDF {
+    function("concat", 0..=usize::MAX, concat_type, concat)
 }
 
 fn map_text(call: &Call, f: impl Fn(&str) -> String) -> Result<ArrayRef> {
@@ -258,8 +263,11 @@ fn in_base(mut value: u64, base: u32) -> String {
 }
 
 fn concat_type(types: &super::scalar::Types) -> Result<DataType> {
-    match types.all().into_iter().find(|t| t != &DataType::Null) {
-        Some(list @ DataType::List(_)) => Ok(list),
+    let all = types.all();
+    match all.iter().find(|t| *t != &DataType::Null) {
+        Some(DataType::List(_)) => {
+            super::coercion::common(&all).ok_or_else(|| super::coercion::mismatch("concat", &all))
+        }
         Some(t) if t.is_binary() => Ok(DataType::Binary),
         _ => Ok(DataType::Utf8View),
     }

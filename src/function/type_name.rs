@@ -22,6 +22,7 @@ pub fn type_name(data_type: &DataType) -> String {
         DataType::Time32(unit) | DataType::Time64(unit) => format!("time({})", digits(*unit)),
         DataType::Timestamp(_, Some(_)) => "timestamp".into(),
         DataType::Timestamp(_, None) => "timestamp_ntz".into(),
+        DataType::Duration(TimeUnit::Second) => "interval day".into(),
         DataType::Duration(_) | DataType::Interval(IntervalUnit::DayTime) => "interval day to second".into(),
         DataType::Interval(IntervalUnit::YearMonth) => "interval year to month".into(),
         DataType::Interval(IntervalUnit::MonthDayNano) => "interval".into(),

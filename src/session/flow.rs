@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::insert::under_columns;
 use super::catalog::{Flow, Object, may_create};
 use super::relation::{MEMORY, ResultTable};
 use super::script::{Action, Preparation};
@@ -69,6 +70,7 @@ impl Session {
             return Ok(Action::Nothing);
         }
         let planned = self.plan_streaming(&create.query, &create.name.text).await?;
+        let planned = under_columns(planned, &create.columns)?;
         let (sink_options, conf) = split_options(&create)?;
         let destination = match (&create.format, &create.target, create.body) {
             (_, _, Some(body)) => {
@@ -139,8 +141,9 @@ impl Session {
     pub(super) async fn prepare_insert(&self, insert: Insert, p: &mut Preparation) -> Result<Action> {
         let planned = self.plan_fragment(&insert.query).await?;
         if !crate::plan::is_streaming(&planned.plan) {
-            return self.batch_insert(&insert.target, planned).map(Action::Insert);
+            return self.batch_insert(&insert.target, &insert.columns, planned).await.map(Action::Insert);
         }
+        let planned = under_columns(planned, &insert.columns)?;
         let destination = self.destination(&insert.target)?;
         let output_mode = self.is_console(&insert.target).then(|| crate::plan::default_output_mode(&planned.plan));
         self.start_anonymous(&insert.target.text, insert.query, planned, destination, output_mode, p)

@@ -23,7 +23,7 @@ use datafusion::prelude::SessionContext;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::insert::{InsertTarget, insert_into_table, write_batch};
+use super::insert::{InsertTarget, for_columns, insert_into_table, write_batch};
 use super::rows::{renamed, under};
 use super::{Session, Shared, flow};
 use crate::error::{Error, Result};
@@ -55,13 +55,14 @@ struct Step {
     query: Fragment,
     /// `None` is the console.
     target: Option<Name>,
+    columns: Vec<Name>,
 }
 
 impl Step {
     async fn checked(session: &Session, context: &SessionContext, statement: Statement) -> Result<Self> {
-        let (query, target) = match statement.kind {
-            StatementKind::Query(query) => (query, None),
-            StatementKind::Insert(insert) => (insert.query, Some(insert.target)),
+        let (query, target, columns) = match statement.kind {
+            StatementKind::Query(query) => (query, None, vec![]),
+            StatementKind::Insert(insert) => (insert.query, Some(insert.target), insert.columns),
             _ => return Err(Error::internal("a body holds inserts and queries only").with_span(statement.span)),
         };
         let place = |e: Error| e.map_span(|s| s.shift(query.span.start)).with_span(query.span);
@@ -72,9 +73,9 @@ impl Step {
                 .with_help("read the view `batch` and static tables"));
         }
         if let Some(target) = &target {
-            session.insert_target(target)?;
+            for_columns(context, &session.insert_target(target)?, &columns, planned).await?;
         }
-        Ok(Self { query, target })
+        Ok(Self { query, target, columns })
     }
 
     fn open_target(&self, session: &Session) -> Result<InsertTarget> {
@@ -134,6 +135,7 @@ impl Sink for BodySink {
         let body = batch_context(session.context(), context.schema.clone(), rows, batch.batch_id)?;
         for (i, step) in self.steps.iter().enumerate() {
             let planned = crate::sql::query::plan_query(&body, &step.query.text).await?;
+            let planned = for_columns(&body, &step.open_target(&session)?, &step.columns, planned).await?;
             if state.targets.len() == i {
                 let target = open_step(&session, step, i, &context, &planned).await?;
                 state.targets.push(target);

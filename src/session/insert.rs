@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::common::TableReference;
+use arrow::datatypes::FieldRef;
+use datafusion::common::{ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
@@ -13,6 +14,7 @@ use super::Session;
 use super::rows::renamed;
 use crate::error::{Error, Result};
 use crate::function::scalar::session_time_zone;
+use crate::options::did_you_mean;
 use crate::sink::{BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{Name, ObjectKind};
@@ -51,8 +53,15 @@ impl Session {
         }
     }
 
-    pub(super) fn batch_insert(&self, target: &Name, planned: PlannedQuery) -> Result<BatchInsert> {
-        Ok(BatchInsert { target: self.insert_target(target)?, planned })
+    pub(super) async fn batch_insert(
+        &self,
+        target: &Name,
+        columns: &[Name],
+        planned: PlannedQuery,
+    ) -> Result<BatchInsert> {
+        let target = self.insert_target(target)?;
+        let planned = for_columns(self.context(), &target, columns, planned).await?;
+        Ok(BatchInsert { target, planned })
     }
 
     /// Runs the query and writes all of its rows.
@@ -77,6 +86,59 @@ impl Session {
             }
         }
     }
+}
+
+/// The query with its columns where the target wants them: under these names in a sink, in the order of the table, with
+/// NULL for the columns that are not named.
+pub(super) async fn for_columns(
+    context: &SessionContext,
+    target: &InsertTarget,
+    columns: &[Name],
+    planned: PlannedQuery,
+) -> Result<PlannedQuery> {
+    let planned = under_columns(planned, columns)?;
+    let InsertTarget::Table(key) = target else { return Ok(planned) };
+    if columns.is_empty() {
+        return Ok(planned);
+    }
+    let schema = context.table_provider(TableReference::bare(key.as_str())).await?.schema();
+    let names = || schema.fields().iter().map(|f| f.name().as_str());
+    for column in columns {
+        if !names().any(|n| n.to_lowercase() == column.key()) {
+            let message = format!("table '{key}' has no column '{}'", column.text);
+            let help = match did_you_mean(&column.text, names()) {
+                Some(near) => format!("did you mean '{near}'?"),
+                None => format!("the columns are {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            return Err(Error::invalid("UNRESOLVED_COLUMN.WITH_SUGGESTION", message)
+                .with_span(column.span)
+                .with_help(help));
+        }
+    }
+    let given = planned.plan.schema().columns();
+    let column = |f: &FieldRef| {
+        let place = columns.iter().position(|c| c.key() == f.name().to_lowercase());
+        let value = place.map_or(Expr::Literal(ScalarValue::Null, None), |i| Expr::Column(given[i].clone()));
+        value.alias(f.name())
+    };
+    let exprs: Vec<_> = schema.fields().iter().map(column).collect();
+    let names = names().map(str::to_owned).collect();
+    Ok(PlannedQuery { plan: LogicalPlanBuilder::from(planned.plan).project(exprs)?.build()?, names })
+}
+
+/// The query under the names of a column list, if there is one.
+pub(super) fn under_columns(mut planned: PlannedQuery, columns: &[Name]) -> Result<PlannedQuery> {
+    let (named, given) = (columns.len(), planned.names.len());
+    if named > 0 && named != given {
+        let reason = if given < named { "NOT_ENOUGH_DATA_COLUMNS" } else { "TOO_MANY_DATA_COLUMNS" };
+        let message = format!("{named} columns are named, but the query has {given}");
+        let span = columns[0].span.to(columns[named - 1].span);
+        return Err(Error::invalid(format!("INSERT_COLUMN_ARITY_MISMATCH.{reason}"), message).with_span(span));
+    }
+    if named > 0 {
+        planned.names = columns.iter().map(|c| c.text.clone()).collect();
+    }
+    Ok(planned)
 }
 
 /// Gives the rows of `plan` to an open sink as one batch, unless the sink has that batch already.

@@ -265,3 +265,33 @@ async fn code_of_the_user_fails_its_query_and_listeners_none() {
     assert_eq!(failed.condition(), "FOREACH_BATCH_USER_FUNCTION_ERROR");
     assert!(failed.message().ends_with("Reason: [MINE] in batch 0"), "{failed}");
 }
+
+#[tokio::test]
+async fn columns_of_an_insert_are_found_by_name() {
+    use datafusion::arrow::array::{Int32Array, RecordBatch, StringViewArray};
+    let session = Session::new();
+    let empty = RecordBatch::try_from_iter([
+        ("a", std::sync::Arc::new(Int32Array::from(vec![0])) as datafusion::arrow::array::ArrayRef),
+        ("b", std::sync::Arc::new(StringViewArray::from(vec!["x"]))),
+    ])
+    .unwrap();
+    let schema = RecordBatch::schema(&empty);
+    let nullable: Vec<_> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    let schema = std::sync::Arc::new(datafusion::arrow::datatypes::Schema::new(nullable));
+    let empty = RecordBatch::try_new(schema.clone(), empty.columns().to_vec()).unwrap();
+    let table = datafusion::datasource::MemTable::try_new(schema, vec![vec![empty]]).unwrap();
+    session.context().register_table("t", std::sync::Arc::new(table)).unwrap();
+    session.sql("INSERT INTO t (B, a) SELECT 'y', 1; INSERT INTO t (a) VALUES (2);").await.unwrap();
+    let rows = session.context().sql("SELECT a, b FROM t ORDER BY a").await.unwrap().collect().await.unwrap();
+    let shown = datafusion::arrow::util::pretty::pretty_format_batches(&rows).unwrap().to_string();
+    assert!(shown.contains("| 1 | y |") && shown.contains("| 2 |   |"), "{shown}");
+    for (text, condition) in [
+        ("INSERT INTO t (a, d) SELECT 1, 2", "UNRESOLVED_COLUMN.WITH_SUGGESTION"),
+        ("INSERT INTO t (a, A) SELECT 1, 2", "COLUMN_ALREADY_EXISTS"),
+        ("INSERT INTO t (a, b) SELECT 1", "INSERT_COLUMN_ARITY_MISMATCH.NOT_ENOUGH_DATA_COLUMNS"),
+        ("INSERT INTO t (a) SELECT 1, 2", "INSERT_COLUMN_ARITY_MISMATCH.TOO_MANY_DATA_COLUMNS"),
+    ] {
+        let errors = session.prepare(text, &Variables::default()).await.unwrap_err();
+        assert_eq!(conditions(&errors), [condition], "{text}");
+    }
+}

@@ -31,11 +31,64 @@ pub fn render(error: &Error, source: Option<SourceText<'_>>, colour: bool) -> St
     let (Some(source), Some(span)) = (source, error.span()) else {
         return without_source(error, &renderer.render(&[Group::with_title(title)]));
     };
+    let line = Line::at(source.text, span);
+    if line.text.len() > LONG {
+        return long_line(error, source.name, &line, &renderer.render(&[Group::with_title(title)]));
+    }
     let mut group = title.element(snippet(source, span));
     if let Some(help) = error.help() {
         group = group.element(Level::HELP.message(help));
     }
     renderer.decor_style(DecorStyle::Ascii).render(&[group])
+}
+
+/// Bytes of a line above which only a part of it is shown.
+const LONG: usize = 1000;
+/// Characters that are shown before and after the place of an error in a long line.
+const AROUND: usize = 60;
+
+/// The line of an error.
+struct Line<'s> {
+    text: &'s str,
+    /// From 1.
+    number: usize,
+    /// Bytes of `text`.
+    span: std::ops::Range<usize>,
+}
+
+impl<'s> Line<'s> {
+    fn at(text: &'s str, span: Span) -> Self {
+        let range = visible(text, span);
+        let start = text[..range.start].rfind('\n').map_or(0, |i| i + 1);
+        let end = text[range.start..].find(['\n', '\r']).map_or(text.len(), |i| range.start + i);
+        let number = 1 + memchr::memchr_iter(b'\n', &text.as_bytes()[..start]).count();
+        Self { text: &text[start..end], number, span: range.start - start..range.end.min(end) - start }
+    }
+}
+
+/// The same look as other errors have, around a part of the line.
+fn long_line(error: &Error, name: &str, line: &Line, title: &str) -> String {
+    let (before, rest) = line.text.split_at(line.span.start);
+    let (marked, after) = rest.split_at(line.span.len());
+    let start = before.char_indices().rev().nth(AROUND - 1).map_or(0, |(i, _)| i);
+    let cut = |text: &str| -> (String, bool) {
+        let end = text.char_indices().nth(AROUND).map_or(text.len(), |(i, _)| i);
+        (text[..end].to_owned(), end < text.len())
+    };
+    let ((marked, is_cut), (after, more)) = (cut(marked), cut(after));
+    let front = format!("{}{}", if start > 0 { "..." } else { "" }, &before[start..]);
+    let back = if is_cut { "...".to_owned() } else { format!("{after}{}", if more { "..." } else { "" }) };
+    let (number, column) = (line.number, before.chars().count() + 1);
+    let gutter = " ".repeat(number.to_string().len());
+    let width = unicode_width::UnicodeWidthStr::width;
+    let (spaces, carets) = (" ".repeat(width(front.as_str())), "^".repeat(width(marked.as_str()).max(1)));
+    let mut text = format!(
+        "{title}\n{gutter}--> {name}:{number}:{column}\n{gutter} |\n{number} | {front}{marked}{back}\n{gutter} | {spaces}{carets}"
+    );
+    if let Some(help) = error.help() {
+        text.push_str(&format!("\n{gutter} |\n{gutter} = help: {help}"));
+    }
+    text
 }
 
 /// At run time the place is source, partition, offset and batch.
@@ -107,6 +160,21 @@ error[X]: wrong
 1 | SELECT a
   | ^^^^^^^^"
         );
+    }
+
+    #[test]
+    fn a_part_of_a_long_line() {
+        let text = format!("SELECT 1;\nSELECT {} nope {}", "1 + ".repeat(50_000), "+ 2".repeat(50_000));
+        let start = text.find("nope").unwrap();
+        let e = Error::invalid("X", "wrong").with_span(Span { start, end: start + 4 }).with_help("so");
+        let shown = show(&text, &e);
+        let lines: Vec<_> = shown.lines().collect();
+        assert_eq!(lines[1], " --> p.sql:2:200009");
+        assert!(lines[3].starts_with("2 | ...") && lines[3].ends_with("..."), "{}", lines[3]);
+        assert!(lines.iter().all(|l| l.len() < 200));
+        let caret = lines[4].find("^^^^").unwrap();
+        assert_eq!(&lines[3][caret..caret + 4], "nope");
+        assert_eq!(lines[6], "  = help: so");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod diagnostic;
 pub mod parser;
+mod place;
 pub mod query;
 pub mod statement;
 pub mod token;

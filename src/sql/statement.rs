@@ -52,7 +52,7 @@ pub enum StatementKind {
     CreateFlow(CreateFlow),
     /// `CREATE STREAMING TABLE name … AS query`.
     CreateStreamingTable(CreateStreamingTable),
-    /// `INSERT INTO target query`.
+    /// `INSERT INTO target [(column, …)] query`.
     Insert(Insert),
     /// A query by itself.
     Query(Fragment),
@@ -216,6 +216,8 @@ pub struct CreateFlow {
     pub comment: Option<String>,
     /// `INSERT INTO target`.
     pub target: Option<Name>,
+    /// `(a, b)` behind the target: the columns that the query's are for; none if it names none.
+    pub columns: Vec<Name>,
     /// The query.
     pub query: Fragment,
     /// `FOREACH BATCH BEGIN … END`: inserts and queries.
@@ -246,6 +248,8 @@ pub struct CreateStreamingTable {
 pub struct Insert {
     /// A sink, a static table, or `console`.
     pub target: Name,
+    /// The columns that the query's are for, in its order; none if it names none.
+    pub columns: Vec<Name>,
     /// The query.
     pub query: Fragment,
 }

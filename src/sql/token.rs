@@ -3,36 +3,11 @@
 //! sqlparser's tokenizer counts lines and characters; everything here counts bytes, so that a piece of a script can be
 //! cut out as it is and an error inside the piece can be shown in the script.
 
-use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 
+use super::place::Places;
+use super::query::TidemillDialect;
 use crate::error::{Error, Result, Span};
-
-/// How Spark's lexer cuts text into tokens. The query planner's dialect must cut alike.
-#[derive(Debug)]
-struct ScriptDialect;
-
-impl Dialect for ScriptDialect {
-    fn is_delimited_identifier_start(&self, ch: char) -> bool {
-        ch == '`'
-    }
-
-    fn is_identifier_start(&self, ch: char) -> bool {
-        ch.is_alphabetic() || ch == '_'
-    }
-
-    fn is_identifier_part(&self, ch: char) -> bool {
-        ch.is_alphanumeric() || ch == '_'
-    }
-
-    fn supports_string_literal_backslash_escape(&self) -> bool {
-        true
-    }
-
-    fn supports_nested_comments(&self) -> bool {
-        true
-    }
-}
 
 /// A token and where it is. White space and comments are left out.
 #[derive(Debug, Clone)]
@@ -46,8 +21,9 @@ pub struct Spanned {
 /// The tokens of `text`.
 pub fn tokenize(text: &str) -> Result<Vec<Spanned>> {
     let places = Places::new(text);
-    let tokens = Tokenizer::new(&ScriptDialect, text).tokenize_with_location().map_err(|e| {
-        let at = places.offset(text, e.location);
+    let offset = |at: Location| places.offset(at).unwrap_or(text.len());
+    let tokens = Tokenizer::new(&TidemillDialect, text).tokenize_with_location().map_err(|e| {
+        let at = offset(e.location);
         Error::invalid("PARSE_SYNTAX_ERROR", lower_first(&e.message))
             .with_span(Span { start: at, end: text.len().min(at + 1) })
     })?;
@@ -55,7 +31,7 @@ pub fn tokenize(text: &str) -> Result<Vec<Spanned>> {
         .into_iter()
         .filter(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF))
         .map(|t| Spanned {
-            span: Span { start: places.offset(text, t.span.start), end: places.offset(text, t.span.end) },
+            span: Span { start: offset(t.span.start), end: offset(t.span.end) },
             token: t.token,
         })
         .collect())
@@ -64,26 +40,6 @@ pub fn tokenize(text: &str) -> Result<Vec<Spanned>> {
 fn lower_first(message: &str) -> String {
     let mut chars = message.chars();
     chars.next().map(|c| c.to_lowercase().chain(chars).collect()).unwrap_or_default()
-}
-
-/// Byte offsets of the starts of lines.
-struct Places {
-    lines: Vec<usize>,
-}
-
-impl Places {
-    fn new(text: &str) -> Self {
-        let lines = std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|i| i + 1)).collect();
-        Self { lines }
-    }
-
-    fn offset(&self, text: &str, at: Location) -> usize {
-        let line = usize::try_from(at.line).unwrap_or(1).saturating_sub(1);
-        let column = usize::try_from(at.column).unwrap_or(1).saturating_sub(1);
-        let start = self.lines.get(line).copied().unwrap_or(text.len());
-        let rest = &text[start..];
-        rest.char_indices().nth(column).map_or(text.len(), |(i, _)| start + i)
-    }
 }
 
 /// Reads tokens one after the other.

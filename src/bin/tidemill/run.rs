@@ -209,6 +209,8 @@ fn read(scripts: &ScriptArgs) -> Result<Vec<Text>, u8> {
             say(&format!("error: file '{name}': {e}"));
             WRONG
         })?;
+        // Some editors begin a file with a mark of its encoding.
+        let text = text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned);
         texts.push(Text { name, text });
     }
     texts.extend(scripts.execute.iter().map(|text| Text { name: "<command line>".into(), text: text.clone() }));

@@ -4,6 +4,7 @@
 //! is a row of plain columns: what `state_fields` says, `state` gives and `merge_batch` takes.
 
 mod extreme;
+mod moment;
 mod percentile;
 mod sum;
 mod value;
@@ -37,6 +38,10 @@ pub fn functions() -> Vec<AggregateUDF> {
         value::mode(),
         value::approx_count_distinct(),
         percentile::percentile(),
+        moment::kurtosis(),
+        moment::skewness(),
+        percentile::percentile_disc(false),
+        percentile::percentile_disc(true),
         percentile::percentile_approx(),
         percentile::median(),
     ];

@@ -27,7 +27,28 @@ pub fn percentile() -> AggregateUDF {
         },
         return_type: |types| result_type(&types[1], DataType::Float64),
         state: state_types,
-        accumulator: |args| Box::new(Percentile::new(args, true)),
+        accumulator: |args| Box::new(Percentile::new(args, Method::Interpolate)),
+        groups: no_groups,
+    }
+    .udaf()
+}
+
+/// `percentile_disc(p) WITHIN GROUP (ORDER BY x)`, and the same with DESC.
+pub fn percentile_disc(descending: bool) -> AggregateUDF {
+    Aggregate {
+        name: if descending { "percentile_disc_desc" } else { "percentile_disc" },
+        signature: user_defined(),
+        coerce: |types| match types {
+            [value, p] => Ok(vec![as_double("percentile_disc", value)?, percentages_type(p)]),
+            _ => Err(wrong_count("percentile_disc", "2", types.len())),
+        },
+        return_type: |types| result_type(&types[1], DataType::Float64),
+        state: state_types,
+        accumulator: if descending {
+            |args| Box::new(Percentile::new(args, Method::PickDescending))
+        } else {
+            |args| Box::new(Percentile::new(args, Method::Pick))
+        },
         groups: no_groups,
     }
     .udaf()
@@ -45,7 +66,7 @@ pub fn percentile_approx() -> AggregateUDF {
         },
         return_type: |types| result_type(&types[1], types[0].clone()),
         state: state_types,
-        accumulator: |args| Box::new(Percentile::new(args, false)),
+        accumulator: |args| Box::new(Percentile::new(args, Method::Pick)),
         groups: no_groups,
     }
     .udaf()
@@ -63,7 +84,7 @@ pub fn median() -> AggregateUDF {
         },
         return_type: |_| DataType::Float64,
         state: state_types,
-        accumulator: |args| Box::new(Percentile::new(args, true)),
+        accumulator: |args| Box::new(Percentile::new(args, Method::Interpolate)),
         groups: no_groups,
     }
     .udaf()
@@ -81,10 +102,21 @@ fn state_types(args: &[DataType], _: &DataType) -> Vec<DataType> {
     vec![list_of(args[0].clone()), list_of(DataType::Float64)]
 }
 
+/// How a percentile is found among the sorted values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    /// Between the two nearest values.
+    Interpolate,
+    /// The first value that enough values are not above.
+    Pick,
+    /// The same from the largest value down.
+    PickDescending,
+}
+
 /// All values of a group, and the percentages that are asked for.
 #[derive(Debug)]
 struct Percentile {
-    interpolate: bool,
+    method: Method,
     return_type: DataType,
     value_type: DataType,
     chunks: Vec<ArrayRef>,
@@ -92,11 +124,11 @@ struct Percentile {
 }
 
 impl Percentile {
-    fn new(args: &AccumulatorArgs, interpolate: bool) -> Self {
+    fn new(args: &AccumulatorArgs, method: Method) -> Self {
         let types = arg_types(args);
         let percentages = if types.len() == 1 { vec![0.5] } else { Vec::new() };
         let value_type = types.first().cloned().unwrap_or(DataType::Null);
-        Self { interpolate, return_type: args.return_type().clone(), value_type, chunks: Vec::new(), percentages }
+        Self { method, return_type: args.return_type().clone(), value_type, chunks: Vec::new(), percentages }
     }
 
     fn set_percentages(&mut self, argument: &ArrayRef) -> Result<()> {
@@ -138,12 +170,14 @@ impl Percentile {
     }
 
     fn results(&self, sorted: &ArrayRef) -> Result<ArrayRef> {
-        if self.interpolate {
+        if self.method == Method::Interpolate {
             let sorted = sorted.as_primitive::<Float64Type>().values();
             let rows = self.percentages.iter().map(|p| interpolated(sorted, *p));
             return Ok(Arc::new(rows.collect::<Float64Array>()));
         }
         let rank = |p: &f64| (p * sorted.len() as f64).ceil().max(1.0) as u64 - 1;
+        let last = (sorted.len() as u64).saturating_sub(1);
+        let rank = |p: &f64| if self.method == Method::PickDescending { last - rank(p) } else { rank(p) };
         let indices: UInt64Array = self.percentages.iter().map(|p| Some(rank(p))).collect();
         Ok(arrow::compute::take(sorted, &indices, None)?)
     }

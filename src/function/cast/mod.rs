@@ -55,6 +55,7 @@ pub fn cast_array(array: &ArrayRef, to: &DataType, mode: Mode, tz: Tz) -> Result
     match to {
         _ if is_string(to) => to_string(array, to, tz),
         _ if is_string(from) => from_string(array, to, mode, tz),
+        DataType::Binary if from.is_signed_integer() => integers_to_binary(array),
         DataType::Date32 | DataType::Timestamp(_, _) => temporal::to_temporal(array, to, mode, tz),
         _ if to.is_numeric() || to == &DataType::Boolean => numeric::to_number(array, to, mode),
         DataType::List(_) if matches!(from, DataType::List(_)) => list_to_list(array, to, mode, tz),
@@ -189,6 +190,14 @@ fn parse_all<T: ArrowPrimitiveType>(
         builder.append_option(value);
     }
     Ok(Arc::new(builder.finish()))
+}
+
+/// The bytes of a number, the highest first.
+fn integers_to_binary(array: &ArrayRef) -> Result<ArrayRef> {
+    let width = array.data_type().primitive_width().unwrap_or(8);
+    let values = arrow::compute::cast(array, &DataType::Int64)?;
+    let bytes = |v: i64| v.to_be_bytes()[8 - width..].to_vec();
+    Ok(Arc::new(values.as_primitive::<Int64Type>().iter().map(|v| v.map(bytes)).collect::<BinaryArray>()))
 }
 
 /// Types that Spark has no say about (times of day, intervals, unsigned numbers).

@@ -10,7 +10,10 @@ use crate::sql::token::{Cursor, tokenize};
 pub(super) fn parse_flow(c: &mut Cursor<'_>, head: Head) -> Result<StatementKind> {
     let mut clauses = Clauses::parse(c, clause::FLOW)?;
     c.expect_words(&["AS"])?;
-    let target = if c.at_words(&["INSERT"]) { Some(insert_target(c)?) } else { None };
+    let (target, columns) = match c.at_words(&["INSERT"]) {
+        true => insert_target(c).map(|(target, columns)| (Some(target), columns))?,
+        false => (None, vec![]),
+    };
     let query = query(c, |c| c.at_words(&["FOREACH", "BATCH"]))?;
     let body = if c.at_words(&["FOREACH"]) { Some(body(c)?) } else { None };
     check_query_name(&mut clauses, &head)?;
@@ -23,6 +26,7 @@ pub(super) fn parse_flow(c: &mut Cursor<'_>, head: Head) -> Result<StatementKind
         options: clauses.options,
         comment: clauses.comment,
         target,
+        columns,
         query,
         body,
     }))

@@ -135,13 +135,13 @@ fn query<'t>(c: &mut Cursor<'t>, stop: impl Fn(&Cursor<'t>) -> bool) -> Result<F
     Ok(Fragment { text: c.slice(span).to_owned(), span })
 }
 
-/// `INSERT INTO [TABLE] target query`.
+/// `INSERT INTO [TABLE] target [(column, …)] query`.
 fn insert(c: &mut Cursor<'_>) -> Result<Insert> {
-    let target = insert_target(c)?;
-    Ok(Insert { target, query: query(c, |_| false)? })
+    let (target, columns) = insert_target(c)?;
+    Ok(Insert { target, columns, query: query(c, |_| false)? })
 }
 
-fn insert_target(c: &mut Cursor<'_>) -> Result<Name> {
+fn insert_target(c: &mut Cursor<'_>) -> Result<(Name, Vec<Name>)> {
     c.expect_words(&["INSERT"])?;
     if c.at_words(&["OVERWRITE"]) {
         return Err(Error::unsupported("UNSUPPORTED_FEATURE", "INSERT OVERWRITE is not possible in a stream")
@@ -150,7 +150,28 @@ fn insert_target(c: &mut Cursor<'_>) -> Result<Name> {
     }
     c.expect_words(&["INTO"])?;
     c.take_words(&["TABLE"]);
-    name(c, "the name of a sink or table")
+    let target = name(c, "the name of a sink or table")?;
+    let is_list = c.peek() == Some(&Token::LParen)
+        && matches!(c.peek_at(1), Some(Token::Word(_)))
+        && matches!(c.peek_at(2), Some(Token::Comma | Token::RParen | Token::Period));
+    let columns = if is_list { column_list(c)? } else { vec![] };
+    Ok((target, columns))
+}
+
+/// `(a, b, …)`, each name once.
+fn column_list(c: &mut Cursor<'_>) -> Result<Vec<Name>> {
+    c.expect(&Token::LParen)?;
+    let mut columns: Vec<Name> = vec![];
+    while columns.is_empty() || c.take(&Token::Comma) {
+        let column = name(c, "the name of a column")?;
+        if columns.iter().any(|other| other.key() == column.key()) {
+            let message = format!("column '{}' is named twice", column.text);
+            return Err(Error::invalid("COLUMN_ALREADY_EXISTS", message).with_span(column.span));
+        }
+        columns.push(column);
+    }
+    c.expect(&Token::RParen)?;
+    Ok(columns)
 }
 
 /// A name, with or without quotes; parts separated by dots are one name.

@@ -3,7 +3,8 @@
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::utils::{find_aggregate_exprs, find_window_exprs, grouping_set_to_exprlist};
-use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlan, LogicalPlanBuilder};
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{self as sql, FunctionArguments, GroupByExpr, GroupByWithModifier};
 
 use super::expr::ExprContext;
@@ -97,6 +98,8 @@ impl Planner<'_> {
         if keys.is_empty() && calls.is_empty() && !grouped {
             return Ok(relation);
         }
+        // HAVING alone makes one group of all rows.
+        let calls = if keys.is_empty() && calls.is_empty() { vec![count(lit(1))] } else { calls };
         let plan = LogicalPlanBuilder::from(relation.plan).aggregate(keys, calls.clone())?.build()?;
         let mut made = calls;
         if let LogicalPlan::Aggregate(a) = &plan {

@@ -8,8 +8,9 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span as SqlSpan, Token, TokenWithSpan, Tokenizer};
 
-use super::tokens;
+use super::{quote, tokens};
 use crate::error::{Error, Result, Span};
+use crate::sql::place::Places;
 
 /// How deeply parentheses and operators may nest.
 const MAX_DEPTH: usize = 60;
@@ -17,7 +18,7 @@ const MAX_DEPTH: usize = 60;
 /// How many operators may stand in a row on one level.
 const MAX_CHAIN: usize = 2500;
 
-/// Spark's dialect as sqlparser has it, plus what it lacks.
+/// Spark's dialect as sqlparser has it, plus what it lacks. Scripts are cut into tokens by it as well.
 #[derive(Debug)]
 pub struct TidemillDialect;
 
@@ -98,6 +99,18 @@ impl Dialect for TidemillDialect {
         true
     }
 
+    fn supports_lambda_functions(&self) -> bool {
+        true
+    }
+
+    fn supports_struct_literal(&self) -> bool {
+        true
+    }
+
+    fn supports_from_first_select(&self) -> bool {
+        true
+    }
+
     fn supports_bitwise_shift_operators(&self) -> bool {
         true
     }
@@ -120,9 +133,10 @@ impl Dialect for TidemillDialect {
 pub fn parse_query(text: &str, lines: &Lines) -> Result<Box<Query>> {
     let dialect = TidemillDialect;
     let tokens = Tokenizer::new(&dialect, text)
+        .with_unescape(false)
         .tokenize_with_location()
         .map_err(|e| syntax_error(&e.message, lines.span(SqlSpan::new(e.location, e.location))))?;
-    let tokens = tokens::rewrite(tokens, lines)?;
+    let tokens = tokens::rewrite(quote::unquoted(tokens), lines)?;
     check_chains(&tokens, lines)?;
     let mut parser = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(tokens);
     let query = parser.parse_query().map_err(|e| parser_error(e, lines))?;
@@ -195,32 +209,28 @@ fn split_location(message: &str) -> (&str, Option<Location>) {
     }
 }
 
-/// Where the lines of a text begin, to turn lines and columns into bytes.
+/// The places of a text, to turn those of sqlparser into bytes.
 #[derive(Debug)]
-pub struct Lines<'a> {
-    text: &'a str,
-    starts: Vec<usize>,
-}
+pub struct Lines<'a>(Places<'a>);
 
 impl<'a> Lines<'a> {
     pub fn new(text: &'a str) -> Self {
-        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
-        Self { text, starts }
+        Self(Places::new(text))
     }
 
     /// The bytes of a span of sqlparser; `None` for the empty one, which it gives when it does not know.
     pub fn span(&self, span: SqlSpan) -> Option<Span> {
-        let start = self.offset(span.start)?;
-        Some(Span { start, end: self.offset(span.end)?.max(start) })
+        let start = self.0.offset(span.start)?;
+        Some(Span { start, end: self.0.offset(span.end)?.max(start) })
     }
 
     /// The same, with the closing parentheses that sqlparser leaves out of calls.
     pub fn closed_span(&self, span: SqlSpan) -> Option<Span> {
         let mut span = self.span(span)?;
-        let inside = self.text.get(span.start..span.end)?;
+        let inside = self.0.text().get(span.start..span.end)?;
         let mut open = inside.matches('(').count().saturating_sub(inside.matches(')').count());
         while open > 0 {
-            let rest = &self.text[span.end..];
+            let rest = &self.0.text()[span.end..];
             let trimmed = rest.trim_start();
             if !trimmed.starts_with(')') {
                 break;
@@ -233,21 +243,13 @@ impl<'a> Lines<'a> {
 
     /// The word or sign that begins at `location`.
     fn token_span(&self, location: Location) -> Option<Span> {
-        let Some(start) = self.offset(location) else {
-            let end = self.text.len();
+        let Some(start) = self.0.offset(location) else {
+            let end = self.0.text().len();
             return Some(Span { start: end, end });
         };
-        let rest = &self.text[start..];
+        let rest = &self.0.text()[start..];
         let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
         let one = rest.chars().next().map_or(0, char::len_utf8);
         Some(Span { start, end: start + word.max(one) })
-    }
-
-    fn offset(&self, location: Location) -> Option<usize> {
-        let line = usize::try_from(location.line.checked_sub(1)?).ok()?;
-        let column = usize::try_from(location.column.checked_sub(1)?).ok()?;
-        let start = *self.starts.get(line)?;
-        let rest = &self.text[start..];
-        Some(start + rest.char_indices().nth(column).map_or(rest.len(), |(i, _)| i))
     }
 }

@@ -6,7 +6,7 @@ use datafusion::functions::string::expr_fn::{btrim, ltrim, rtrim};
 use datafusion::functions::unicode::expr_fn::strpos;
 use datafusion::logical_expr::expr::{Exists, InList, InSubquery};
 use datafusion::logical_expr::{
-    Between, BinaryExpr, Case, Expr, ExprSchemable, GroupingSet, Like, LogicalPlan, Operator, Subquery, lit,
+    Between, BinaryExpr, Expr, ExprSchemable, GroupingSet, LogicalPlan, Operator, Subquery, lit,
 };
 use datafusion::sql::sqlparser::ast::{
     self as sql, AccessExpr, CastKind, CeilFloorKind, DateTimeField, Ident, Spanned, Subscript, TrimWhereField,
@@ -14,8 +14,10 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::planner::Planner;
+use super::like::LikeCall;
 use super::scope::{Env, Relation, Scope, eq_names, find_field};
 use super::types::parse_data_type;
+use super::lambda::LambdaScope;
 use super::{interval, literal, operators};
 use crate::error::{Error, Result, Span};
 
@@ -34,12 +36,14 @@ pub struct ExprContext<'c> {
     pub schema: &'c DFSchema,
     /// Earlier items of the select list, which later ones may name.
     pub aliases: &'c [(String, Expr)],
+    /// The parameters of the lambdas around.
+    pub lambdas: Option<&'c LambdaScope<'c>>,
     pub depth: usize,
 }
 
 impl<'c> ExprContext<'c> {
     pub fn new(planner: &'c Planner<'c>, env: &'c Env, relation: &'c Relation, aliases: &'c [(String, Expr)]) -> Self {
-        Self { planner, env, scope: &relation.scope, schema: relation.plan.schema(), aliases, depth: 0 }
+        Self { planner, env, scope: &relation.scope, schema: relation.plan.schema(), aliases, lambdas: None, depth: 0 }
     }
 
     /// An expression, whose type is known to exist.
@@ -125,7 +129,7 @@ impl<'c> ExprContext<'c> {
             E::BinaryOp { .. } => self.binary_chain(e),
             E::UnaryOp { op, expr } => self.unary(op, expr),
             E::Cast { kind, expr, data_type, .. } => {
-                let to = parse_data_type(&data_type.to_string()).map_err(|err| relocate(err, self.span(e)))?;
+                let to = parse_data_type(&type_text(data_type)).map_err(|err| relocate(err, self.span(e)))?;
                 let is_try = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
                 Ok(operators::cast(self.expr(expr)?, &to, is_try))
             }
@@ -141,15 +145,17 @@ impl<'c> ExprContext<'c> {
             E::IsNotDistinctFrom(l, r) => self.compare(l, Operator::IsNotDistinctFrom, r),
             E::Between { expr, negated, low, high } => self.between(expr, *negated, low, high),
             E::InList { expr, list, negated } => self.in_list(expr, list, *negated),
-            E::Like { negated, any: false, expr, pattern, escape_char } => {
-                self.like(*negated, expr, pattern, escape_char, false)
+            E::Like { negated, any, expr, pattern, escape_char } => {
+                let like = LikeCall { negated: *negated, any_case: false, escape: escape_char.as_ref() };
+                self.like_quantified(&like, *any, expr, pattern)
             }
-            E::ILike { negated, any: false, expr, pattern, escape_char } => {
-                self.like(*negated, expr, pattern, escape_char, true)
+            E::ILike { negated, any, expr, pattern, escape_char } => {
+                let like = LikeCall { negated: *negated, any_case: true, escape: escape_char.as_ref() };
+                self.like_quantified(&like, *any, expr, pattern)
             }
             E::RLike { negated, expr, pattern, .. } => {
-                let op = if *negated { Operator::RegexNotMatch } else { Operator::RegexMatch };
-                Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(self.expr(expr)?), op, Box::new(self.expr(pattern)?))))
+                let found = self.call("rlike", vec![self.expr(expr)?, self.expr(pattern)?], e)?;
+                Ok(if *negated { Expr::Not(Box::new(found)) } else { found })
             }
             E::Case { operand, conditions, else_result, .. } => {
                 self.case(operand.as_deref(), conditions, else_result.as_deref())
@@ -174,6 +180,7 @@ impl<'c> ExprContext<'c> {
                 self.call("overlay", args, e)
             }
             E::Tuple(items) => self.call("struct", self.exprs(items)?, e),
+            E::Struct { values, fields } if fields.is_empty() => self.make_struct(values, e),
             E::Subquery(q) => Ok(Expr::ScalarSubquery(self.one_column(q, e)?)),
             E::Exists { subquery, negated } => Ok(Expr::Exists(Exists::new(self.subquery(subquery)?.0, *negated))),
             E::InSubquery { expr, subquery, negated } => {
@@ -194,6 +201,9 @@ impl<'c> ExprContext<'c> {
 
     /// A column, an earlier alias, or a field of one of them.
     fn name(&self, parts: &[Ident]) -> Result<Expr> {
+        if let Some(variable) = self.lambdas.and_then(|l| l.find(&parts[0])) {
+            return self.fields(variable, &parts[1..]);
+        }
         if let Some((column, used)) = self.scope.find(parts, &self.planner.lines)? {
             return self.fields(Expr::Column(column.column.clone()), &parts[used..]);
         }
@@ -228,6 +238,11 @@ impl<'c> ExprContext<'c> {
             },
             DataType::Map(..) => operators::get_item(base, string(&name.value), self.schema),
             other => {
+                if let DataType::List(item) = &other
+                    && let Some(fields) = self.element_fields(base, name, item.data_type())?
+                {
+                    return Ok(fields);
+                }
                 let message = format!(
                     "'{}' is no field: its base is {}, not a STRUCT",
                     name.value,
@@ -346,27 +361,6 @@ impl<'c> ExprContext<'c> {
         Ok(Expr::InList(InList::new(Box::new(expr), items, negated)))
     }
 
-    fn like(
-        &self,
-        negated: bool,
-        e: &sql::Expr,
-        pattern: &sql::Expr,
-        escape: &Option<sql::ValueWithSpan>,
-        any_case: bool,
-    ) -> Result<Expr> {
-        let escape = match escape.as_ref().map(|v| v.value.clone().into_string().unwrap_or_default()) {
-            None => None,
-            Some(text) if text.chars().count() == 1 => text.chars().next(),
-            Some(text) => {
-                return Err(Error::invalid(
-                    "INVALID_ESCAPE_CHAR",
-                    format!("the escape '{text}' must be one character"),
-                ));
-            }
-        };
-        Ok(Expr::Like(Like::new(negated, Box::new(self.expr(e)?), Box::new(self.expr(pattern)?), escape, any_case)))
-    }
-
     fn case(
         &self,
         operand: Option<&sql::Expr>,
@@ -380,10 +374,10 @@ impl<'c> ExprContext<'c> {
             if let Some(o) = &operand {
                 condition = operators::binary(o.clone(), &sql::BinaryOperator::Eq, condition, self.schema)?;
             }
-            branches.push((Box::new(condition), Box::new(self.expr(&when.result)?)));
+            branches.push((condition, self.expr(&when.result)?));
         }
-        let otherwise = otherwise.map(|e| self.expr(e).map(Box::new)).transpose()?;
-        Ok(Expr::Case(Case::new(None, branches, otherwise)))
+        let otherwise = otherwise.map(|e| self.expr(e)).transpose()?;
+        operators::case(branches, otherwise, self.schema)
     }
 
     fn round(&self, name: &str, expr: &sql::Expr, field: &CeilFloorKind, e: &sql::Expr) -> Result<Expr> {
@@ -459,6 +453,26 @@ impl<'c> ExprContext<'c> {
         }
     }
 
+    /// `struct(a, 1 AS b)`: a field without a name of its own has that of its column, or `col1`, `col2`, ….
+    fn make_struct(&self, values: &[sql::Expr], e: &sql::Expr) -> Result<Expr> {
+        if values.iter().all(|v| !matches!(v, sql::Expr::Named { .. })) {
+            return self.call("struct", self.exprs(values)?, e);
+        }
+        let mut args = vec![];
+        for (i, value) in values.iter().enumerate() {
+            let (name, value) = match value {
+                sql::Expr::Named { expr, name } => (name.value.clone(), expr.as_ref()),
+                sql::Expr::Identifier(name) => (name.value.clone(), value),
+                sql::Expr::CompoundIdentifier(parts) => {
+                    (parts.last().map(|p| p.value.clone()).unwrap_or_default(), value)
+                }
+                other => (format!("col{}", i + 1), other),
+            };
+            args.extend([string(&name), self.expr(value)?]);
+        }
+        self.call("named_struct", args, e)
+    }
+
     /// A call of a scalar function by name.
     pub fn call(&self, name: &str, args: Vec<Expr>, e: &sql::Expr) -> Result<Expr> {
         match self.planner.state.scalar_functions().get(name) {
@@ -478,7 +492,7 @@ fn logical(op: &sql::BinaryOperator) -> Option<Operator> {
 }
 
 /// The terms joined by `op` in their order, as a tree of the least depth.
-fn balanced(mut terms: Vec<Expr>, op: Operator) -> Expr {
+pub fn balanced(mut terms: Vec<Expr>, op: Operator) -> Expr {
     while terms.len() > 1 {
         let mut rest = terms.into_iter();
         terms = Vec::with_capacity(rest.len().div_ceil(2));
@@ -520,6 +534,17 @@ fn relocate(e: Error, span: Option<Span>) -> Error {
     match e.help() {
         Some(help) => moved.with_help(help),
         None => moved,
+    }
+}
+
+/// The text of a type, which may stand in quotes as a whole.
+fn type_text(t: &sql::DataType) -> String {
+    match t {
+        sql::DataType::Custom(name, _) => match name.0.as_slice() {
+            [part] => part.as_ident().map_or_else(|| t.to_string(), |i| i.value.clone()),
+            _ => t.to_string(),
+        },
+        other => other.to_string(),
     }
 }
 

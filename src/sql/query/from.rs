@@ -5,7 +5,7 @@ use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{
-    self as sql, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinConstraint, JoinOperator,
+    self as sql, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, LateralView,
     ObjectName, Query, SelectItem, SetExpr, TableAlias, TableFactor, TableFunctionArgs as Arguments, TableWithJoins,
 };
 
@@ -29,12 +29,21 @@ impl Planner<'_> {
             return Ok(Relation { plan: LogicalPlanBuilder::empty(true).build()?, scope: Scope::default() });
         };
         let first = self.joins(first, env, &mut used)?;
-        relations.try_fold(first, |left, next| cross_join(left, self.joins(next, env, &mut used)?))
+        relations.try_fold(first, |left, next| match lateral_call(&next.relation) {
+            Some(view) if next.joins.is_empty() => self.lateral_view(left, &view, env),
+            _ => cross_join(left, self.joins(next, env, &mut used)?),
+        })
     }
 
     fn joins(&self, t: &TableWithJoins, env: &Env, used: &mut Used) -> Result<Relation> {
         let first = self.factor(&t.relation, env, used)?;
         t.joins.iter().try_fold(first, |left, join| {
+            if let (Some(mut view), JoinOperator::CrossJoin(_) | JoinOperator::Join(JoinConstraint::None)) =
+                (lateral_call(&join.relation), &join.join_operator)
+            {
+                view.outer = false;
+                return self.lateral_view(left, &view, env);
+            }
             let right = self.factor(&join.relation, env, used)?;
             self.join(left, right, join, env)
         })
@@ -406,4 +415,27 @@ fn join_relations(left: Relation, right: Relation, join_type: JoinType, on: Opti
 /// Both relations side by side, for the names and types of a join's condition.
 fn both_sides(left: &Relation, right: &Relation) -> Result<Relation> {
     cross_join(left.clone(), right.clone())
+}
+
+/// `LATERAL generator(…) AS name(columns)`, which says the same as a LATERAL VIEW.
+fn lateral_call(factor: &TableFactor) -> Option<LateralView> {
+    let TableFactor::Function { lateral: true, name, args, alias, .. } = factor else { return None };
+    let call = sql::Function {
+        name: name.clone(),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(sql::FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.clone(),
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    };
+    let alias_name = alias.as_ref().map_or_else(|| name.clone(), |a| ObjectName::from(a.name.clone()));
+    let columns = alias.iter().flat_map(|a| &a.columns).map(|c| c.name.clone()).collect();
+    let lateral_view = sql::Expr::Function(call);
+    Some(LateralView { lateral_view, lateral_view_name: alias_name, lateral_col_alias: columns, outer: false })
 }

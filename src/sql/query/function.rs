@@ -2,6 +2,7 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::utils::find_aggregate_exprs;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, NullTreatment, WindowFunction};
 use datafusion::logical_expr::{
     Case, Expr, ExprSchemable, Operator, SortExpr, WindowFrame, WindowFunctionDefinition, binary_expr, lit,
@@ -10,10 +11,11 @@ use datafusion::sql::sqlparser::ast::{
     self as sql, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArguments,
 };
 
-use super::expr::{ExprContext, name_parts};
+use super::expr::{ExprContext, name_parts, string};
 use super::operators;
 use super::types::parse_data_type;
 use crate::error::{Error, Result};
+use crate::function::unit::is_unit_name;
 use crate::options::did_you_mean;
 use crate::plan::generators::Kind;
 
@@ -36,11 +38,24 @@ impl ExprContext<'_> {
             return Err(Error::unsupported("UNSUPPORTED_GENERATOR.NESTED_IN_EXPRESSIONS", message)
                 .with_help("use LATERAL VIEW, or a subquery"));
         }
+        if let Some(call) = self.higher_order(&name, f, e)? {
+            return self.typed(call, e);
+        }
+        let name = spark_alias(name);
         let arguments = self.arguments(f, &name)?;
         if let Some(over) = &f.over {
             return self.window_function(&name, arguments, over, f, e);
         }
+        let (name, arguments) = within_group(name, arguments, !f.within_group.is_empty());
         if let Some(udaf) = self.planner.state.aggregate_functions().get(&name) {
+            let nested = find_aggregate_exprs(arguments.args.iter());
+            if !nested.is_empty() {
+                let message = format!("an aggregate function is inside the aggregate function '{name}'");
+                return Err(Error::invalid("NESTED_AGGREGATE_FUNCTION", message)
+                    .with_span(self.span(e))
+                    .with_help("aggregate in a subquery first"));
+            }
+            let arguments = one_argument(&name, arguments, self)?;
             let filter = f.filter.as_deref().map(|x| self.expr(x).map(Box::new)).transpose()?;
             let params = AggregateFunctionParams {
                 args: arguments.args,
@@ -59,6 +74,14 @@ impl ExprContext<'_> {
         self.scalar(&name, arguments.args, e).and_then(|call| self.typed(call, e))
     }
 
+    /// A scalar function whose arguments fit.
+    pub fn typed_call(&self, f: &sql::Function, e: &sql::Expr) -> Result<Expr> {
+        let parts = name_parts(&f.name)?;
+        let name = parts[parts.len() - 1].value.to_lowercase();
+        let arguments = self.arguments(f, &name)?;
+        self.scalar(&name, arguments.args, e).and_then(|call| self.typed(call, e))
+    }
+
     /// A scalar function, or what Spark means by its name where DataFusion has another function of that name.
     fn scalar(&self, name: &str, args: Vec<Expr>, e: &sql::Expr) -> Result<Expr> {
         if let ([_], Some(to)) = (args.as_slice(), cast_function(name)) {
@@ -66,13 +89,35 @@ impl ExprContext<'_> {
         }
         match (name, args.as_slice()) {
             ("if" | "iff", [condition, then, otherwise]) => {
-                let branch = (Box::new(condition.clone()), Box::new(then.clone()));
-                Ok(Expr::Case(Case::new(None, vec![branch], Some(Box::new(otherwise.clone())))))
+                operators::case(vec![(condition.clone(), then.clone())], Some(otherwise.clone()), self.schema)
             }
+            ("coalesce" | "ifnull" | "nvl" | "greatest" | "least" | "array", [_, ..]) => {
+                self.call(name, operators::unify(name, args, self.schema)?, e)
+            }
+            ("nvl2", [x, there, missing]) => {
+                let there = vec![(x.clone().is_not_null(), there.clone())];
+                operators::case(there, Some(missing.clone()), self.schema)
+            }
+            ("nullifzero", [x]) => {
+                let zero = operators::binary(x.clone(), &sql::BinaryOperator::Eq, lit(0), self.schema)?;
+                let null = Expr::Literal(ScalarValue::Null, None);
+                operators::case(vec![(zero, null)], Some(x.clone()), self.schema)
+            }
+            ("zeroifnull", [x]) => self.call("coalesce", operators::unify(name, vec![x.clone(), lit(0)], self.schema)?, e),
+            ("isnan", [x]) => self.call("coalesce", vec![self.call("isnan", vec![x.clone()], e)?, lit(false)], e),
+            ("date_add" | "dateadd" | "timestampadd", [_, _, _]) => self.call("timestampadd", args, e),
+            ("date_diff" | "datediff" | "timestampdiff", [_, _, _]) => self.call("timestampdiff", args, e),
+            ("getdate", []) => self.call("now", args, e),
+            ("localtimestamp", []) => {
+                let ntz = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);
+                Ok(operators::cast(self.call("now", args, e)?, &ntz, false))
+            }
+            ("grouping_id", _) => self.grouping_id(args, e),
             ("isnull", [x]) => Ok(x.clone().is_null()),
             ("isnotnull", [x]) => Ok(x.clone().is_not_null()),
             ("positive", [x]) => Ok(x.clone()),
             ("e", []) => Ok(lit(std::f64::consts::E)),
+            ("mod", [a, b]) => operators::binary(a.clone(), &sql::BinaryOperator::Modulo, b.clone(), self.schema),
             ("sign", [_]) => self.call("signum", args, e),
             ("unix_timestamp" | "to_unix_timestamp", []) => {
                 let now = self.call("current_timestamp", vec![], e)?;
@@ -99,14 +144,14 @@ impl ExprContext<'_> {
     /// `decode(value, search, result, …[, default])`, in which NULL is found as any value.
     fn decode(&self, args: &[Expr]) -> Result<Expr> {
         let (value, pairs) = (&args[0], args[1..].chunks_exact(2));
-        let otherwise = pairs.remainder().first().cloned().map(Box::new);
-        let branch = |pair: &[Expr]| -> Result<_> {
+        let otherwise = pairs.remainder().first().cloned();
+        let branch = |pair: &[Expr]| -> Result<(Expr, Expr)> {
             let (value, search) = operators::compare_as(value.clone(), pair[0].clone(), self.schema)?;
             let same = binary_expr(value, Operator::IsNotDistinctFrom, search);
-            Ok((Box::new(same), Box::new(pair[1].clone())))
+            Ok((same, pair[1].clone()))
         };
         let branches = pairs.map(branch).collect::<Result<_>>()?;
-        Ok(Expr::Case(Case::new(None, branches, otherwise)))
+        operators::case(branches, otherwise, self.schema)
     }
 
     /// The call, if its arguments fit.
@@ -132,8 +177,13 @@ impl ExprContext<'_> {
             }
         };
         out.distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
-        for arg in &list.args {
+        for (i, arg) in list.args.iter().enumerate() {
             match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(sql::Expr::Identifier(unit)))
+                    if i == 0 && list.args.len() == 3 && takes_unit(name) && is_unit_name(&unit.value) =>
+                {
+                    out.args.push(string(&unit.value));
+                }
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => out.args.push(self.expr(e)?),
                 FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if name == "count" => out.args.push(lit(1i64)),
                 other => return Err(unsupported(format!("the argument '{other}' of '{name}'"))),
@@ -181,7 +231,7 @@ impl ExprContext<'_> {
         } else {
             return Err(self.unknown_function(name, e));
         };
-        let sql::WindowType::WindowSpec(spec) = over else { return Err(unsupported("a named window".to_owned())) };
+        let spec = self.window_spec(over)?;
         let mut call = WindowFunction::new(definition, a.args);
         call.params.distinct = a.distinct;
         call.params.null_treatment = a.nulls;
@@ -196,7 +246,60 @@ impl ExprContext<'_> {
             }
             None => WindowFrame::new((!call.params.order_by.is_empty()).then_some(false)),
         };
-        Ok(Expr::WindowFunction(Box::new(call)))
+        let call = Expr::WindowFunction(Box::new(call));
+        let is_rank = matches!(name, "row_number" | "rank" | "dense_rank" | "ntile");
+        Ok(if is_rank { operators::cast(call, &DataType::Int32, false) } else { call })
+    }
+
+    /// The window of OVER, by its name or written out.
+    fn window_spec<'w>(&'w self, over: &'w sql::WindowType) -> Result<&'w sql::WindowSpec> {
+        let missing = |name: &sql::Ident| {
+            let message = format!("window '{}' is not defined", name.value);
+            Error::invalid("MISSING_WINDOW_SPECIFICATION", message)
+                .with_span(self.planner.lines.span(name.span))
+                .with_help("define it with WINDOW name AS (…)")
+        };
+        match over {
+            sql::WindowType::WindowSpec(spec) => match &spec.window_name {
+                None => Ok(spec),
+                // Only a window that adds nothing to the one it names.
+                Some(name) if spec.partition_by.is_empty() && spec.order_by.is_empty() && spec.window_frame.is_none() => {
+                    self.env.window(name).ok_or_else(|| missing(name))
+                }
+                Some(_) => Err(unsupported("a window that extends another".to_owned())),
+            },
+            sql::WindowType::NamedWindow(name) => self.env.window(name).ok_or_else(|| missing(name)),
+        }
+    }
+
+    /// The levels of grouping as one number; of all keys of GROUP BY if none is given.
+    fn grouping_id(&self, mut args: Vec<Expr>, e: &sql::Expr) -> Result<Expr> {
+        let Some(grouping) = self.planner.state.aggregate_functions().get("grouping") else {
+            return Err(self.unknown_function("grouping", e));
+        };
+        if args.is_empty() {
+            args = self.exprs(self.env.grouping.iter())?;
+        }
+        let count = args.len();
+        let bit = |(i, arg): (usize, Expr)| -> Result<Expr> {
+            let bit = operators::cast(grouping.call(vec![arg]), &DataType::Int64, false);
+            operators::binary(bit, &sql::BinaryOperator::Multiply, lit(1i64 << (count - 1 - i).min(62)), self.schema)
+        };
+        let bits = args.into_iter().enumerate().map(bit).collect::<Result<Vec<_>>>()?;
+        let sum = bits.into_iter().map(Ok).reduce(|a: Result<Expr>, b| {
+            operators::binary(a?, &sql::BinaryOperator::Plus, b?, self.schema)
+        });
+        sum.unwrap_or_else(|| {
+            Err(Error::invalid("UNSUPPORTED_GROUPING_EXPRESSION", "grouping_id() needs GROUP BY ROLLUP, CUBE or GROUPING SETS"))
+        })
+    }
+
+    /// Whether a scalar, aggregate or window function has this name.
+    pub fn is_function(&self, name: &str) -> bool {
+        let state = &self.planner.state;
+        state.scalar_functions().contains_key(name)
+            || state.aggregate_functions().contains_key(name)
+            || state.window_functions().contains_key(name)
     }
 
     /// The error for a function that does not exist.
@@ -212,6 +315,64 @@ impl ExprContext<'_> {
             None => error,
         }
     }
+}
+
+/// Spark's name of a function that has another here.
+fn spark_alias(name: String) -> String {
+    match name.as_str() {
+        "array_agg" => "collect_list".to_owned(),
+        "try_avg" => "avg".to_owned(),
+        _ => name,
+    }
+}
+
+/// Whether the first of three arguments is a unit of time, written as a word.
+fn takes_unit(name: &str) -> bool {
+    matches!(name, "date_add" | "dateadd" | "timestampadd" | "date_diff" | "datediff" | "timestampdiff")
+}
+
+/// `percentile_cont(p) WITHIN GROUP (ORDER BY x)` and its like as the aggregate of `x` that they are.
+fn within_group(name: String, mut a: Arguments, ordered: bool) -> (String, Arguments) {
+    if !ordered || a.order_by.len() != 1 {
+        return (name, a);
+    }
+    let percentile = matches!(name.as_str(), "percentile_cont" | "percentile_disc") && a.args.len() == 1;
+    if !percentile && !(name == "mode" && a.args.is_empty()) {
+        return (name, a);
+    }
+    let Some(key) = a.order_by.pop() else { return (name, a) };
+    let double = |e: Expr| operators::cast(e, &DataType::Float64, false);
+    let percentage = a.args.pop();
+    match (name.as_str(), percentage) {
+        ("percentile_disc", Some(p)) => {
+            a.args = vec![double(key.expr), p];
+            (if key.asc { "percentile_disc" } else { "percentile_disc_desc" }.to_owned(), a)
+        }
+        (_, Some(p)) => {
+            let p = if key.asc { p } else { lit(1.0) - double(p) };
+            a.args = vec![key.expr, p];
+            ("percentile".to_owned(), a)
+        }
+        (_, None) => {
+            a.args = vec![key.expr];
+            (name, a)
+        }
+    }
+}
+
+/// `count(DISTINCT a, b)` counts the rows in which all are there; a list without a separator has none.
+fn one_argument(name: &str, mut a: Arguments, cx: &ExprContext) -> Result<Arguments> {
+    if name == "count" && a.distinct && a.args.len() > 1 {
+        let all = a.args.iter().cloned().map(Expr::is_not_null).reduce(Expr::and).unwrap_or_else(|| lit(true));
+        let Some(tuple) = cx.planner.state.scalar_functions().get("struct").map(|f| f.call(a.args.clone())) else {
+            return Err(Error::internal("there is no function struct"));
+        };
+        a.args = vec![operators::case(vec![(all, tuple)], None, cx.schema)?];
+    }
+    if matches!(name, "listagg" | "string_agg") && a.args.len() == 1 {
+        a.args.push(string(""));
+    }
+    Ok(a)
 }
 
 /// The type that a function such as `int(x)` casts to.

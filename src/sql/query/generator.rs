@@ -12,6 +12,7 @@ use super::scope::{Env, Relation, ScopeColumn};
 use super::select::{Item, Value};
 use super::set_operation::with_names;
 use crate::error::{Error, Result};
+use crate::function;
 use crate::plan::generators::{Generator, Kind, plan_generator};
 
 impl ExprContext<'_> {
@@ -20,6 +21,11 @@ impl ExprContext<'_> {
         let sql::Expr::Function(f) = e else { return Ok(None) };
         let parts = name_parts(&f.name)?;
         let name = parts[parts.len() - 1].value.to_lowercase();
+        if name == "json_tuple" {
+            let call = self.typed_call(f, e)?;
+            let one = function::array_of_one(call);
+            return Ok(Some(Generator { kind: Kind::Inline, outer: false, args: vec![one] }));
+        }
         let Some((kind, outer)) = Kind::from_name(&name) else { return Ok(None) };
         let FunctionArguments::List(list) = &f.args else { return Ok(Some(Generator { kind, outer, args: vec![] })) };
         let args = list.args.iter().map(|a| match a {

@@ -1,11 +1,11 @@
 //! Literals with Spark's types.
 
-use arrow::array::timezone::Tz;
-use arrow::compute::kernels::cast_utils::{Parser, string_to_datetime};
-use arrow::datatypes::{DataType, Date32Type};
-use chrono::Utc;
+use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::Value;
+
+use crate::function::cast::temporal;
+use crate::function::scalar::parse_time_zone;
 
 /// The value of a literal; `None` if this kind of literal does not exist in Spark.
 pub fn value(v: &Value) -> Option<Result<ScalarValue, String>> {
@@ -76,18 +76,19 @@ pub fn typed(data_type: &DataType, text: &str, time_zone: Option<&str>) -> Optio
     let text = text.trim();
     let wrong = |kind: &str| format!("'{text}' is not a {kind}");
     Some(match data_type {
-        DataType::Date32 => match Date32Type::parse(text) {
+        DataType::Date32 => match temporal::parse_date(text) {
             Some(d) => Ok(ScalarValue::Date32(Some(d))),
             None => Err(wrong("DATE")),
         },
-        DataType::Timestamp(_, None) => match string_to_datetime(&Utc, text) {
-            Ok(t) => Ok(ScalarValue::TimestampMicrosecond(Some(t.timestamp_micros()), None)),
-            Err(_) => Err(wrong("TIMESTAMP_NTZ")),
+        DataType::Timestamp(_, None) => match temporal::parse_timestamp(text, None) {
+            Some(us) => Ok(ScalarValue::TimestampMicrosecond(Some(us), None)),
+            None => Err(wrong("TIMESTAMP_NTZ")),
         },
         DataType::Timestamp(_, Some(_)) => {
-            match time_zone.unwrap_or("UTC").parse::<Tz>().and_then(|zone| string_to_datetime(&zone, text)) {
-                Ok(t) => Ok(ScalarValue::TimestampMicrosecond(Some(t.timestamp_micros()), Some("UTC".into()))),
-                Err(_) => Err(wrong("TIMESTAMP")),
+            let zone = parse_time_zone(time_zone.unwrap_or("UTC"));
+            match temporal::parse_timestamp(text, Some(zone.unwrap_or(chrono_tz::Tz::UTC))) {
+                Some(us) => Ok(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into()))),
+                None => Err(wrong("TIMESTAMP")),
             }
         }
         _ => return None,

@@ -16,10 +16,13 @@ mod expr;
 mod from;
 mod function;
 mod generator;
+mod lambda;
+mod like;
 mod literal;
 mod name;
 mod operators;
 mod planner;
+mod quote;
 mod scope;
 mod select;
 mod set_operation;
@@ -29,6 +32,7 @@ mod windowing;
 
 use crate::interval;
 
+pub use dialect::TidemillDialect;
 pub use planner::{PlannedQuery, plan_query};
 pub use types::parse_columns;
 

@@ -3,13 +3,13 @@
 use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::functions::core::expr_fn::get_field;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use datafusion::logical_expr::{BinaryExpr, Case, Expr, ExprSchemable, Operator};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::scope::find_field;
 use super::types::spark_type_name;
 use crate::error::{Error, Result};
-use crate::function;
+use crate::function::{self, coercion};
 
 /// `CAST(expr AS to)`, or `TRY_CAST`.
 pub fn cast(expr: Expr, to: &DataType, is_try: bool) -> Expr {
@@ -24,8 +24,30 @@ pub fn binary(left: Expr, op: &BinaryOperator, right: Expr, schema: &DFSchema) -
     {
         return Ok(planned);
     }
+    if op == Operator::StringConcat && [&left, &right].iter().any(|e| e.get_type(schema).is_ok_and(|t| !t.is_string())) {
+        return Ok(function::concat(left, right));
+    }
     let (left, right) = if is_comparison(op) { compare_as(left, right, schema)? } else { (left, right) };
     Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
+}
+
+/// CASE over conditions and results, which are brought to one type.
+pub fn case(branches: Vec<(Expr, Expr)>, otherwise: Option<Expr>, schema: &DFSchema) -> Result<Expr> {
+    let (conditions, mut results): (Vec<_>, Vec<_>) = branches.into_iter().unzip();
+    let has_else = otherwise.is_some();
+    results.extend(otherwise);
+    let mut results = unify("case", results, schema)?;
+    let otherwise = if has_else { results.pop().map(Box::new) } else { None };
+    let branches = conditions.into_iter().zip(results).map(|(c, r)| (Box::new(c), Box::new(r)));
+    Ok(Expr::Case(Case::new(None, branches.collect(), otherwise)))
+}
+
+/// The values of a function or operator brought to the type that they have in common.
+pub fn unify(name: &str, exprs: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
+    let types = exprs.iter().map(|e| e.get_type(schema)).collect::<datafusion::common::Result<Vec<_>>>()?;
+    let Some(common) = coercion::common(&types) else { return Err(coercion::mismatch(name, &types)) };
+    let one = |(e, t): (Expr, DataType)| if t == common { e } else { cast(e, &common, false) };
+    Ok(exprs.into_iter().zip(types).map(one).collect())
 }
 
 /// `-expr`.

@@ -3,7 +3,7 @@
 use arrow::datatypes::Field;
 use datafusion::common::{Column, DFSchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::sql::sqlparser::ast::Ident;
+use datafusion::sql::sqlparser::ast::{self as sql, Ident};
 
 use super::dialect::Lines;
 use crate::error::{Error, Result};
@@ -38,8 +38,19 @@ pub struct Relation {
 /// What surrounds a query: common table expressions, and the scopes of the queries it is inside of, innermost last.
 #[derive(Debug, Clone, Default)]
 pub struct Env {
+    /// The windows that the SELECT defines.
+    pub windows: Vec<(String, sql::WindowSpec)>,
+    /// The keys of its ROLLUP, CUBE or GROUPING SETS.
+    pub grouping: Vec<sql::Expr>,
     pub ctes: Vec<(String, Relation)>,
     pub outer: Vec<(Scope, DFSchemaRef)>,
+}
+
+impl Env {
+    /// The window of this name.
+    pub fn window(&self, name: &Ident) -> Option<&sql::WindowSpec> {
+        self.windows.iter().find(|(n, _)| same(n, name)).map(|(_, spec)| spec)
+    }
 }
 
 impl Scope {

@@ -7,7 +7,7 @@ use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::utils::find_aggregate_exprs;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr};
 use datafusion::sql::sqlparser::ast::{
-    self as sql, Distinct, GroupByExpr, Ident, ObjectName, OrderBy, OrderByKind, OrderByOptions, Select, SelectItem,
+    self as sql, Distinct, GroupByExpr, Ident, NamedWindowDefinition, NamedWindowExpr, ObjectName, OrderBy, OrderByKind, OrderByOptions, Select, SelectItem,
     SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
 };
 
@@ -58,6 +58,7 @@ impl Planner<'_> {
     pub fn select(&self, s: &Select, order_by: Option<&OrderBy>, env: &Env) -> Result<Relation> {
         refuse_select_clauses(s)?;
         let mut relation = self.from(&s.from, env)?;
+        let env = &self.select_env(s, env)?;
         for view in &s.lateral_views {
             relation = self.lateral_view(relation, view, env)?;
         }
@@ -65,7 +66,9 @@ impl Planner<'_> {
             relation = self.filter(relation, condition, env)?;
         }
         let windows = self.window_keys(&s.group_by, &relation, env)?;
-        let mut items = self.select_list(&s.projection, &relation, env, &windows)?;
+        let everything = [SelectItem::Wildcard(WildcardAdditionalOptions::default())];
+        let projection = if s.projection.is_empty() { &everything[..] } else { &s.projection };
+        let mut items = self.select_list(projection, &relation, env, &windows)?;
         let aliases = [windows.clone(), item_aliases(&items)].concat();
         let mut keys = self.sort_keys(order_by, &items, &ExprContext::new(self, env, &relation, &aliases))?;
         let groups = self.group_keys(&s.group_by, &items, &relation, env)?;
@@ -74,16 +77,23 @@ impl Planner<'_> {
             .as_ref()
             .map(|h| ExprContext::new(self, env, &relation, &aliases).condition(h, "HAVING"))
             .transpose()?;
+        let condition = |q| ExprContext::new(self, env, &relation, &aliases).condition(q, "QUALIFY");
+        let mut qualify = s.qualify.as_ref().map(condition).transpose()?;
         relation = self.deduplicate(relation, s, &groups, env)?;
 
         let grouped = having.is_some() || matches!(s.group_by, GroupByExpr::All(_));
         let mut exprs = all_exprs(&mut items, &mut keys);
-        exprs.extend(having.iter_mut().map(|h| (h, None)));
+        exprs.extend(having.iter_mut().chain(qualify.iter_mut()).map(|h| (h, None)));
         relation = self.aggregate(relation, groups, grouped, &mut exprs)?;
         if let Some(condition) = having {
             relation.plan = LogicalPlanBuilder::from(relation.plan).filter(condition)?.build()?;
         }
-        relation = self.windows(relation, &mut all_exprs(&mut items, &mut keys))?;
+        let mut exprs = all_exprs(&mut items, &mut keys);
+        exprs.extend(qualify.iter_mut().map(|q| (q, None)));
+        relation = self.windows(relation, &mut exprs)?;
+        if let Some(condition) = qualify {
+            relation.plan = LogicalPlanBuilder::from(relation.plan).filter(condition)?.build()?;
+        }
         let count = items.len();
         let generator = items.iter().position(|i| matches!(i.value, Value::Generator(..)));
         let mut others: Vec<&mut Expr> = keys.iter_mut().filter_map(|k| k.expr_mut()).collect();
@@ -92,6 +102,24 @@ impl Planner<'_> {
             shift(&mut keys, at, items.len() - count);
         }
         self.project_and_sort(relation, items, keys, is_distinct(s))
+    }
+
+    /// What surrounds the expressions of this SELECT.
+    fn select_env(&self, s: &Select, env: &Env) -> Result<Env> {
+        let mut env = Env { windows: vec![], grouping: grouping_keys(&s.group_by), ..env.clone() };
+        for NamedWindowDefinition(name, window) in &s.named_window {
+            let spec = match window {
+                NamedWindowExpr::WindowSpec(spec) => Some(spec.clone()),
+                NamedWindowExpr::NamedWindow(other) => env.window(other).cloned(),
+            };
+            let Some(spec) = spec else {
+                let message = format!("window '{}' names a window that is not defined before it", name.value);
+                return Err(Error::invalid("MISSING_WINDOW_SPECIFICATION", message)
+                    .with_span(self.lines.span(name.span)));
+            };
+            env.windows.push((name.value.clone(), spec));
+        }
+        Ok(env)
     }
 
     fn filter(&self, relation: Relation, condition: &sql::Expr, env: &Env) -> Result<Relation> {
@@ -372,6 +400,27 @@ fn all_exprs<'e>(items: &'e mut [Item], keys: &'e mut [SortKey]) -> Vec<(&'e mut
         exprs.extend(key.expr_mut().map(|e| (e, span)));
     }
     exprs
+}
+
+/// The expressions inside ROLLUP, CUBE and GROUPING SETS, each once.
+fn grouping_keys(group_by: &GroupByExpr) -> Vec<sql::Expr> {
+    let GroupByExpr::Expressions(exprs, modifiers) = group_by else { return vec![] };
+    let mut keys: Vec<sql::Expr> = vec![];
+    let mut add = |e: &sql::Expr| {
+        if !keys.contains(e) {
+            keys.push(e.clone());
+        }
+    };
+    for e in exprs {
+        match e {
+            sql::Expr::Rollup(sets) | sql::Expr::Cube(sets) | sql::Expr::GroupingSets(sets) => {
+                sets.iter().flatten().for_each(&mut add);
+            }
+            e if !modifiers.is_empty() => add(e),
+            _ => {}
+        }
+    }
+    keys
 }
 
 /// Moves the outputs behind the item at `at`, which became `more` columns more.

@@ -4,18 +4,22 @@ use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::metadata::FieldMetadata;
-use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr, lit};
+use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::functions_window::expr_fn::row_number;
+use datafusion::logical_expr::{Expr, ExprFunctionExt, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr, lit};
 use datafusion::sql::sqlparser::ast::{
     Cte, LimitClause, OrderBy, OrderByKind, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, Values, With,
 };
 
 use super::expr::ExprContext;
 use super::function::sort_expr;
+use super::operators;
 use super::planner::Planner;
 use super::scope::{Env, Relation, Scope, ScopeColumn};
 use super::select::ordinal;
+use super::types::spark_type_name;
 use crate::error::{Error, Result};
+use crate::function::coercion;
 use crate::plan::watermark::WATERMARK_KEY;
 
 impl Planner<'_> {
@@ -160,13 +164,19 @@ fn combine(left: Relation, op: SetOperator, quantifier: SetQuantifier, right: Re
         return Err(Error::invalid("NUM_COLUMNS_MISMATCH", message));
     }
     let names = left.scope.columns.iter().map(|c| c.name.clone()).collect();
+    let (left, right) = same_types(left, right, op)?;
+    if all && op != SetOperator::Union {
+        return Ok(with_names(each_row(left, op, right)?, names));
+    }
     let right = Relation { plan: with_marks_of(&left.plan, right.plan)?, ..right };
     let builder = LogicalPlanBuilder::from(left.plan);
     let plan = match (op, all) {
         (SetOperator::Union, true) => builder.union(right.plan)?.build()?,
         (SetOperator::Union, false) => builder.union_distinct(right.plan)?.build()?,
-        (SetOperator::Intersect, _) => LogicalPlanBuilder::intersect(builder.build()?, right.plan, all)?,
-        (SetOperator::Except | SetOperator::Minus, _) => LogicalPlanBuilder::except(builder.build()?, right.plan, all)?,
+        (SetOperator::Intersect, _) => LogicalPlanBuilder::intersect(builder.build()?, right.plan, false)?,
+        (SetOperator::Except | SetOperator::Minus, _) => {
+            LogicalPlanBuilder::except(builder.build()?, right.plan, false)?
+        }
     };
     Ok(with_names(plan, names))
 }
@@ -197,19 +207,67 @@ fn with_marks_of(first: &LogicalPlan, plan: LogicalPlan) -> Result<LogicalPlan> 
     Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
 }
 
-/// Rows in which a column that has a float has only floats: DataFusion would make decimals of both.
+/// Both sides with the columns of each pair brought to one type.
+fn same_types(left: Relation, right: Relation, op: SetOperator) -> Result<(Relation, Relation)> {
+    let types = |r: &Relation| -> Result<Vec<DataType>> {
+        let schema = r.plan.schema();
+        let types = r.scope.columns.iter().map(|c| Expr::Column(c.column.clone()).get_type(schema));
+        Ok(types.collect::<datafusion::common::Result<_>>()?)
+    };
+    let (l, r) = (types(&left)?, types(&right)?);
+    let mut common = vec![];
+    for (i, (l, r)) in l.iter().zip(&r).enumerate() {
+        let Some(to) = coercion::wider(l, r) else {
+            let (l, r) = (spark_type_name(l), spark_type_name(r));
+            let message = format!("column {} of {op} is {l} on one side and {r} on the other", i + 1);
+            return Err(Error::invalid("INCOMPATIBLE_COLUMN_TYPE", message));
+        };
+        common.push(to);
+    }
+    Ok((with_types(left, &l, &common)?, with_types(right, &r, &common)?))
+}
+
+fn with_types(relation: Relation, from: &[DataType], to: &[DataType]) -> Result<Relation> {
+    if from == to {
+        return Ok(relation);
+    }
+    let column = |((c, from), to): ((&ScopeColumn, &DataType), &DataType)| {
+        let e = Expr::Column(c.column.clone());
+        if from == to { e } else { crate::function::cast(e, to, false).alias(&c.column.name) }
+    };
+    let exprs: Vec<_> = relation.scope.columns.iter().zip(from).zip(to).map(column).collect();
+    let names = relation.scope.columns.iter().map(|c| c.name.clone()).collect();
+    Ok(with_names(LogicalPlanBuilder::from(relation.plan).project(exprs)?.build()?, names))
+}
+
+/// `EXCEPT ALL` and `INTERSECT ALL`: equal rows are numbered, which makes all rows different.
+fn each_row(left: Relation, op: SetOperator, right: Relation) -> Result<LogicalPlan> {
+    const NUMBER: &str = "#number";
+    let numbered = |r: Relation| -> Result<LogicalPlan> {
+        let columns: Vec<_> = r.scope.columns.iter().map(|c| Expr::Column(c.column.clone())).collect();
+        let number = row_number().partition_by(columns.clone()).build()?;
+        let name = number.schema_name().to_string();
+        let plan = LogicalPlanBuilder::window_plan(r.plan, vec![number])?;
+        let number = Expr::Column(Column::new_unqualified(name)).alias(NUMBER);
+        Ok(LogicalPlanBuilder::from(plan).project(columns.into_iter().chain([number]))?.build()?)
+    };
+    let columns: Vec<_> = left.scope.columns.iter().map(|c| Expr::Column(c.column.clone())).collect();
+    let (left, right) = (numbered(left)?, numbered(right)?);
+    let plan = match op {
+        SetOperator::Intersect => LogicalPlanBuilder::intersect(left, right, false)?,
+        _ => LogicalPlanBuilder::except(left, right, false)?,
+    };
+    Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
+}
+
+/// Rows whose values are brought to one type for each column.
 fn widened(mut rows: Vec<Vec<Expr>>) -> Result<Vec<Vec<Expr>>> {
     let schema = DFSchema::empty();
     for column in 0..rows.first().map_or(0, Vec::len) {
-        let types = rows.iter().filter_map(|row| row.get(column)).map(|e| e.get_type(&schema));
-        let types = types.collect::<datafusion::common::Result<Vec<_>>>()?;
-        if !types.iter().any(DataType::is_floating) || !types.iter().any(|t| t.is_decimal()) {
-            continue;
-        }
-        for e in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
-            if e.get_type(&schema)?.is_decimal() {
-                *e = crate::function::cast(e.clone(), &DataType::Float64, false);
-            }
+        let values: Vec<Expr> = rows.iter().filter_map(|row| row.get(column)).cloned().collect();
+        let unified = operators::unify("VALUES", values, &schema)?;
+        for (e, unified) in rows.iter_mut().filter_map(|row| row.get_mut(column)).zip(unified) {
+            *e = unified;
         }
     }
     Ok(rows)
@@ -247,8 +305,6 @@ pub fn refuse_select_clauses(s: &Select) -> Result<()> {
         (!s.cluster_by.is_empty(), "CLUSTER BY"),
         (!s.distribute_by.is_empty(), "DISTRIBUTE BY"),
         (!s.sort_by.is_empty(), "SORT BY"),
-        (!s.named_window.is_empty(), "WINDOW"),
-        (s.qualify.is_some(), "QUALIFY"),
         (s.value_table_mode.is_some(), "SELECT AS"),
         (s.exclude.is_some(), "EXCLUDE"),
     ];
