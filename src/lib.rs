@@ -42,7 +42,8 @@ pub use options::{OptionReader, Options};
 pub use plan::StreamTable;
 pub use query::{
     QueryIdle, QueryStarted, QueryTerminated, SinkProgress, SourceProgress, StateOperatorProgress, StreamingQuery,
-    StreamingQueryListener, StreamingQueryManager, StreamingQueryProgress, StreamingQueryStatus, Trigger,
+    StreamingQueryListener, StreamingQueryManager, StreamingQueryProgress, StreamingQueryStatus, Trigger, Waiting,
+    WaitingInput, WaitingOperator,
 };
 pub use session::{
     Columns, DataStreamReader, DataStreamWriter, Delay, GroupedByKey, RowSet, RuntimeConf, Script, Session,

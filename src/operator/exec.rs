@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -14,6 +15,8 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, InputDistributionRequirements, Partitioning,
     PlanProperties, ReplaceChildrenOptions,
 };
+
+use futures::TryStreamExt;
 
 use super::{BatchContext, InputWatermark};
 use crate::state::OperatorState;
@@ -173,6 +176,12 @@ impl ExecutionPlan for StatefulExec {
         let inputs = self.children.iter().map(partitions).collect::<Result<Vec<_>>>()?;
         self.operator.clone().execute(inputs, batch, task)
     }
+}
+
+/// The batches of these partitions, in order.
+pub async fn collect_batches(partitions: Vec<SendableRecordBatchStream>) -> Result<Vec<RecordBatch>> {
+    let read = partitions.into_iter().map(|p| p.try_collect::<Vec<_>>());
+    Ok(collect_ordered(read).await?.into_iter().flatten().collect())
 }
 
 /// What reading each of these partitions gives, in partition order. One partition is read inline; several in tasks of

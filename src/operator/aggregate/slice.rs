@@ -80,8 +80,12 @@ impl Numbered {
 
 impl Slice {
     pub fn new(backend: &StateBackend, schema: SchemaRef, encoder: Arc<KeyEncoder>) -> Self {
+        Self::of(KeyedStore::with_encoder(backend, schema, encoder))
+    }
+
+    fn of(store: KeyedStore) -> Self {
         Self {
-            store: KeyedStore::with_encoder(backend, schema, encoder),
+            store,
             staged: None,
             marks: vec![],
             epoch: 0,
@@ -186,7 +190,7 @@ impl Slice {
     fn without_gone(&self) -> Result<Self> {
         let is_live = |slot: &u32| self.times.get(*slot as usize).is_none_or(|t| *t > self.gone_to);
         let kept: Vec<u32> = (0..self.store.len() as u32).filter(is_live).collect();
-        let mut rest = Self::new(self.store.schema().clone(), self.store.encoder().clone());
+        let mut rest = Self::of(self.store.empty());
         let mut new_slots = vec![];
         rest.store.intern(&self.store.keys(&kept)?, kept.len(), &mut new_slots)?;
         rest.store.put(&new_slots, &self.store.state(kept.iter().copied())?)?;

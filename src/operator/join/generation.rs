@@ -10,6 +10,7 @@
 //! the generation, or when most of that is dead.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 

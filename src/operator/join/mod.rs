@@ -36,8 +36,8 @@ use futures::{StreamExt, TryStreamExt};
 use self::run::Run;
 use self::side::Side;
 use self::spec::{LEFT, Prepared, RIGHT};
-use super::exec::collect_ordered;
-use super::{BatchContext, StatefulOperator};
+use super::exec::collect_batches;
+use super::{BatchContext, StateGrowth, StatefulOperator};
 use crate::error::{Error, Result};
 use crate::state::{FrozenState, OperatorState, StateChange, StateMetrics};
 
@@ -162,8 +162,8 @@ impl StatefulOperator for JoinOperator {
         let joined = async move {
             let [left, right] =
                 <[_; 2]>::try_from(inputs).map_err(|_| Error::internal("a join of two streams has two inputs"))?;
-            let left = collect_ordered(left).await?.into_iter().flatten().collect();
-            let right = collect_ordered(right).await?.into_iter().flatten().collect();
+            let left = collect_batches(left).await?;
+            let right = collect_batches(right).await?;
             self.begin(&batch);
             let run = Run::try_new(self, [left, right], &batch, rows)?;
             Ok::<_, DataFusionError>(futures::stream::iter(run))
@@ -178,6 +178,14 @@ impl StatefulOperator for JoinOperator {
         };
         let keys: Vec<_> = left.keys.iter().zip(&right.keys).zip(&left.null_equal).map(pair).collect();
         format!("{}, keys=[{}], left {}, right {}", self.spec.join_type, keys.join(", "), left.kept(), right.kept())
+    }
+
+    fn growth(&self) -> StateGrowth {
+        let [left, right] = &self.spec.sides;
+        match [left, right].iter().any(|s| s.expiry == Expiry::Never) {
+            true => StateGrowth::Unbounded,
+            false => StateGrowth::Watermark(format!("left rows are {}, right rows are {}", left.kept(), right.kept())),
+        }
     }
 
     fn wants_batch(&self) -> bool {

@@ -14,6 +14,7 @@ use super::run::Run;
 use super::spec::{Expiry, JoinSpec, SideSpec};
 use super::*;
 use crate::operator::StateBound;
+use crate::state::StateBackend;
 
 /// Key, time in milliseconds, number.
 type Row = (Option<i64>, i64, i64);
@@ -62,7 +63,7 @@ fn batch(rows: &[Row]) -> RecordBatch {
 }
 
 fn context(watermark_ms: i64, late_watermark_ms: i64) -> BatchContext {
-    BatchContext { batch_id: 0, watermark_ms, late_watermark_ms, timestamp_ms: 0 }
+    BatchContext { batch_id: 0, watermark_ms, late_watermark_ms, timestamp_ms: 0, query: Default::default() }
 }
 
 /// Stages a batch; the numbers of the pairs it gives.

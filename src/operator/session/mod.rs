@@ -35,7 +35,7 @@ use futures::{StreamExt, TryStreamExt};
 use self::merge::{Merged, Staged, bounds_columns, merge};
 use self::store::{SessionStore, bounds_fields};
 use super::event_time::bound_us;
-use super::exec::collect_ordered;
+use super::exec::collect_batches;
 use super::{BatchContext, StateGrowth, StatefulOperator, evict};
 use crate::error::{Error, Result};
 use crate::sink::OutputMode;
@@ -177,8 +177,8 @@ impl StatefulOperator for SessionOperator {
         let operator = self.clone();
         let size = task.session_config().batch_size();
         let emitted = async move {
-            let rows = collect_ordered(partitions).await?.into_iter().flatten();
-            let rows: Vec<_> = rows.filter(|b| b.num_rows() > 0).collect();
+            let mut rows = collect_batches(partitions).await?;
+            rows.retain(|b| b.num_rows() > 0);
             operator.stage(&rows, bound_us(batch.watermark_ms))?;
             Ok::<_, DataFusionError>(futures::stream::iter(operator.emit(size)))
         };

@@ -33,7 +33,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use self::groups::Groups;
 use super::event_time::{bound_us, times};
-use super::exec::collect_ordered;
+use super::exec::collect_batches;
 use super::{BatchContext, StatefulOperator};
 use crate::error::{Error, Result};
 use crate::sink::OutputMode;
@@ -277,7 +277,7 @@ impl StatefulOperator for StateFunctionOperator {
         let batch_size = task.session_config().batch_size();
         let operator = self.clone();
         let emitted = async move {
-            let rows: Vec<_> = collect_ordered(partitions).await?.into_iter().flatten().collect();
+            let rows = collect_batches(partitions).await?;
             let initial = operator.initial(&batch).await?;
             let rows = concat_batches(&schema, &rows)?;
             let batches = operator.stage(&rows, initial, &batch, batch_size)?;
