@@ -17,7 +17,7 @@ use datafusion::physical_plan::{
 };
 use futures::TryStreamExt;
 
-use super::BatchContext;
+use super::{BatchContext, InputWatermark};
 use crate::state::OperatorState;
 
 /// A stateful operator: its state, and what it does with the rows of a batch.
@@ -49,6 +49,7 @@ pub struct StatefulExec {
     id: u32,
     children: Vec<Arc<dyn ExecutionPlan>>,
     operator: Arc<dyn StatefulOperator>,
+    watermark: Arc<InputWatermark>,
     properties: Arc<PlanProperties>,
 }
 
@@ -61,7 +62,12 @@ impl StatefulExec {
             EmissionType::Final,
             Boundedness::Bounded,
         ));
-        Self { id, children, operator, properties }
+        Self { id, children, operator, watermark: Arc::new(InputWatermark::Global), properties }
+    }
+
+    /// With an input watermark that is not simply the query's.
+    pub fn with_watermark(self, watermark: InputWatermark) -> Self {
+        Self { watermark: Arc::new(watermark), ..self }
     }
 }
 
@@ -121,7 +127,7 @@ impl ExecutionPlan for StatefulExec {
         if partition != 0 {
             return Err(DataFusionError::Internal(format!("a stateful operator has no partition {partition}")));
         }
-        let batch = BatchContext::of(&task)?;
+        let batch = Arc::new(BatchContext::of(&task)?.seen_through(&self.watermark));
         let partitions = |child: &Arc<dyn ExecutionPlan>| {
             (0..child.properties().partitioning.partition_count()).map(|p| child.execute(p, task.clone())).collect()
         };

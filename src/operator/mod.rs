@@ -9,6 +9,8 @@ mod dedup;
 mod event_time;
 mod evict;
 mod exec;
+mod input_watermark;
+mod join;
 mod limit;
 mod watermark;
 
@@ -16,6 +18,8 @@ pub use aggregate::AggregateOperator;
 pub use dedup::{DedupOperator, Expiry};
 pub use event_time::{EventTimeKey, end_of, window_ends};
 pub use exec::{StatefulExec, StatefulOperator};
+pub use input_watermark::{InputWatermark, StateBound};
+pub use join::{Expiry as JoinExpiry, JoinOperator, JoinSpec, Residual, SideSpec};
 pub use limit::LimitOperator;
 pub use watermark::{EventTimeTracker, EventTimes, WatermarkExec, WatermarkPolicy};
 
@@ -44,5 +48,14 @@ impl BatchContext {
     pub fn of(task: &TaskContext) -> Result<Arc<Self>> {
         let context = task.session_config().get_extension::<Self>();
         context.ok_or_else(|| Error::internal("a streaming plan was executed outside of a batch"))
+    }
+
+    /// As an operator with this input watermark sees it.
+    pub fn seen_through(&self, watermark: &InputWatermark) -> Self {
+        Self {
+            watermark_ms: watermark.at(self.watermark_ms),
+            late_watermark_ms: watermark.at(self.late_watermark_ms),
+            ..*self
+        }
     }
 }

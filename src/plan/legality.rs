@@ -8,6 +8,7 @@ use datafusion::logical_expr::{
 };
 
 use super::dedup::DedupNode;
+use super::join::{check_stream_join, is_stream_join};
 use super::watermark::{as_watermark, event_time_columns, watermark_delay_ms};
 use super::{is_streaming, mentions_stream};
 use crate::error::{Error, Result};
@@ -41,6 +42,10 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, mut above: Above) -> Result<
         LogicalPlan::Aggregate(a) => check_aggregate(a, mode, above)?,
         LogicalPlan::Distinct(Distinct::All(input)) => check_keyed(input.schema().fields(), mode, above)?,
         LogicalPlan::Distinct(Distinct::On(_)) => return Err(unsupported("DISTINCT ON in this form")),
+        LogicalPlan::Join(join) if is_stream_join(join) => {
+            check_set_operation(join, mode)?;
+            check_stream_join(join, mode)?;
+        }
         LogicalPlan::Join(join) => {
             check_set_operation(join, mode)?;
             check_join(join)?;
@@ -83,6 +88,7 @@ fn has_aggregate(plan: &LogicalPlan) -> bool {
 fn is_stateful(node: &LogicalPlan) -> bool {
     match node {
         LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => true,
+        LogicalPlan::Join(join) => is_stream_join(join),
         // One that keeps its keys for ever does not care which rows came before which.
         LogicalPlan::Extension(_) => as_dedup(node).is_some_and(|d| d.within_watermark || dedups_by_time(d)),
         _ => false,
@@ -191,7 +197,7 @@ fn check_keyed(keys: &[FieldRef], mode: OutputMode, above: Above) -> Result<()> 
     Ok(())
 }
 
-fn check_one_event_time<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
+pub fn check_one_event_time<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
     let names: Vec<_> = names.collect();
     if names.len() < 2 {
         return Ok(());
@@ -291,10 +297,6 @@ fn check_set_operation(join: &Join, mode: OutputMode) -> Result<()> {
 fn check_join(join: &Join) -> Result<()> {
     use JoinType::{Full, Inner, Left, LeftAnti, LeftSemi, Right};
     let (left, right) = (is_streaming(&join.left), is_streaming(&join.right));
-    if left && right {
-        return Err(unsupported(&format!("{:?} join of two streams (of this version)", join.join_type))
-            .with_help("join the stream with a table, or UNION ALL the streams and aggregate by key"));
-    }
     let allowed = match join.join_type {
         Inner => true,
         Left | LeftSemi | LeftAnti => left,

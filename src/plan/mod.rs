@@ -9,6 +9,7 @@
 mod bind;
 pub mod dedup;
 pub mod generators;
+mod join;
 mod legality;
 mod micro_batch;
 mod node;

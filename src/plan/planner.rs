@@ -21,14 +21,15 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, Physic
 use datafusion::physical_plan::displayable;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
+use super::join::{self, StreamJoinNode};
 use super::node::{DedupExpiry, StatefulKind, StatefulNode};
 use super::physical;
 use super::rewrite::StreamRewrite;
 use super::watermark::WatermarkNode;
 use crate::error::{Error, Result};
 use crate::operator::{
-    AggregateOperator, DedupOperator, EventTimeKey, EventTimeTracker, Expiry, LimitOperator, StatefulExec,
-    StatefulOperator, WatermarkExec,
+    AggregateOperator, DedupOperator, EventTimeKey, EventTimeTracker, Expiry, InputWatermark, LimitOperator,
+    StatefulExec, StatefulOperator, WatermarkExec,
 };
 use crate::sink::OutputMode;
 use crate::state::StateSpace;
@@ -45,6 +46,8 @@ pub struct StreamPlan {
     pub state: SessionState,
     /// Stateful operators by id.
     pub operators: Vec<Arc<dyn StatefulOperator>>,
+    /// The watermark that each of them sees.
+    pub input_watermarks: Vec<InputWatermark>,
     /// The event times of its watermarks.
     pub event_times: Arc<EventTimeTracker>,
     /// The optimised logical plan.
@@ -79,7 +82,8 @@ pub async fn plan_stream(session: &SessionState, plan: &LogicalPlan, mode: Outpu
     let partitions = session.config().target_partitions();
     let parallel_state = streaming_state(session, mode, &operators, partitions);
     let serial_state = streaming_state(session, mode, &operators, 1);
-    let logical = serial_state.optimize(plan)?;
+    let logical = join::place_stream_joins(serial_state.optimize(plan)?, &serial_state)?;
+    let input_watermarks = join::input_watermarks(&logical).into_values().collect();
     let serial = physical_plan(&serial_state, &logical).await?;
     let parallel = if partitions > 1 { physical_plan(&parallel_state, &logical).await? } else { serial.clone() };
     physical::check(&serial, mode)?;
@@ -93,6 +97,7 @@ pub async fn plan_stream(session: &SessionState, plan: &LogicalPlan, mode: Outpu
         parallel_partitions: partitions,
         state: serial_state,
         operators,
+        input_watermarks,
         event_times,
         logical,
         schema,
@@ -180,6 +185,16 @@ impl ExtensionPlanner for StatefulPlanner {
         if let Some(watermark) = node.as_any().downcast_ref::<WatermarkNode>() {
             return self.watermark(watermark, &physical_inputs[0]).map(Some);
         }
+        let watermark = join::input_watermark(logical_inputs);
+        if let Some(node) = node.as_any().downcast_ref::<StreamJoinNode>() {
+            let [left, right] = physical_inputs else { return Ok(None) };
+            let plan = |e: &Expr, schema: &DFSchema| planner.create_physical_expr(e, schema, session, context);
+            let pool = &session.runtime_env().memory_pool;
+            let make = || join::operator(node, [left.schema(), right.schema()], pool, plan);
+            let operator = self.operators.get_or_make(node.id, make)?;
+            let exec = StatefulExec::new(node.id, physical_inputs.to_vec(), operator);
+            return Ok(Some(Arc::new(exec.with_watermark(watermark))));
+        }
         let Some(node) = node.as_any().downcast_ref::<StatefulNode>() else { return Ok(None) };
         let planning =
             Planning { planner, session, context, logical: logical_inputs[0].schema(), input: &physical_inputs[0] };
@@ -199,7 +214,7 @@ impl ExtensionPlanner for StatefulPlanner {
                 StatefulExec::new(node.id, vec![planning.input.clone()], self.operators.get_or_make(node.id, make)?)
             }
         };
-        Ok(Some(Arc::new(exec)))
+        Ok(Some(Arc::new(exec.with_watermark(watermark))))
     }
 }
 

@@ -17,6 +17,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::dedup::DedupNode;
 use super::is_streaming;
+use super::join::is_stream_join;
 use super::node::{DedupExpiry, StatefulKind, StatefulNode};
 use super::watermark::{as_watermark, event_time_columns, watermark_delay_ms};
 use crate::operator::EventTimeKey;
@@ -145,7 +146,7 @@ fn dedup(keys: &[Expr], within: bool, schema: &DFSchema) -> DfResult<StatefulKin
 }
 
 /// A key that holds floats, with -0.0 as 0.0 and one NaN, as in Spark; other keys as they are.
-fn normalized(key: Expr, schema: &DFSchema) -> DfResult<Expr> {
+pub fn normalized(key: Expr, schema: &DFSchema) -> DfResult<Expr> {
     if matches!(key, Expr::GroupingSet(_)) || !matches!(key.get_type(schema)?, DataType::Float32 | DataType::Float64) {
         return Ok(key);
     }
@@ -186,7 +187,12 @@ fn has_watermark(node: &LogicalPlan) -> bool {
 }
 
 fn has_state(node: &LogicalPlan) -> bool {
-    matches!(node, LogicalPlan::Extension(e) if e.node.name() == "Stateful") || node.inputs().into_iter().any(has_state)
+    let keeps = match node {
+        LogicalPlan::Extension(e) => e.node.name() == "Stateful",
+        LogicalPlan::Join(join) => is_stream_join(join),
+        _ => false,
+    };
+    keeps || node.inputs().into_iter().any(has_state)
 }
 
 /// Gives its first argument.

@@ -26,7 +26,7 @@ use super::{Environment, QuerySpec, Trigger};
 use crate::checkpoint::{BatchHeader, BatchRecord, Checkpoint, SourceRange};
 use crate::error::{Error, Result};
 use crate::function::scalar::session_time_zone;
-use crate::operator::{BatchContext, WatermarkPolicy};
+use crate::operator::{BatchContext, InputWatermark, WatermarkPolicy};
 use crate::options::parse_bytes;
 use crate::plan::{self, Slot, StreamPlan, TriggerTime};
 use crate::sink::{BatchIdentity, Sink, SinkContext};
@@ -265,9 +265,9 @@ impl MicroBatchExecution {
 
     /// Whether the watermark has moved past what the last batch did for some operator.
     fn wants_no_data_batch(&self) -> bool {
-        self.no_data_batches
-            && self.watermark_ms > self.late_watermark_ms
-            && self.plan.operators.iter().any(|o| o.wants_batch())
+        let moved = |seen: &InputWatermark| seen.at(self.watermark_ms) > seen.at(self.late_watermark_ms);
+        let mut operators = self.plan.operators.iter().zip(&self.plan.input_watermarks);
+        self.no_data_batches && operators.any(|(operator, seen)| operator.wants_batch() && moved(seen))
     }
 
     /// Settings that later runs must keep: another policy would move the watermark that state was built with.

@@ -28,6 +28,12 @@ const GROUP: usize = 32;
 const CHUNK_BYTES: usize = 1 << 20;
 const HASH_SEED: u64 = 42;
 
+/// Keys of rows, ready to be found in any index of keys of these types.
+pub struct EncodedKeys {
+    hashes: Vec<u64>,
+    rows: Rows,
+}
+
 /// Keys of one store, by slot.
 pub struct KeyIndex {
     types: Vec<DataType>,
@@ -181,6 +187,56 @@ impl KeyIndex {
         self.scratch_hashes = hashes;
         self.scratch_rows = Some(keys);
         Ok(())
+    }
+
+    /// The keys of rows, to be looked for in several indexes. `columns` must not be empty.
+    pub fn encode(&self, columns: &[ArrayRef], rows: usize) -> Result<EncodedKeys> {
+        let mut hashes = vec![0; rows];
+        create_hashes(columns, &self.random_state, &mut hashes)?;
+        Ok(EncodedKeys { hashes, rows: self.converter.convert_columns(columns)? })
+    }
+
+    /// The slot of the key of each of these rows into `slots`, making slots for keys not seen before.
+    pub fn intern_encoded(&mut self, keys: &EncodedKeys, rows: &[u32], slots: &mut Vec<u32>) -> Result<()> {
+        slots.clear();
+        for group in rows.chunks(GROUP) {
+            if (self.len() + GROUP) * 2 > self.table.len() {
+                self.grow();
+            }
+            self.prefetch_group(keys, group);
+            for row in group {
+                let (hash, key) = (keys.hashes[*row as usize], keys.rows.row(*row as usize));
+                slots.push(match self.find(hash, key.data()) {
+                    Ok(slot) => slot,
+                    Err(position) => self.insert(position, hash, key.data())?,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The slot of the key of each of these rows into `slots`; `u32::MAX` for a key that is not there.
+    pub fn find_encoded(&self, keys: &EncodedKeys, rows: &[u32], slots: &mut Vec<u32>) {
+        slots.clear();
+        for group in rows.chunks(GROUP) {
+            self.prefetch_group(keys, group);
+            for row in group {
+                let (hash, key) = (keys.hashes[*row as usize], keys.rows.row(*row as usize));
+                slots.push(self.find(hash, key.data()).unwrap_or(u32::MAX));
+            }
+        }
+    }
+
+    fn prefetch_group(&self, keys: &EncodedKeys, rows: &[u32]) {
+        let mask = self.table.len() - 1;
+        let home = |row: &u32| keys.hashes[*row as usize] as usize & mask;
+        rows.iter().for_each(|row| prefetch(&raw const self.table[home(row)]));
+        let slots = || rows.iter().map(|row| self.table[home(row)]).filter(|entry| *entry != EMPTY);
+        slots().for_each(|entry| prefetch(&raw const self.places[entry as u32 as usize]));
+        slots().for_each(|entry| {
+            let (chunk, offset) = self.places[entry as u32 as usize];
+            prefetch(&raw const self.arena.chunk(chunk)[offset as usize]);
+        });
     }
 
     fn intern_group(

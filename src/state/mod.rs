@@ -9,7 +9,8 @@ mod segment;
 mod store;
 
 pub use backend::StateBackend;
-pub use store::{FrozenStore, KeyedStore, record_batch};
+pub use key_index::{EncodedKeys, KeyIndex};
+pub use store::{Columns, FrozenStore, KeyedStore, record_batch};
 
 use std::fmt;
 use std::sync::Arc;

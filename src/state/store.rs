@@ -19,16 +19,17 @@ enum Column {
     Segment(usize),
 }
 
-/// State columns by slot, without the keys.
+/// Columns of any types, by slot.
 #[derive(Clone)]
-struct Columns {
+pub struct Columns {
     layout: Vec<Column>,
     fixed: Vec<FixedColumn>,
     segments: SegmentColumns,
 }
 
 impl Columns {
-    fn new(types: impl Iterator<Item = DataType>, backend: &StateBackend) -> Self {
+    /// Empty columns of these types.
+    pub fn new(types: impl Iterator<Item = DataType>, backend: &StateBackend) -> Self {
         let (mut layout, mut fixed, mut variable) = (vec![], vec![], vec![]);
         for t in types {
             if fixed_width(&t).is_some() {
@@ -42,12 +43,42 @@ impl Columns {
         Self { layout, fixed, segments: SegmentColumns::new(variable, backend.clone()) }
     }
 
-    fn gather(&self, slots: impl ExactSizeIterator<Item = u32> + Clone) -> Result<Vec<ArrayRef>> {
-        let gather = |c: &Column| match c {
-            Column::Fixed(i) => self.fixed[*i].gather(slots.clone()),
-            Column::Segment(i) => self.segments.gather(*i, slots.clone()),
-        };
-        self.layout.iter().map(gather).collect()
+    /// All columns at these slots, all of which must have been put.
+    pub fn gather(&self, slots: impl ExactSizeIterator<Item = u32> + Clone) -> Result<Vec<ArrayRef>> {
+        (0..self.layout.len()).map(|column| self.gather_one(column, slots.clone())).collect()
+    }
+
+    /// One column at these slots.
+    pub fn gather_one(&self, column: usize, slots: impl ExactSizeIterator<Item = u32> + Clone) -> Result<ArrayRef> {
+        match self.layout[column] {
+            Column::Fixed(i) => self.fixed[i].gather(slots),
+            Column::Segment(i) => self.segments.gather(i, slots),
+        }
+    }
+
+    /// Puts row i of the arrays at `slots[i]`; there are `len` slots then.
+    pub fn put(&mut self, len: usize, slots: &[u32], arrays: &[ArrayRef]) -> Result<()> {
+        let mut variable = vec![];
+        for (column, array) in self.layout.iter().zip(arrays) {
+            match column {
+                Column::Fixed(i) => {
+                    let column = &mut self.fixed[*i];
+                    column.resize(len)?;
+                    column.scatter(slots, array)?;
+                }
+                Column::Segment(_) => variable.push(array.clone()),
+            }
+        }
+        if !variable.is_empty() {
+            self.segments.resize(len);
+            self.segments.put(slots, variable)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes held.
+    pub fn size(&self) -> usize {
+        self.fixed.iter().map(FixedColumn::size).sum::<usize>() + self.segments.size()
     }
 }
 
@@ -105,23 +136,7 @@ impl KeyedStore {
 
     /// Puts row i of the state columns at `slots[i]`.
     pub fn put(&mut self, slots: &[u32], state: &[ArrayRef]) -> Result<()> {
-        let len = self.keys.len();
-        let mut variable = vec![];
-        for (column, array) in self.columns.layout.iter().zip(state) {
-            match column {
-                Column::Fixed(i) => {
-                    let column = &mut self.columns.fixed[*i];
-                    column.resize(len)?;
-                    column.scatter(slots, array)?;
-                }
-                Column::Segment(_) => variable.push(array.clone()),
-            }
-        }
-        if !variable.is_empty() {
-            self.columns.segments.resize(len);
-            self.columns.segments.put(slots, variable)?;
-        }
-        Ok(())
+        self.columns.put(self.keys.len(), slots, state)
     }
 
     /// Forgets the keys from slot `len` on, which must not have been put.
@@ -143,9 +158,7 @@ impl KeyedStore {
 
     /// Bytes held.
     pub fn size(&self) -> usize {
-        self.keys.size()
-            + self.columns.fixed.iter().map(FixedColumn::size).sum::<usize>()
-            + self.columns.segments.size()
+        self.keys.size() + self.columns.size()
     }
 
     /// The store now, sharing what it can.

@@ -9,6 +9,7 @@ mod console;
 mod crash;
 mod errors;
 mod examples;
+mod join;
 mod oracle;
 mod process;
 mod recovery;
