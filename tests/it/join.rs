@@ -11,7 +11,7 @@ use tidemill::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidemill::testing::Failpoints;
 use tidemill::{MemorySink, MemoryStream, OutputMode, Result};
 
-use super::stepped::{Setup, Stepped, batch_query, sorted, texts};
+use super::stepped::{Setup, Stepped, batch_query, sorted};
 
 /// Later than all other rows.
 const LAST: i64 = 10_000_000;
@@ -23,7 +23,8 @@ const SIDES: &str = "(SELECT id, k, i, ts, window(ts, '10 seconds') AS w FROM s 
                      OF INTERVAL 0 SECONDS WHERE b) a JOIN (SELECT id, k, i, ts, window(ts, '10 seconds') AS w FROM s \
                      WATERMARK timestamp_seconds(id) AS ts DELAY OF INTERVAL 0 SECONDS WHERE NOT b) b";
 
-const RANGE: &str = "a.k = b.k AND a.i = b.i AND b.ts BETWEEN a.ts - INTERVAL 20 SECONDS AND a.ts + INTERVAL 30 SECONDS";
+const RANGE: &str =
+    "a.k = b.k AND a.i = b.i AND b.ts BETWEEN a.ts - INTERVAL 20 SECONDS AND a.ts + INTERVAL 30 SECONDS";
 
 /// Each uses one event time of a side, the time itself or its window: the other is pruned.
 const CONDITIONS: &[&str] = &[
@@ -135,7 +136,8 @@ async fn check(join: &str, columns: &str) {
             let pieces = pieces(&mut rng, large);
             let all = concat_batches(&schema(), &pieces).unwrap();
             let expected = batch_query(&sql, "", &[all]).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
-            let got = stream(&mut rng, &sql, &pieces, large).await.unwrap_or_else(|e| panic!("seed {seed}, {sql}: {e}"));
+            let got =
+                stream(&mut rng, &sql, &pieces, large).await.unwrap_or_else(|e| panic!("seed {seed}, {sql}: {e}"));
             let (got, expected) = (without_last(got), without_last(expected));
             assert!(expected.len() > 1, "seed {seed}, {sql}: nothing to compare");
             assert_eq!(got, expected, "seed {seed}, {sql}");

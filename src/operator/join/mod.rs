@@ -16,6 +16,8 @@ mod generation;
 mod run;
 mod side;
 mod spec;
+#[cfg(test)]
+mod tests;
 
 pub use spec::{Expiry, JoinSpec, Residual, SideSpec};
 

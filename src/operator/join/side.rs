@@ -159,7 +159,7 @@ impl Side {
     pub fn maintain(&mut self, spec: &SideSpec, rows_go: bool) -> Result<()> {
         let live = self.live();
         let goes = rows_go || spec.expiry != Expiry::Never;
-        let full = if goes { (live / 4).max(FEW) } else { MANY };
+        let full = if goes { (live / 3).max(FEW) } else { MANY };
         if self.active().len() >= full {
             self.generations.push(Generation::try_new(spec)?);
         }
