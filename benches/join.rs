@@ -101,8 +101,11 @@ impl Pipeline {
     async fn trigger(&mut self, n: u64) -> (Duration, Duration) {
         let (left, right) = (self.batches(n), self.batches(n));
         self.rows += n;
-        left.into_iter().for_each(|b| self.left.add_data(b).expect("the rows fit"));
-        right.into_iter().for_each(|b| self.right.add_data(b).expect("the rows fit"));
+        for (stream, batches) in [(&self.left, left), (&self.right, right)] {
+            for batch in batches {
+                stream.add_data(batch).expect("the rows fit");
+            }
+        }
         let start = Instant::now();
         assert!(self.execution.run_batch().await.expect("the batch runs"));
         let data = start.elapsed();
