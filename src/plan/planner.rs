@@ -189,8 +189,8 @@ impl ExtensionPlanner for StatefulPlanner {
         if let Some(node) = node.as_any().downcast_ref::<StreamJoinNode>() {
             let [left, right] = physical_inputs else { return Ok(None) };
             let plan = |e: &Expr, schema: &DFSchema| planner.create_physical_expr(e, schema, session, context);
-            let pool = &session.runtime_env().memory_pool;
-            let make = || join::operator(node, [left.schema(), right.schema()], pool, plan);
+            let space = StateSpace::of(session);
+            let make = || join::operator(node, [left.schema(), right.schema()], &space, plan);
             let operator = self.operators.get_or_make(node.id, make)?;
             let exec = StatefulExec::new(node.id, physical_inputs.to_vec(), operator);
             return Ok(Some(Arc::new(exec.with_watermark(watermark))));

@@ -68,11 +68,11 @@ impl Generation {
     /// An empty one.
     pub fn try_new(spec: &SideSpec) -> Result<Self> {
         Ok(Self {
-            index: KeyIndex::try_new(spec.key_types()?)?,
+            index: KeyIndex::try_new(spec.key_types()?, spec.backend.clone())?,
             heads: vec![],
             older: vec![],
             seqs: vec![],
-            columns: Columns::new(spec.schema.fields().iter().map(|f| f.data_type().clone())),
+            columns: Columns::new(spec.schema.fields().iter().map(|f| f.data_type().clone()), &spec.backend),
             times: vec![],
             queue: BTreeMap::new(),
             dead: Bits::default(),
@@ -117,7 +117,7 @@ impl Generation {
         self.dead.resize(self.older.len());
         self.matched.resize(self.older.len());
         self.live += count;
-        self.link(new, first);
+        self.link(new, first)?;
         new.matched.iter().zip(&places).filter(|(matched, _)| **matched).for_each(|(_, row)| {
             self.matched.set(*row);
         });
@@ -130,15 +130,16 @@ impl Generation {
         Ok(())
     }
 
-    fn link(&mut self, new: &NewRows, first: u32) {
+    fn link(&mut self, new: &NewRows, first: u32) -> Result<()> {
         let mut slots = std::mem::take(&mut self.slots);
-        self.index.intern_encoded(new.keys, new.keyed, &mut slots);
+        self.index.intern_encoded(new.keys, new.keyed, &mut slots)?;
         self.heads.resize(self.index.len(), NONE);
         for (slot, row) in slots.iter().zip(new.keyed) {
             let row = first + row;
             self.older[row as usize] = std::mem::replace(&mut self.heads[*slot as usize], row);
         }
         self.slots = slots;
+        Ok(())
     }
 
     /// The newest row with the key of each of these rows; [`NONE`] if no row has it.

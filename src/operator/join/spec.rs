@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::operator::StateBound;
 use crate::operator::event_time::{bound_us, times};
 use crate::operator::input_watermark::least;
-use crate::state::{EncodedKeys, KeyIndex};
+use crate::state::{EncodedKeys, KeyIndex, StateBackend};
 
 /// Left or right, as a place in arrays.
 pub const LEFT: usize = 0;
@@ -76,6 +76,8 @@ pub struct SideSpec {
     pub event_time: Option<usize>,
     /// When rows can no longer match.
     pub expiry: Expiry,
+    /// Where keys and values are kept.
+    pub backend: StateBackend,
 }
 
 /// When rows of a side can no longer match.

@@ -14,6 +14,7 @@ use super::run::Run;
 use super::spec::{Expiry, JoinSpec, SideSpec};
 use super::*;
 use crate::operator::StateBound;
+use crate::state::StateBackend;
 
 /// Key, time in milliseconds, number.
 type Row = (Option<i64>, i64, i64);
@@ -38,6 +39,7 @@ fn operator(join_type: JoinType, pool: Arc<dyn MemoryPool>) -> Arc<JoinOperator>
         filter: None,
         event_time: Some(1),
         expiry: Expiry::Column(1, vec![StateBound { follows: true, offset_us: -1_000_000, inclusive: false }]),
+        backend: StateBackend::default(),
     };
     let fields = side_schema().fields().to_vec();
     let both = fields.iter().chain(if join_type == JoinType::LeftSemi { [].iter() } else { fields.iter() });

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{DFSchema, Result as DfResult};
-use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 
@@ -12,12 +11,13 @@ use super::condition::Key;
 use super::node::{SideExpiry, SideNode, StreamJoinNode};
 use crate::error::Result;
 use crate::operator::{JoinExpiry, JoinOperator, JoinSpec, Residual, SideSpec};
+use crate::state::StateSpace;
 
 /// Makes it. `expression` plans an expression over the columns of a schema, `inputs` are the columns of both inputs.
 pub fn operator(
     node: &StreamJoinNode,
     inputs: [SchemaRef; 2],
-    pool: &Arc<dyn MemoryPool>,
+    space: &StateSpace,
     expression: impl Fn(&Expr, &DFSchema) -> DfResult<Arc<dyn PhysicalExpr>>,
 ) -> Result<JoinOperator> {
     let side = |node: &SideNode, schema: &SchemaRef, keys: Vec<&Expr>, null_equal: Vec<bool>| {
@@ -30,7 +30,8 @@ pub fn operator(
             SideExpiry::Column(column, bounds) => JoinExpiry::Column(*column, bounds.clone()),
         };
         let event_time = node.event_time;
-        Ok::<_, crate::error::Error>(SideSpec { schema: schema.clone(), keys, null_equal, filter, event_time, expiry })
+        let (schema, backend) = (schema.clone(), space.backend.clone());
+        Ok::<_, crate::error::Error>(SideSpec { schema, keys, null_equal, filter, event_time, expiry, backend })
     };
     let [left, right] = &inputs;
     let keys = |of: fn(&Key) -> &Expr| node.keys.iter().map(of).collect();
@@ -42,5 +43,5 @@ pub fn operator(
     let both = node.sides[0].input.schema().join(node.sides[1].input.schema())?;
     let residual = node.filter.as_ref().map(|f| Residual::try_new(expression(f, &both)?, left, right)).transpose()?;
     let schema = node.schema.inner().clone();
-    JoinOperator::try_new(JoinSpec { join_type: node.join_type, schema, sides, residual }, pool)
+    JoinOperator::try_new(JoinSpec { join_type: node.join_type, schema, sides, residual }, &space.pool)
 }
