@@ -19,9 +19,9 @@ const QUERIES: &[(&str, OutputMode)] = &[
     ("SELECT DISTINCT ON (k) * FROM s", OutputMode::Append),
     ("SELECT k, v FROM s LIMIT 7", OutputMode::Append),
     ("SELECT upper(k), v + 1 FROM s WHERE v <> 4", OutputMode::Append),
-    ("SELECT a.k, a.v, b.v FROM s a JOIN s b ON a.k = b.k AND a.v < b.v", OutputMode::Append),
+    ("SELECT a.k, a.v, b.v AS w FROM s a JOIN s b ON a.k = b.k AND a.v < b.v", OutputMode::Append),
     (
-        "SELECT a.k, a.v, b.v FROM (SELECT * FROM s WATERMARK timestamp_seconds(v) AS t DELAY OF INTERVAL 0 SECONDS) a FULL \
+        "SELECT a.k, a.v, b.v AS w FROM (SELECT * FROM s WATERMARK timestamp_seconds(v) AS t DELAY OF INTERVAL 0 SECONDS) a FULL \
          JOIN (SELECT * FROM s WATERMARK timestamp_seconds(v) AS t DELAY OF INTERVAL 0 SECONDS WHERE v % 2 = 0) b \
          ON a.k = b.k AND b.t BETWEEN a.t AND a.t + INTERVAL 4 SECONDS",
         OutputMode::Append,
