@@ -10,7 +10,7 @@ use arrow::array::{Array, StructArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::metadata::FieldMetadata;
-use datafusion::common::{Column, DFSchema, Result as DfResult};
+use datafusion::common::{Column, DFSchema, Result as DfResult, TableReference};
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs,
@@ -79,11 +79,14 @@ pub fn add(
             Part::End => get_field(struct_.clone(), "end"),
             Part::Time => window_time(struct_.clone()),
         };
-        value.alias_with_metadata(part.name(), Some(window.metadata(part)))
+        // The relation may have columns of these names already.
+        let relation = TableReference::bare(window.id.clone());
+        value.alias_qualified_with_metadata(Some(relation), part.name(), Some(window.metadata(part)))
     };
     let parts = [Part::Start, Part::End, Part::Time];
     let plan = LogicalPlanBuilder::from(plan).project(all.into_iter().chain(parts.map(column)))?.build()?;
-    Ok((plan, parts.map(|p| Column::new_unqualified(p.name())).to_vec()))
+    let column = |p: Part| Column::new(Some(TableReference::bare(window.id.clone())), p.name());
+    Ok((plan, parts.map(column).to_vec()))
 }
 
 fn window_time(window: Expr) -> Expr {

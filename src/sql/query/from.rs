@@ -124,7 +124,7 @@ impl Planner<'_> {
         let span = self.lines.span(parts[parts.len() - 1].span);
         if let Some(windows) = self.windowing(&function, &args.args, (env, span))? {
             let qualifier = self.unused(&function, used);
-            return self.apply_alias(aliased(windows, &qualifier, |c| c.qualifier.clone())?, alias, used);
+            return self.apply_alias(aliased(flatten(windows)?, &qualifier, |c| c.qualifier.clone())?, alias, used);
         }
         let nothing = Relation { plan: LogicalPlanBuilder::empty(true).build()?, scope: Scope::default() };
         let cx = ExprContext::new(self, env, &nothing, &[]);
