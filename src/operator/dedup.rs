@@ -308,7 +308,7 @@ impl StatefulOperator for DedupOperator {
         format!("keys=[{}]{within}", keys.join(", "))
     }
 
-    fn growth(&self) -> StateGrowth {
+    fn bound(&self) -> StateGrowth {
         match self.expiry {
             Expiry::Never => StateGrowth::Unbounded,
             Expiry::Key(_) => StateGrowth::Watermark("a key goes when it reaches the key's time".to_owned()),

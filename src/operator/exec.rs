@@ -60,7 +60,7 @@ pub trait StatefulOperator: OperatorState {
     fn describe(&self) -> String;
 
     /// What keeps its state from growing for ever.
-    fn growth(&self) -> StateGrowth {
+    fn bound(&self) -> StateGrowth {
         StateGrowth::Unbounded
     }
 

@@ -75,7 +75,7 @@ impl StatefulOperator for LimitOperator {
         format!("limit={}", self.limit)
     }
 
-    fn growth(&self) -> StateGrowth {
+    fn bound(&self) -> StateGrowth {
         StateGrowth::Fixed
     }
 }

@@ -253,7 +253,7 @@ fn check_watermark(node: &LogicalPlan) -> Result<()> {
         as_watermark(node).is_some() || node.inputs().into_iter().any(marked)
     }
     if node.inputs().into_iter().any(marked) {
-        let message = "Redefining watermark is disallowed. A WATERMARK is over rows that have one already";
+        let message = "Redefining watermark is disallowed. A WATERMARK is over rows that have one already, as Spark allows only with 'spark.sql.streaming.statefulOperator.allowMultiple' = false";
         return Err(Error::unsupported("UNSUPPORTED_STREAMING_OPERATION", message)
             .with_help("keep the one nearest to the stream"));
     }

@@ -78,7 +78,7 @@ impl StreamPlan {
     fn explain_state(&self) -> String {
         let mut text = String::new();
         for (id, operator) in self.operators.iter().enumerate() {
-            let (name, what, bound) = (operator.operator_name(), operator.describe(), operator.growth());
+            let (name, what, bound) = (operator.operator_name(), operator.describe(), operator.bound());
             text += &format!("[{id}] {name}: {what}\n    state: {bound}\n");
         }
         if !text.is_empty() {

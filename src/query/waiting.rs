@@ -73,7 +73,7 @@ impl Waiting {
         };
         let operator = |(o, late): (&Arc<dyn StatefulOperator>, &u64)| WaitingOperator {
             operator_name: o.operator_name().to_owned(),
-            state: o.growth().to_string(),
+            state: o.bound().to_string(),
             // The watermark has milliseconds: it closes what ends within one only with the next.
             next_close: o.first_close_us().map(|us| iso_timestamp(us.saturating_add(999).div_euclid(1000))),
             num_late_rows: *late,

@@ -232,7 +232,7 @@ impl StatefulOperator for AggregateOperator {
         format!("keys=[{}], aggregates=[{}], mode={}", keys.join(", "), aggregates.join(", "), self.mode)
     }
 
-    fn growth(&self) -> StateGrowth {
+    fn bound(&self) -> StateGrowth {
         let Some(event_time) = self.event_time else {
             return if self.num_keys == 0 { StateGrowth::Fixed } else { StateGrowth::Unbounded };
         };

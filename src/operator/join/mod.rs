@@ -180,7 +180,7 @@ impl StatefulOperator for JoinOperator {
         format!("{}, keys=[{}], left {}, right {}", self.spec.join_type, keys.join(", "), left.kept(), right.kept())
     }
 
-    fn growth(&self) -> StateGrowth {
+    fn bound(&self) -> StateGrowth {
         let [left, right] = &self.spec.sides;
         match [left, right].iter().any(|s| s.expiry == Expiry::Never) {
             true => StateGrowth::Unbounded,

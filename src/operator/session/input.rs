@@ -15,6 +15,9 @@ use super::store::bounds_fields;
 use crate::error::{Error, Result};
 use crate::state::record_batch;
 
+/// An aggregate and the condition of its `FILTER`.
+pub type Aggregate = (Arc<AggregateFunctionExpr>, Option<Arc<dyn PhysicalExpr>>);
+
 /// An aggregate, the condition of its `FILTER`, and where its arguments are among the columns of the rows.
 pub struct Call {
     pub aggregate: Arc<AggregateFunctionExpr>,
@@ -53,7 +56,7 @@ impl SessionInput {
         input: &Schema,
         keys: Vec<Arc<dyn PhysicalExpr>>,
         session: Arc<dyn PhysicalExpr>,
-        aggregates: Vec<(Arc<AggregateFunctionExpr>, Option<Arc<dyn PhysicalExpr>>)>,
+        aggregates: Vec<Aggregate>,
     ) -> Result<Self> {
         let first = keys.len() + 2;
         let (mut rest, mut calls) = (vec![], vec![]);

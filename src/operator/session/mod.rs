@@ -194,7 +194,7 @@ impl StatefulOperator for SessionOperator {
         format!("keys=[{}], aggregates=[{}], mode={}", keys.join(", "), aggregates.join(", "), self.mode)
     }
 
-    fn growth(&self) -> StateGrowth {
+    fn bound(&self) -> StateGrowth {
         if !self.evicts() {
             return StateGrowth::Unbounded;
         }
