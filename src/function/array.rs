@@ -158,7 +158,8 @@ fn arrays_overlap(call: &Call) -> Result<ArrayRef> {
     let converter = RowConverter::new(vec![SortField::new(left.value_type())])?;
     let l = converter.convert_columns(&[Arc::clone(left.values())])?;
     let r = converter.convert_columns(&[Arc::clone(right.values())])?;
-    let range = |list: &ListArray, row: usize| list.value_offsets()[row] as usize..list.value_offsets()[row + 1] as usize;
+    let range =
+        |list: &ListArray, row: usize| list.value_offsets()[row] as usize..list.value_offsets()[row + 1] as usize;
     let rows = (0..call.rows()).map(|row| {
         if left.is_null(row) || right.is_null(row) {
             return None;
@@ -166,7 +167,8 @@ fn arrays_overlap(call: &Call) -> Result<ArrayRef> {
         let (lefts, rights) = (range(left, row), range(right, row));
         let known: HashSet<_> = lefts.clone().filter(|i| left.values().is_valid(*i)).map(|i| l.row(i)).collect();
         let found = rights.clone().any(|i| right.values().is_valid(i) && known.contains(&r.row(i)));
-        let has_null = lefts.clone().any(|i| left.values().is_null(i)) || rights.clone().any(|i| right.values().is_null(i));
+        let has_null =
+            lefts.clone().any(|i| left.values().is_null(i)) || rights.clone().any(|i| right.values().is_null(i));
         match found {
             true => Some(true),
             false if has_null && !lefts.is_empty() && !rights.is_empty() => None,
@@ -207,7 +209,9 @@ fn slice(call: &Call) -> Result<ArrayRef> {
         let (start, length, count) = (starts.value(row), lengths.value(row), list.value_length(row));
         if start == 0 {
             let message = "the start of \"slice\" must not be 0";
-            return Err(Error::execution("INVALID_PARAMETER_VALUE.START", message).with_help("the first element has index 1"));
+            return Err(
+                Error::execution("INVALID_PARAMETER_VALUE.START", message).with_help("the first element has index 1")
+            );
         }
         let Ok(length) = usize::try_from(length) else {
             let message = format!("the length of \"slice\" must not be negative, but is {length}");

@@ -75,7 +75,11 @@ fn wider_number(left: &DataType, right: &DataType) -> Option<DataType> {
         (l, r) if l.is_floating() || r.is_floating() => Float64,
         (l, r) if l.is_decimal() || r.is_decimal() => wider_decimal(&decimal_of(l)?, &decimal_of(r)?)?,
         (l, r) if l.is_signed_integer() && r.is_signed_integer() => {
-            if l.primitive_width() >= r.primitive_width() { l.clone() } else { r.clone() }
+            if l.primitive_width() >= r.primitive_width() {
+                l.clone()
+            } else {
+                r.clone()
+            }
         }
         _ => Int64,
     })

@@ -42,8 +42,11 @@ impl Charset {
             "UTF-16LE" => Self::Utf16Le,
             "UTF-32" => Self::Utf32,
             _ => {
-                return Err(Error::execution("INVALID_PARAMETER_VALUE.CHARSET", format!("there is no charset '{name}'"))
-                    .with_help("use one of US-ASCII, ISO-8859-1, UTF-8, UTF-16BE, UTF-16LE, UTF-16, UTF-32"));
+                return Err(Error::execution(
+                    "INVALID_PARAMETER_VALUE.CHARSET",
+                    format!("there is no charset '{name}'"),
+                )
+                .with_help("use one of US-ASCII, ISO-8859-1, UTF-8, UTF-16BE, UTF-16LE, UTF-16, UTF-32"));
             }
         })
     }

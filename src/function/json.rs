@@ -56,9 +56,8 @@ fn from_json(call: &Call) -> Result<ArrayRef> {
             bad[row] |= value.is_some();
             continue;
         };
-        let misses = |(column, name): (&ArrayRef, &str)| {
-            column.is_null(row) && object.get(name).is_some_and(|v| !v.is_null())
-        };
+        let misses =
+            |(column, name): (&ArrayRef, &str)| column.is_null(row) && object.get(name).is_some_and(|v| !v.is_null());
         bad[row] |= structs.columns().iter().zip(structs.column_names()).any(misses);
     }
     refuse_bad(&options, &text, &bad)?;

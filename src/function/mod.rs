@@ -21,9 +21,9 @@ mod java_pattern;
 mod json;
 pub mod lambda;
 mod math;
+mod number_format;
 #[cfg(test)]
 mod planner;
-mod number_format;
 mod real;
 mod record_options;
 mod regex;
@@ -69,7 +69,10 @@ pub fn register_all(ctx: &SessionContext) -> Result<()> {
 }
 
 /// `left || right`.
-pub fn concat(left: datafusion::logical_expr::Expr, right: datafusion::logical_expr::Expr) -> datafusion::logical_expr::Expr {
+pub fn concat(
+    left: datafusion::logical_expr::Expr,
+    right: datafusion::logical_expr::Expr,
+) -> datafusion::logical_expr::Expr {
     string::concat_function().call(vec![left, right])
 }
 

@@ -51,7 +51,9 @@ impl Format {
     fn parse(text: &str) -> Result<Self> {
         let wrong = || {
             Error::invalid("INVALID_FORMAT.UNEXPECTED_TOKEN", format!("the number format '{text}' is malformed"))
-                .with_help("write digits as 0 or 9, a point as . or D, a separator as , or G, and a sign as S, MI or PR")
+                .with_help(
+                    "write digits as 0 or 9, a point as . or D, a separator as , or G, and a sign as S, MI or PR",
+                )
         };
         let upper = text.to_ascii_uppercase();
         let mut rest = upper.as_str();
@@ -71,7 +73,7 @@ impl Format {
             (sign, rest) = (s, r);
         }
         let (whole, fraction) = match rest.find(['.', 'D']) {
-            Some(at) => (&rest[..at], Some(rest[at + 1..].as_bytes().to_vec())),
+            Some(at) => (&rest[..at], Some(rest.as_bytes()[at + 1..].to_vec())),
             None => (rest, None),
         };
         let whole = whole.replace('G', ",").into_bytes();
@@ -206,7 +208,9 @@ fn plain_digits(value: u128, scale: i8, places: usize) -> String {
 fn format_argument(text: Option<&str>) -> Result<Format> {
     match text {
         Some(text) => Format::parse(text),
-        None => Err(Error::invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "the number format must be a string literal")),
+        None => {
+            Err(Error::invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "the number format must be a string literal"))
+        }
     }
 }
 

@@ -95,7 +95,9 @@ fn round(call: &Call, toward: Toward) -> Result<ArrayRef> {
     let exact = DataType::Decimal128(precision, scale);
     let values = match from.is_floating() {
         // The digits that the number prints with.
-        true => super::cast::cast_array(&call.cast(0, &DataType::Utf8View)?, &exact, super::cast::Mode::Ansi, call.tz())?,
+        true => {
+            super::cast::cast_array(&call.cast(0, &DataType::Utf8View)?, &exact, super::cast::Mode::Ansi, call.tz())?
+        }
         false => call.cast(0, &exact)?,
     };
     let places = if call.len() > 1 { call.ints(1)? } else { Int32Array::from(vec![0; call.rows()]) };

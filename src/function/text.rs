@@ -45,7 +45,8 @@ fn rewritten(pattern: &str, escape: &str) -> Result<String> {
     while let Some(c) = chars.next() {
         if escape.starts_with(c) {
             let Some(next) = chars.next().filter(|n| matches!(n, '_' | '%') || escape.starts_with(*n)) else {
-                let message = format!("the escape '{escape}' in the pattern '{pattern}' stands before no '_', '%' or escape");
+                let message =
+                    format!("the escape '{escape}' in the pattern '{pattern}' stands before no '_', '%' or escape");
                 return Err(Error::execution("INVALID_FORMAT.ESC_IN_THE_MIDDLE", message));
             };
             out.push('\\');
@@ -205,11 +206,16 @@ fn user_error(message: String) -> Error {
 
 /// `array(value)` of one value.
 pub fn array_of_one(value: Expr) -> Expr {
-    function("array_of_one", 1..=1, |types| Ok(list_of(types.get(0).clone())), |call| {
-        let values = call.array(0)?;
-        let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
-        let offsets = OffsetBuffer::from_repeated_length(1, values.len());
-        Ok(Arc::new(ListArray::try_new(field, offsets, values, None)?))
-    })
+    function(
+        "array_of_one",
+        1..=1,
+        |types| Ok(list_of(types.get(0).clone())),
+        |call| {
+            let values = call.array(0)?;
+            let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
+            let offsets = OffsetBuffer::from_repeated_length(1, values.len());
+            Ok(Arc::new(ListArray::try_new(field, offsets, values, None)?))
+        },
+    )
     .call(vec![value])
 }

@@ -61,8 +61,9 @@ impl Unit {
     fn of(call: &Call) -> Result<Self> {
         let name = call.literal_str(0).unwrap_or_default();
         Self::from_name(name).ok_or_else(|| {
-            Error::invalid("INVALID_PARAMETER_VALUE.DATETIME_UNIT", format!("'{name}' is no unit of time"))
-                .with_help("write one of YEAR, QUARTER, MONTH, WEEK, DAY, HOUR, MINUTE, SECOND, MILLISECOND, MICROSECOND")
+            Error::invalid("INVALID_PARAMETER_VALUE.DATETIME_UNIT", format!("'{name}' is no unit of time")).with_help(
+                "write one of YEAR, QUARTER, MONTH, WEEK, DAY, HOUR, MINUTE, SECOND, MILLISECOND, MICROSECOND",
+            )
         })
     }
 }
@@ -295,7 +296,8 @@ fn interval_part(call: &Call, part: Part) -> Result<ArrayRef> {
     let intervals = arrow::compute::cast(&call.array(1)?, &calendar)?;
     let intervals = intervals.as_primitive::<IntervalMonthDayNanoType>();
     if part == Part::Second {
-        let micros = intervals.unary::<_, Decimal128Type>(|i| i128::from(i.nanoseconds / 1000 % (60 * MICROS_PER_SECOND)));
+        let micros =
+            intervals.unary::<_, Decimal128Type>(|i| i128::from(i.nanoseconds / 1000 % (60 * MICROS_PER_SECOND)));
         return Ok(Arc::new(micros.with_data_type(SECONDS)));
     }
     Ok(Arc::new(intervals.unary_opt::<_, Int32Type>(|i| i32::try_from(part.of_interval(i)?).ok())))

@@ -17,10 +17,15 @@ const NTZ: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 pub fn functions() -> Vec<ScalarUDF> {
     vec![
         function("convert_timezone", 2..=3, |_| Ok(NTZ), convert_timezone),
-        function("current_timezone", 0..=0, |_| Ok(DataType::Utf8View), |call| {
-            let name = call.tz().name();
-            Ok(Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(name, call.rows()))))
-        }),
+        function(
+            "current_timezone",
+            0..=0,
+            |_| Ok(DataType::Utf8View),
+            |call| {
+                let name = call.tz().name();
+                Ok(Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(name, call.rows()))))
+            },
+        ),
         function("next_day", 2..=2, |_| Ok(DataType::Date32), next_day),
         function("monthname", 1..=1, |_| Ok(DataType::Utf8View), monthname),
     ]

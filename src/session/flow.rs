@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::insert::under_columns;
 use super::catalog::{Flow, Object, may_create};
+use super::insert::under_columns;
 use super::relation::{MEMORY, ResultTable};
 use super::script::{Action, Preparation};
 use super::seams;

@@ -30,10 +30,7 @@ pub fn tokenize(text: &str) -> Result<Vec<Spanned>> {
     Ok(tokens
         .into_iter()
         .filter(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF))
-        .map(|t| Spanned {
-            span: Span { start: offset(t.span.start), end: offset(t.span.end) },
-            token: t.token,
-        })
+        .map(|t| Spanned { span: Span { start: offset(t.span.start), end: offset(t.span.end) }, token: t.token })
         .collect())
 }
 

@@ -75,7 +75,8 @@ pub fn aggregate(call: &LambdaCall) -> Result<ArrayRef> {
     let mut state = Arc::clone(&call.values[1]);
     for step in 0..lengths.iter().copied().max().unwrap_or(0) {
         let rows: Vec<u32> = (0..lengths.len() as u32).filter(|row| lengths[*row as usize] > step).collect();
-        let places: UInt32Array = rows.iter().map(|r| (list.value_offsets()[*r as usize] as usize + step) as u32).collect();
+        let places: UInt32Array =
+            rows.iter().map(|r| (list.value_offsets()[*r as usize] as usize + step) as u32).collect();
         let rows = UInt32Array::from(rows);
         let params = [take(&state, &rows, None)?, take(list.values(), &places, None)?];
         let next = call.evaluate(0, &params, &rows)?;

@@ -10,9 +10,9 @@ use arrow::row::{RowConverter, SortField};
 
 use super::array::kept_lengths;
 use super::{Elements, LambdaCall};
+use crate::Result;
 use crate::function::cast::{Mode, cast_array};
 use crate::function::collection::{checked_map, entry_types};
-use crate::Result;
 
 /// The keys and values of all rows, one behind the other.
 fn pairs(map: &MapArray) -> Result<(Elements, [ArrayRef; 2])> {
@@ -46,7 +46,10 @@ pub fn zip_with(call: &LambdaCall) -> Result<ArrayRef> {
     let (key_type, _) = entry_types(&call.return_type)?;
     let right_keys = cast_array(right.keys(), &key_type, Mode::Ansi, chrono_tz::Tz::UTC)?;
     let converter = RowConverter::new(vec![SortField::new(key_type)])?;
-    let (l, r) = (converter.convert_columns(&[Arc::clone(left.keys())])?, converter.convert_columns(&[Arc::clone(&right_keys)])?);
+    let (l, r) = (
+        converter.convert_columns(&[Arc::clone(left.keys())])?,
+        converter.convert_columns(&[Arc::clone(&right_keys)])?,
+    );
     let nulls = NullBuffer::union(left.nulls(), right.nulls());
     let (mut rows, mut lengths) = (vec![], vec![]);
     let (mut lefts, mut rights) = (vec![], vec![]);
@@ -68,10 +71,14 @@ pub fn zip_with(call: &LambdaCall) -> Result<ArrayRef> {
         }
         lengths.push(rows.len() - before);
     }
-    let from_right: Vec<(usize, usize)> = lefts.iter().zip(&rights).map(|(l, r)| match (l, r) {
-        (Some(l), _) => (0, *l as usize),
-        (None, r) => (1, r.unwrap_or_default() as usize),
-    }).collect();
+    let from_right: Vec<(usize, usize)> = lefts
+        .iter()
+        .zip(&rights)
+        .map(|(l, r)| match (l, r) {
+            (Some(l), _) => (0, *l as usize),
+            (None, r) => (1, r.unwrap_or_default() as usize),
+        })
+        .collect();
     let keys = arrow::compute::interleave(&[left.keys().as_ref(), right_keys.as_ref()], &from_right)?;
     let (lefts, rights) = (UInt32Array::from(lefts), UInt32Array::from(rights));
     let params = [Arc::clone(&keys), take(left.values(), &lefts, None)?, take(right.values(), &rights, None)?];

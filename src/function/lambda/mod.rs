@@ -13,9 +13,8 @@ use arrow::array::*;
 use arrow::datatypes::*;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
-    ColumnarValue, HigherOrderFunctionArgs, HigherOrderReturnFieldArgs, HigherOrderSignature,
-    HigherOrderTypeSignature, HigherOrderUDF, HigherOrderUDFImpl, LambdaArgument, LambdaParametersProgress,
-    ValueOrLambda, Volatility,
+    ColumnarValue, HigherOrderFunctionArgs, HigherOrderReturnFieldArgs, HigherOrderSignature, HigherOrderTypeSignature,
+    HigherOrderUDF, HigherOrderUDFImpl, LambdaArgument, LambdaParametersProgress, ValueOrLambda, Volatility,
 };
 
 use super::collection::entry_types;
@@ -111,8 +110,7 @@ impl HigherOrder {
         if values == wanted && range.contains(&lambdas) {
             return Ok(());
         }
-        let message =
-            format!("function \"{}\" takes {wanted} arguments and then its lambda", self.name());
+        let message = format!("function \"{}\" takes {wanted} arguments and then its lambda", self.name());
         Err(Error::invalid("WRONG_NUM_ARGS", message))
     }
 

@@ -1,7 +1,6 @@
 //! Syntax tree of an expression to DataFusion's `Expr`, with names resolved in a scope.
 
 use datafusion::common::{DFSchema, ScalarValue, Spans};
-use datafusion::functions::core::expr_fn::get_field;
 use datafusion::functions::string::expr_fn::{btrim, ltrim, rtrim};
 use datafusion::functions::unicode::expr_fn::strpos;
 use datafusion::logical_expr::expr::{Exists, InList, InSubquery};
@@ -9,15 +8,14 @@ use datafusion::logical_expr::{
     Between, BinaryExpr, Expr, ExprSchemable, GroupingSet, LogicalPlan, Operator, Subquery, lit,
 };
 use datafusion::sql::sqlparser::ast::{
-    self as sql, AccessExpr, CastKind, CeilFloorKind, DateTimeField, Ident, Spanned, Subscript, TrimWhereField,
-    UnaryOperator, Value,
+    self as sql, CastKind, CeilFloorKind, DateTimeField, Ident, Spanned, TrimWhereField, UnaryOperator, Value,
 };
 
-use super::planner::Planner;
-use super::like::LikeCall;
-use super::scope::{Env, Relation, Scope, eq_names, find_field};
-use super::types::parse_data_type;
 use super::lambda::LambdaScope;
+use super::like::LikeCall;
+use super::planner::Planner;
+use super::scope::{Env, Relation, Scope, eq_names};
+use super::types::parse_data_type;
 use super::{interval, literal, operators};
 use crate::error::{Error, Result, Span};
 
@@ -218,50 +216,6 @@ impl<'c> ExprContext<'c> {
             }
         }
         Err(self.scope.unresolved(parts, &self.planner.lines))
-    }
-
-    fn fields(&self, base: Expr, path: &[Ident]) -> Result<Expr> {
-        path.iter().try_fold(base, |base, part| self.field(base, part))
-    }
-
-    fn field(&self, base: Expr, name: &Ident) -> Result<Expr> {
-        use arrow::datatypes::DataType;
-        match base.get_type(self.schema)? {
-            DataType::Struct(fields) => match find_field(fields.iter().map(|f| f.as_ref()), &name.value) {
-                Some(f) => Ok(get_field(base, f.name().clone())),
-                None => {
-                    let names: Vec<_> = fields.iter().map(|f| f.name().as_str()).collect();
-                    Err(Error::invalid("FIELD_NOT_FOUND", format!("no struct field '{}'", name.value))
-                        .with_help(format!("the fields are {}", names.join(", ")))
-                        .with_span(self.planner.lines.span(name.span)))
-                }
-            },
-            DataType::Map(..) => operators::get_item(base, string(&name.value), self.schema),
-            other => {
-                if let DataType::List(item) = &other
-                    && let Some(fields) = self.element_fields(base, name, item.data_type())?
-                {
-                    return Ok(fields);
-                }
-                let message = format!(
-                    "'{}' is no field: its base is {}, not a STRUCT",
-                    name.value,
-                    super::types::spark_type_name(&other)
-                );
-                Err(Error::invalid("INVALID_EXTRACT_BASE_FIELD_TYPE", message)
-                    .with_span(self.planner.lines.span(name.span)))
-            }
-        }
-    }
-
-    fn access(&self, root: &sql::Expr, chain: &[AccessExpr]) -> Result<Expr> {
-        chain.iter().try_fold(self.expr(root)?, |base, access| match access {
-            AccessExpr::Dot(sql::Expr::Identifier(field)) => self.field(base, field),
-            AccessExpr::Subscript(Subscript::Index { index }) => {
-                operators::get_item(base, self.expr(index)?, self.schema)
-            }
-            other => Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("the access '{other}' is not supported"))),
-        })
     }
 
     fn literal(&self, v: &Value) -> Result<Expr> {

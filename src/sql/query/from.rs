@@ -5,8 +5,9 @@ use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{
-    self as sql, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, LateralView,
-    ObjectName, Query, SelectItem, SetExpr, TableAlias, TableFactor, TableFunctionArgs as Arguments, TableWithJoins,
+    self as sql, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinConstraint, JoinOperator,
+    LateralView, ObjectName, Query, SelectItem, SetExpr, TableAlias, TableFactor, TableFunctionArgs as Arguments,
+    TableWithJoins,
 };
 
 use super::expr::{ExprContext, interval_of, name_parts};

@@ -2,8 +2,8 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::utils::find_aggregate_exprs;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, NullTreatment, WindowFunction};
+use datafusion::logical_expr::utils::find_aggregate_exprs;
 use datafusion::logical_expr::{
     Case, Expr, ExprSchemable, Operator, SortExpr, WindowFrame, WindowFunctionDefinition, binary_expr, lit,
 };
@@ -103,7 +103,9 @@ impl ExprContext<'_> {
                 let null = Expr::Literal(ScalarValue::Null, None);
                 operators::case(vec![(zero, null)], Some(x.clone()), self.schema)
             }
-            ("zeroifnull", [x]) => self.call("coalesce", operators::unify(name, vec![x.clone(), lit(0)], self.schema)?, e),
+            ("zeroifnull", [x]) => {
+                self.call("coalesce", operators::unify(name, vec![x.clone(), lit(0)], self.schema)?, e)
+            }
             ("isnan", [x]) => self.call("coalesce", vec![self.call("isnan", vec![x.clone()], e)?, lit(false)], e),
             ("date_add" | "dateadd" | "timestampadd", [_, _, _]) => self.call("timestampadd", args, e),
             ("date_diff" | "datediff" | "timestampdiff", [_, _, _]) => self.call("timestampdiff", args, e),
@@ -117,6 +119,10 @@ impl ExprContext<'_> {
             ("isnotnull", [x]) => Ok(x.clone().is_not_null()),
             ("positive", [x]) => Ok(x.clone()),
             ("e", []) => Ok(lit(std::f64::consts::E)),
+            ("equal_null", [a, b]) => {
+                operators::binary(a.clone(), &sql::BinaryOperator::Spaceship, b.clone(), self.schema)
+            }
+            ("pmod", [a, b]) => self.positive_remainder(a, b),
             ("mod", [a, b]) => operators::binary(a.clone(), &sql::BinaryOperator::Modulo, b.clone(), self.schema),
             ("sign", [_]) => self.call("signum", args, e),
             ("unix_timestamp" | "to_unix_timestamp", []) => {
@@ -139,6 +145,15 @@ impl ExprContext<'_> {
             ("decode", [_, _, _, ..]) => self.decode(&args),
             _ => self.call(name, args, e),
         }
+    }
+
+    /// The remainder, which a negative one is brought into the range of the divisor by.
+    fn positive_remainder(&self, a: &Expr, b: &Expr) -> Result<Expr> {
+        use sql::BinaryOperator::{Lt, Modulo, Plus};
+        let binary = |l: &Expr, op, r: &Expr| operators::binary(l.clone(), &op, r.clone(), self.schema);
+        let rest = binary(a, Modulo, b)?;
+        let wrapped = binary(&binary(&rest, Plus, b)?, Modulo, b)?;
+        operators::case(vec![(binary(&rest, Lt, &lit(0))?, wrapped)], Some(rest), self.schema)
     }
 
     /// `decode(value, search, result, …[, default])`, in which NULL is found as any value.
@@ -263,7 +278,9 @@ impl ExprContext<'_> {
             sql::WindowType::WindowSpec(spec) => match &spec.window_name {
                 None => Ok(spec),
                 // Only a window that adds nothing to the one it names.
-                Some(name) if spec.partition_by.is_empty() && spec.order_by.is_empty() && spec.window_frame.is_none() => {
+                Some(name)
+                    if spec.partition_by.is_empty() && spec.order_by.is_empty() && spec.window_frame.is_none() =>
+                {
                     self.env.window(name).ok_or_else(|| missing(name))
                 }
                 Some(_) => Err(unsupported("a window that extends another".to_owned())),
@@ -286,11 +303,15 @@ impl ExprContext<'_> {
             operators::binary(bit, &sql::BinaryOperator::Multiply, lit(1i64 << (count - 1 - i).min(62)), self.schema)
         };
         let bits = args.into_iter().enumerate().map(bit).collect::<Result<Vec<_>>>()?;
-        let sum = bits.into_iter().map(Ok).reduce(|a: Result<Expr>, b| {
-            operators::binary(a?, &sql::BinaryOperator::Plus, b?, self.schema)
-        });
+        let sum = bits
+            .into_iter()
+            .map(Ok)
+            .reduce(|a: Result<Expr>, b| operators::binary(a?, &sql::BinaryOperator::Plus, b?, self.schema));
         sum.unwrap_or_else(|| {
-            Err(Error::invalid("UNSUPPORTED_GROUPING_EXPRESSION", "grouping_id() needs GROUP BY ROLLUP, CUBE or GROUPING SETS"))
+            Err(Error::invalid(
+                "UNSUPPORTED_GROUPING_EXPRESSION",
+                "grouping_id() needs GROUP BY ROLLUP, CUBE or GROUPING SETS",
+            ))
         })
     }
 
@@ -337,7 +358,8 @@ fn within_group(name: String, mut a: Arguments, ordered: bool) -> (String, Argum
         return (name, a);
     }
     let percentile = matches!(name.as_str(), "percentile_cont" | "percentile_disc") && a.args.len() == 1;
-    if !percentile && !(name == "mode" && a.args.is_empty()) {
+    let mode = name == "mode" && a.args.is_empty();
+    if !(percentile || mode) {
         return (name, a);
     }
     let Some(key) = a.order_by.pop() else { return (name, a) };

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::FieldRef;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{HigherOrderFunction, Lambda, LambdaVariable};
-use datafusion::logical_expr::{
-    Expr, ExprSchemable, HigherOrderUDF, LambdaParametersProgress, ValueOrLambda,
-};
+use datafusion::logical_expr::{Expr, ExprSchemable, HigherOrderUDF, LambdaParametersProgress, ValueOrLambda};
 use datafusion::sql::sqlparser::ast::{self as sql, FunctionArg, FunctionArgExpr, FunctionArguments, Ident};
 
 use super::expr::ExprContext;
@@ -64,7 +62,8 @@ impl ExprContext<'_> {
             values.push(self.checked(e)?);
         }
         let lambdas: Vec<_> = list.args.iter().filter_map(lambda).collect();
-        let parameters = self.lambda_parameters(&udf, &values, lambdas.len()).map_err(|err| err.with_span(self.span(e)))?;
+        let parameters =
+            self.lambda_parameters(&udf, &values, lambdas.len()).map_err(|err| err.with_span(self.span(e)))?;
         let mut lambdas = lambdas.into_iter().zip(parameters);
         let mut values = values.into_iter();
         let args = list.args.iter().map(|arg| match lambda(arg) {
@@ -104,19 +103,9 @@ impl ExprContext<'_> {
             let message = "two parameters of the lambda have one name";
             return Err(Error::invalid("INVALID_LAMBDA_FUNCTION_CALL.DUPLICATE_ARG_NAMES", message).with_span(span()));
         }
-        let scope =
-            LambdaScope { outer: self.lambdas, parameters: names.iter().cloned().zip(fields).collect() };
+        let scope = LambdaScope { outer: self.lambdas, parameters: names.iter().cloned().zip(fields).collect() };
         let inner = ExprContext { lambdas: Some(&scope), ..*self };
         let body = inner.checked(&lambda.body)?;
         Ok(Expr::Lambda(Lambda::new(names, body)))
-    }
-
-    /// A field of a struct that is an array's element: the array of the fields.
-    pub fn element_fields(&self, base: Expr, name: &Ident, element: &DataType) -> Result<Option<Expr>> {
-        let DataType::Struct(fields) = element else { return Ok(None) };
-        let Some(field) = super::scope::find_field(fields.iter().map(|f| f.as_ref()), &name.value) else {
-            return Ok(None);
-        };
-        Ok(Some(function::element_field(base, field.name())))
     }
 }

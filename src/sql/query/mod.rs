@@ -11,8 +11,10 @@
 //! [`PlannedQuery::names`] has the names to show.
 
 mod aggregate;
+mod calls;
 mod dialect;
 mod expr;
+mod field;
 mod from;
 mod function;
 mod generator;

@@ -24,7 +24,8 @@ pub fn binary(left: Expr, op: &BinaryOperator, right: Expr, schema: &DFSchema) -
     {
         return Ok(planned);
     }
-    if op == Operator::StringConcat && [&left, &right].iter().any(|e| e.get_type(schema).is_ok_and(|t| !t.is_string())) {
+    if op == Operator::StringConcat && [&left, &right].iter().any(|e| e.get_type(schema).is_ok_and(|t| !t.is_string()))
+    {
         return Ok(function::concat(left, right));
     }
     let (left, right) = if is_comparison(op) { compare_as(left, right, schema)? } else { (left, right) };

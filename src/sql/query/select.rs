@@ -7,8 +7,8 @@ use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::utils::find_aggregate_exprs;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr};
 use datafusion::sql::sqlparser::ast::{
-    self as sql, Distinct, GroupByExpr, Ident, NamedWindowDefinition, NamedWindowExpr, ObjectName, OrderBy, OrderByKind, OrderByOptions, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
+    self as sql, Distinct, GroupByExpr, Ident, NamedWindowDefinition, NamedWindowExpr, ObjectName, OrderBy,
+    OrderByKind, OrderByOptions, Select, SelectItem, SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
 };
 
 use super::aggregate::item_aliases;
@@ -114,8 +114,9 @@ impl Planner<'_> {
             };
             let Some(spec) = spec else {
                 let message = format!("window '{}' names a window that is not defined before it", name.value);
-                return Err(Error::invalid("MISSING_WINDOW_SPECIFICATION", message)
-                    .with_span(self.lines.span(name.span)));
+                return Err(
+                    Error::invalid("MISSING_WINDOW_SPECIFICATION", message).with_span(self.lines.span(name.span))
+                );
             };
             env.windows.push((name.value.clone(), spec));
         }
