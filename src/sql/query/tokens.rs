@@ -39,26 +39,17 @@ pub fn is_word(t: Option<&TokenWithSpan>, word: &str) -> bool {
     matches!(t.map(|t| &t.token), Some(Token::Word(w)) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
 }
 
-<<<<<<< HEAD
-=======
 /// Whether the token is this one.
->>>>>>> 857888b (Spark functions: corr, pmod, equal_null; fields and calls in files of their own; docs)
 pub fn is_token(t: Option<&TokenWithSpan>, token: &Token) -> bool {
     t.is_some_and(|t| t.token == *token)
 }
 
-<<<<<<< HEAD
-=======
 /// A token at a place.
->>>>>>> 857888b (Spark functions: corr, pmod, equal_null; fields and calls in files of their own; docs)
 pub fn at(token: Token, span: SqlSpan) -> TokenWithSpan {
     TokenWithSpan { token, span }
 }
 
-<<<<<<< HEAD
-=======
 /// A name in quotes.
->>>>>>> 857888b (Spark functions: corr, pmod, equal_null; fields and calls in files of their own; docs)
 pub fn quoted(name: &str) -> Token {
     Token::make_word(name, Some('`'))
 }
