@@ -447,7 +447,7 @@ mod tests {
             IntervalMonthDayNano::new(0, 0, 0),
         ];
         let array = IntervalMonthDayNanoArray::from(values);
-        assert_eq!(show(&array), ["1 years 2 months 3 days 1 hours 5.5 seconds", "0 seconds"]);
+        assert_eq!(show(&array), ["1 years 2 months 3 days 1 hours 5.5 seconds", "INTERVAL '00' SECOND"]);
         assert_eq!(
             show(&DurationMicrosecondArray::from(vec![93_784_500_000])),
             ["INTERVAL '1 02:03:04.5' DAY TO SECOND"]
