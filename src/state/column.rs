@@ -136,19 +136,42 @@ fn scatter_values<const W: usize>(
     bytes: &[u8],
     nulls: Option<&NullBuffer>,
 ) -> Result<()> {
-    let rows = bytes.as_chunks::<W>().0;
-    for (row, (slot, value)) in slots.iter().zip(rows).enumerate() {
-        let (chunk, at) = (*slot as usize / CHUNK_SLOTS, *slot as usize % CHUNK_SLOTS);
-        let chunk = column.chunk_mut(chunk)?;
-        chunk.values.as_chunks_mut::<W>().0[at] = *value;
-        let bit = 1 << (at % 64);
-        if nulls.is_none_or(|n| n.is_valid(row)) {
-            chunk.valid[at / 64] |= bit;
-        } else {
-            chunk.valid[at / 64] &= !bit;
+    let rows = slots.iter().zip(bytes.as_chunks::<W>().0).enumerate();
+    let is_valid = |row: usize| nulls.is_none_or(|n| n.is_valid(row));
+    if slots.len() < column.chunks.len() {
+        for (row, (slot, value)) in rows {
+            let chunk = column.chunk_mut(*slot as usize / CHUNK_SLOTS)?;
+            chunk.set(*slot as usize % CHUNK_SLOTS, value, is_valid(row));
         }
+        return Ok(());
+    }
+    // Whether an image has a chunk too is asked once a chunk, not once a row.
+    let mut touched = vec![false; column.chunks.len()];
+    slots.iter().for_each(|slot| touched[*slot as usize / CHUNK_SLOTS] = true);
+    for (at, _) in touched.iter().enumerate().filter(|(_, touched)| **touched) {
+        column.chunk_mut(at)?;
+    }
+    let owned = |(chunk, touched): (_, bool)| if touched { Arc::get_mut(chunk) } else { None };
+    let mut chunks: Vec<Option<&mut Chunk>> = column.chunks.iter_mut().zip(touched).map(owned).collect();
+    for (row, (slot, value)) in rows {
+        let chunk = chunks[*slot as usize / CHUNK_SLOTS].as_mut();
+        let chunk = chunk.ok_or_else(|| Error::internal("a chunk of state that is written to is shared"))?;
+        chunk.set(*slot as usize % CHUNK_SLOTS, value, is_valid(row));
     }
     Ok(())
+}
+
+impl Chunk {
+    #[inline]
+    fn set<const W: usize>(&mut self, at: usize, value: &[u8; W], is_valid: bool) {
+        self.values.as_chunks_mut::<W>().0[at] = *value;
+        let bit = 1 << (at % 64);
+        if is_valid {
+            self.valid[at / 64] |= bit;
+        } else {
+            self.valid[at / 64] &= !bit;
+        }
+    }
 }
 
 #[cfg(test)]
