@@ -6,7 +6,8 @@ use datafusion::logical_expr::LogicalPlan;
 
 use super::node::StreamJoinNode;
 use crate::operator::InputWatermark;
-use crate::plan::node::StatefulNode;
+use crate::operator::state_function::{FunctionKind, TimeMode};
+use crate::plan::node::{StatefulKind, StatefulNode};
 use crate::plan::watermark::as_watermark;
 
 /// Of an operator over these inputs.
@@ -25,6 +26,9 @@ fn output_watermark(plan: &LogicalPlan) -> InputWatermark {
     if as_watermark(plan).is_some() {
         return InputWatermark::Global;
     }
+    if ends_event_time(plan) {
+        return InputWatermark::None;
+    }
     let input = input_watermark(&plan.inputs());
     match as_stream_join(plan) {
         Some(join) if input != InputWatermark::None => {
@@ -32,6 +36,15 @@ fn output_watermark(plan: &LogicalPlan) -> InputWatermark {
             InputWatermark::Join { input: Box::new(input), bounds }
         }
         _ => input,
+    }
+}
+
+/// Rows of functions mean no event time, but for those of a processor that follows it.
+fn ends_event_time(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Extension(e) = plan else { return false };
+    match e.node.as_any().downcast_ref::<StatefulNode>().map(|s| &s.kind) {
+        Some(StatefulKind::Function(f)) => f.0.kind != FunctionKind::Transform || f.0.time == TimeMode::ProcessingTime,
+        _ => false,
     }
 }
 
