@@ -263,15 +263,18 @@ async fn nested_event_time_becomes_the_first_column() {
 #[tokio::test]
 async fn distinct_on_is_a_node_below_the_select_list() {
     let ctx = session().await;
+    let schema = ctx.table("t").await.unwrap().schema().inner().clone();
+    let rows = crate::plan::StreamTable::new("r", Arc::new(crate::source::MemoryStream::new(schema)));
+    ctx.register_table("r", Arc::new(rows)).unwrap();
     let plan = |text: &'static str| {
         let ctx = ctx.clone();
         async move { plan_query(&ctx, text).await.unwrap().plan.to_string() }
     };
-    assert!(plan("SELECT DISTINCT ON (S) a FROM t").await.contains("Dedup: [t.s]\n"));
+    assert!(plan("SELECT DISTINCT ON (S) a FROM r").await.contains("Dedup: [r.s]\n"));
     assert!(
-        plan("SELECT DISTINCT ON (s, a) WITHIN WATERMARK * FROM t")
+        plan("SELECT DISTINCT ON (s, a) WITHIN WATERMARK * FROM r")
             .await
-            .contains("Dedup: [t.s, t.a] within watermark\n")
+            .contains("Dedup: [r.s, r.a] within watermark\n")
     );
 }
 
