@@ -142,7 +142,9 @@ impl UserDefinedLogicalNodeCore for StatefulNode {
     fn with_exprs_and_inputs(&self, expressions: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> DfResult<Self> {
         let input = inputs.pop().ok_or_else(|| DataFusionError::Internal("a stateful node has an input".into()))?;
         let schema = match self.kind {
-            StatefulKind::Aggregate { .. } | StatefulKind::Session { .. } | StatefulKind::Function(_) => self.schema.clone(),
+            StatefulKind::Aggregate { .. } | StatefulKind::Session { .. } | StatefulKind::Function(_) => {
+                self.schema.clone()
+            }
             StatefulKind::Dedup { .. } | StatefulKind::Limit { .. } => input.schema().clone(),
         };
         Ok(Self { expressions, input, schema, kind: self.kind.clone(), id: self.id })

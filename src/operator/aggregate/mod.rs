@@ -50,7 +50,10 @@ use super::exec::collect_ordered;
 use super::{BatchContext, StateGrowth, StatefulOperator, evict as eviction};
 use crate::error::Result;
 use crate::sink::OutputMode;
-use crate::state::{ChangeKind, FrozenState, KeyEncoder, OperatorState, StateBackend, StateChange, StateMetrics, StateSpace, record_batch};
+use crate::state::{
+    ChangeKind, FrozenState, KeyEncoder, OperatorState, StateBackend, StateChange, StateMetrics, StateSpace,
+    record_batch,
+};
 
 /// Rows of one change in the checkpoint's log.
 const CHANGE_ROWS: usize = 65_536;
