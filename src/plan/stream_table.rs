@@ -35,7 +35,7 @@ impl StreamTable {
     /// The stream `name` of a format with these options: those of the format, and those of every stream.
     ///
     /// # Errors
-    /// As [`stream_provider`], and an option that does not fit.
+    /// The errors of the format, and an option that does not fit.
     pub async fn create(
         context: &SessionContext,
         format: &str,

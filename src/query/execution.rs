@@ -207,6 +207,11 @@ impl MicroBatchExecution {
             progress_builder,
             failure: None,
         };
+        let name = execution.name.as_deref().unwrap_or_default();
+        match execution.next_batch {
+            0 => tracing::info!(query = name, id = %query_id, "begins"),
+            next => tracing::info!(query = name, id = %query_id, "goes on with batch {next}"),
+        }
         if let Some(acknowledged) = recovered.unlogged_ack {
             // The sink has the last batch, the log does not know yet.
             execution.checkpoint.append_commit(acknowledged)?;
@@ -480,6 +485,8 @@ impl MicroBatchExecution {
             *late += operator.metrics().rows_dropped_by_watermark;
         }
         progress.waiting = self.waiting();
+        let (name, rows) = (self.name.as_deref().unwrap_or_default(), progress.num_input_rows);
+        tracing::debug!(query = name, batch = batch.header.batch_id, rows, "done");
         if self.progress.len() == RECENT_PROGRESS {
             self.progress.pop_front();
         }
@@ -572,7 +579,8 @@ impl MicroBatchExecution {
 
     /// Closes everything. Dropping instead is a crash: nothing is flushed.
     pub async fn close(self) -> Result<()> {
-        let Self { sink, sources, checkpoint, temporary, failure, .. } = self;
+        let Self { sink, sources, checkpoint, temporary, failure, name, next_batch, .. } = self;
+        tracing::info!(query = name.as_deref().unwrap_or_default(), "ends before batch {next_batch}");
         let mut results = vec![sink.abort().await, sink.close().await];
         for s in &sources {
             results.push(s.source.stop().await);

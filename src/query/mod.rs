@@ -16,6 +16,7 @@ mod waiting;
 pub use execution::MicroBatchExecution;
 pub use listener::{QueryIdle, QueryStarted, QueryTerminated, StreamingQueryListener};
 pub use manager::StreamingQueryManager;
+pub use output::renamed_schema;
 pub use progress::{SinkProgress, SourceProgress, StateOperatorProgress, StreamingQueryProgress, StreamingQueryStatus};
 pub use streaming_query::StreamingQuery;
 pub use trigger::Trigger;

@@ -256,5 +256,5 @@ fn text_rows(names: &[&str], rows: &[Vec<String>]) -> Result<RowSet> {
     let columns = (0..names.len()).map(column).collect();
     let batch = RecordBatch::try_new(Arc::new(schema.clone()), columns).map_err(Error::from)?;
     let names: Vec<_> = names.iter().map(|n| (*n).to_owned()).collect();
-    RowSet::new(&schema, &names, vec![batch])
+    Ok(RowSet::new(&schema, &names, vec![batch])?.in_full())
 }

@@ -93,7 +93,7 @@ impl Session {
             conf,
             comment: create.comment,
         };
-        self.start_later(draft, p)
+        self.start_later(draft, p).await
     }
 
     /// `CREATE STREAMING TABLE`: a sink, the flow that fills it, and a table.
@@ -134,7 +134,7 @@ impl Session {
             conf: Options::new(),
             comment: create.comment,
         };
-        self.start_later(draft, p)
+        self.start_later(draft, p).await
     }
 
     /// `INSERT INTO target query`: a flow named after its target, or a batch if nothing streams.
@@ -146,7 +146,7 @@ impl Session {
         let planned = under_columns(planned, &insert.columns)?;
         let destination = self.destination(&insert.target)?;
         let output_mode = self.is_console(&insert.target).then(|| crate::plan::default_output_mode(&planned.plan));
-        self.start_anonymous(&insert.target.text, insert.query, planned, destination, output_mode, p)
+        self.start_anonymous(&insert.target.text, insert.query, planned, destination, output_mode, p).await
     }
 
     /// A query by itself: rows on the console, once or for ever.
@@ -157,10 +157,10 @@ impl Session {
         }
         let destination = console()?;
         let output_mode = Some(crate::plan::default_output_mode(&planned.plan));
-        self.start_anonymous(CONSOLE, query, planned, destination, output_mode, p)
+        self.start_anonymous(CONSOLE, query, planned, destination, output_mode, p).await
     }
 
-    fn start_anonymous(
+    async fn start_anonymous(
         &self,
         base: &str,
         query: Fragment,
@@ -172,12 +172,13 @@ impl Session {
         let settings = FlowSettings { output_mode, ..FlowSettings::default() };
         let name = self.free_flow_name(base);
         let (place, conf, comment) = (Some(query.span), Options::new(), None);
-        self.start_later(Draft { name, place, planned, query, destination, settings, conf, comment }, p)
+        self.start_later(Draft { name, place, planned, query, destination, settings, conf, comment }, p).await
     }
 
-    fn start_later(&self, draft: Draft, p: &mut Preparation) -> Result<Action> {
+    async fn start_later(&self, draft: Draft, p: &mut Preparation) -> Result<Action> {
         let output_mode = draft.settings.output_mode.unwrap_or_default();
-        seams::check_query(self.context(), &draft.planned.plan, output_mode)
+        seams::check_flow(self.context(), &draft.planned, output_mode, draft.destination.sink.as_ref())
+            .await
             .map_err(|e| e.with_span(draft.query.span))?;
         self.check_exclusive(&draft)?;
         let checkpoint = self.checkpoint_of(&draft.name, draft.settings.checkpoint.as_deref())?;

@@ -151,6 +151,13 @@ impl Session {
         let found = self.catalog().relation(&name.key()).map(|o| o.kind);
         match found {
             Some(there) if there == kind => {
+                let flow = self.catalog().flow(&name.key()).filter(|_| kind == ObjectKind::StreamingTable);
+                if flow.is_some_and(|f| self.is_live(&f)) {
+                    let message = format!("the flow of streaming table '{}' runs", name.text);
+                    return Err(Error::invalid("FLOW_RUNNING", message)
+                        .with_span(name.span)
+                        .with_help(format!("STOP FLOW {} first", name.text)));
+                }
                 self.catalog().remove(&name.key());
                 save.set_table(self, &name.key(), None)
             }

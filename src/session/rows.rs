@@ -4,12 +4,14 @@ use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
+use crate::sink::Truncate;
 
 /// The result of a batch query.
 #[derive(Debug, Clone)]
 pub struct RowSet {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
+    truncate: Truncate,
 }
 
 impl RowSet {
@@ -17,7 +19,12 @@ impl RowSet {
     pub(super) fn new(schema: &Schema, names: &[String], batches: Vec<RecordBatch>) -> Result<Self> {
         let schema = renamed(schema, names);
         let batches = batches.into_iter().map(|b| under(&schema, b)).collect::<Result<_>>()?;
-        Ok(Self { schema, batches })
+        Ok(Self { schema, batches, truncate: Truncate::default() })
+    }
+
+    /// The same, of which nothing is cut when it is shown: names and paths are there to be copied.
+    pub(super) fn in_full(self) -> Self {
+        Self { truncate: Truncate::Never, ..self }
     }
 
     /// The columns.
@@ -33,7 +40,7 @@ impl RowSet {
     /// The first `num_rows` rows as Spark's `show` prints them; `session_time_zone` is for timestamps.
     pub fn show(&self, num_rows: usize, session_time_zone: &str) -> String {
         let zone = session_time_zone.parse().unwrap_or(chrono_tz::UTC);
-        crate::sink::show_table(&self.schema, &self.batches, num_rows, crate::sink::Truncate::At(20), zone)
+        crate::sink::show_table(&self.schema, &self.batches, num_rows, self.truncate, zone)
     }
 }
 

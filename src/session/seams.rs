@@ -10,7 +10,9 @@ use crate::error::Result;
 use crate::function;
 use crate::options::{OptionReader, Options};
 use crate::plan::{self, TriggerTime, generators, time_window};
+use crate::query::renamed_schema;
 use crate::sink::{MemorySink, OutputMode, Sink};
+use crate::sql::query::PlannedQuery;
 use crate::time::Clock;
 
 /// What a query can read by name.
@@ -30,6 +32,19 @@ pub fn check_query(context: &SessionContext, plan: &LogicalPlan, mode: OutputMod
     let state = context.state();
     let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {})?;
     plan::check_legality(&analyzed, mode)
+}
+
+/// Checks a flow as starting it would, without any effect: the query, its physical plan, and whether the sink takes it.
+pub async fn check_flow(
+    context: &SessionContext,
+    planned: &PlannedQuery,
+    mode: OutputMode,
+    sink: &dyn Sink,
+) -> Result<()> {
+    check_query(context, &planned.plan, mode)?;
+    let (bound, _) = plan::bind(planned.plan.clone(), &TriggerTime::default())?;
+    let stream = plan::plan_stream(&context.state(), &bound, mode).await?;
+    sink.check(mode, &renamed_schema(&stream.schema, &planned.names))
 }
 
 /// The physical plan of a streaming query that does not run; with `extended`, the logical one too.

@@ -102,6 +102,12 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// One line for the progress, e.g. `FileSink[/out/hourly]`.
     fn description(&self) -> String;
 
+    /// Whether it takes rows of these columns in this mode. Asked without any effect, before anything starts.
+    fn check(&self, mode: OutputMode, schema: &SchemaRef) -> Result<()> {
+        let _ = (mode, schema);
+        Ok(())
+    }
+
     /// Checks that rows of this schema and mode fit, and gets ready to write.
     async fn open(&self, context: &SinkContext) -> Result<()>;
 

@@ -76,7 +76,9 @@ pub fn unknown_format(format: &str, kind: &str, formats: &[&'static str]) -> Err
 /// The error for a stream whose columns must be declared.
 pub fn schema_needed(format: &str, name: &str) -> Error {
     Error::invalid("UNABLE_TO_INFER_SCHEMA", format!("stream '{name}' of format {format} needs its columns declared"))
-        .with_help(format!("write CREATE STREAM {name} (column TYPE, …) USING {format}"))
+        .with_help(format!(
+            "write CREATE STREAM {name} (column TYPE, …) USING {format}; a stream of files may say schemaInference 'true' instead"
+        ))
 }
 
 /// `TIMESTAMP`.

@@ -261,7 +261,8 @@ impl OperatorState for AggregateOperator {
 
     fn fingerprint(&self) -> Vec<String> {
         let columns = &self.log_schema;
-        let keys = columns.fields()[..self.num_keys].iter().map(|f| format!("key {}", f.data_type()));
+        let named = self.schema.fields()[..self.num_keys].iter().zip(columns.fields());
+        let keys = named.map(|(f, stored)| format!("key {} {}", f.name(), stored.data_type()));
         let aggregates = self.aggregates.iter().map(|a| {
             let inputs: Vec<_> = a.expressions().iter().map(|e| e.to_string()).collect();
             format!(

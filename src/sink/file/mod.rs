@@ -19,6 +19,7 @@ mod manifest;
 
 use std::path::{Path, PathBuf};
 
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::SendableRecordBatchStream;
@@ -60,20 +61,6 @@ impl FileSink {
         reader.finish()?;
         Ok(Self { dir, format, state: Mutex::new(None) })
     }
-
-    fn check(&self, context: &SinkContext) -> Result<()> {
-        if context.output_mode != OutputMode::Append {
-            let (mode, kind) = (context.output_mode, self.format.kind);
-            return Err(Error::invalid(
-                "STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE",
-                format!("output mode {mode} is not supported by the {kind} sink"),
-            )
-            .with_help(
-                "files can only be added to: use output mode append, which needs a watermark if the query aggregates",
-            ));
-        }
-        self.format.check_schema(&context.schema)
-    }
 }
 
 /// The path of a local directory, written as such or as a `file:` URI.
@@ -92,8 +79,22 @@ impl Sink for FileSink {
         format!("FileSink[{}]", self.dir.display())
     }
 
+    fn check(&self, mode: OutputMode, schema: &SchemaRef) -> Result<()> {
+        if mode != OutputMode::Append {
+            let kind = self.format.kind;
+            return Err(Error::invalid(
+                "STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE",
+                format!("output mode {mode} is not supported by the {kind} sink"),
+            )
+            .with_help(
+                "files can only be added to: use output mode append, which needs a watermark if the query aggregates",
+            ));
+        }
+        self.format.check_schema(schema)
+    }
+
     async fn open(&self, context: &SinkContext) -> Result<()> {
-        self.check(context)?;
+        self.check(context.output_mode, &context.schema)?;
         let mut state = self.state.lock().await;
         // What this sink held before, the lock of the directory above all, goes first.
         *state = None;

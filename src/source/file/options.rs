@@ -132,7 +132,11 @@ pub fn infer_schema(format: &FormatOptions, location: &Location, name: &str, str
     }
     match location.list()?.files.iter().find(|f| f.size > 0) {
         Some(file) => format.infer(&file.path),
-        None => Err(schema_needed(name, stream)),
+        None => {
+            let message = format!("'{stream}' has no {name} file that is not empty, to tell the columns from");
+            Err(Error::invalid("UNABLE_TO_INFER_SCHEMA", message)
+                .with_help("declare the columns, (name TYPE, …) behind the name, or add a file first"))
+        }
     }
 }
 
