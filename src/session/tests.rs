@@ -108,7 +108,7 @@ async fn batch_queries_and_inspection() {
     let StatementResult::Rows(rows) = &results[1] else { panic!("{results:?}") };
     assert_eq!(rows.show(20, "UTC").lines().nth(1), Some("|  a|  a|"));
     let StatementResult::Rows(rows) = &results[2] else { panic!("{results:?}") };
-    assert!(rows.show(20, "UTC").contains("|   v|"));
+    assert!(rows.show(20, "UTC").contains("|v   |"));
     let StatementResult::Rows(rows) = &results[3] else { panic!("{results:?}") };
     assert!(rows.show(20, "UTC").contains("8192"));
 }
@@ -294,4 +294,49 @@ async fn columns_of_an_insert_are_found_by_name() {
         let errors = session.prepare(text, &Variables::default()).await.unwrap_err();
         assert_eq!(conditions(&errors), [condition], "{text}");
     }
+}
+
+#[tokio::test]
+async fn nothing_starts_before_every_plan_and_sink_is_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let streams = format!(
+        "CREATE STREAM s USING `rate-micro-batch` OPTIONS (rowsPerBatch 2);
+         CREATE SINK files USING json OPTIONS (path '{}');
+         CREATE FLOW good AS INSERT INTO files SELECT value FROM s;",
+        out.display()
+    );
+    for (faulty, condition) in [
+        ("CREATE FLOW f OUTPUT MODE UPDATE AS SELECT value FROM s", None),
+        (
+            "CREATE SINK p USING parquet OPTIONS (path '/tmp/never'); \
+             CREATE FLOW f OUTPUT MODE UPDATE AS INSERT INTO p SELECT value FROM s",
+            Some("STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE"),
+        ),
+        ("CREATE FLOW f AS SELECT a.value AS x, b.value AS y FROM s a JOIN s b ON a.value < b.value", Some("")),
+    ] {
+        let session = Session::new();
+        let prepared = session.prepare(&format!("{streams} {faulty}"), &Variables::default()).await;
+        match condition {
+            None => assert!(prepared.is_ok(), "{faulty}"),
+            Some(condition) => {
+                let errors = prepared.unwrap_err();
+                assert!(errors.len() == 1 && errors[0].span().is_some(), "{faulty}: {errors:?}");
+                assert!(condition.is_empty() || errors[0].condition() == condition, "{faulty}: {errors:?}");
+            }
+        }
+        assert!(!out.exists(), "{faulty}");
+    }
+}
+
+#[tokio::test]
+async fn a_streaming_table_is_not_dropped_under_its_flow() {
+    let session = Session::new();
+    let table = "CREATE STREAM s USING `rate-micro-batch` OPTIONS (rowsPerBatch 2); \
+                 CREATE STREAMING TABLE t AS SELECT value FROM s;";
+    session.sql(table).await.unwrap();
+    let refused = session.prepare("DROP STREAMING TABLE t", &Variables::default()).await.unwrap_err();
+    assert_eq!(conditions(&refused), ["FLOW_RUNNING"]);
+    session.sql("STOP FLOW t").await.unwrap();
+    session.sql("DROP STREAMING TABLE t").await.unwrap();
 }

@@ -118,7 +118,7 @@ fn the_shell_reads_statements_from_its_input() {
     shell.close_stdin();
     let ended = shell.ended();
     ended.assert_code(0);
-    assert!(ended.stdout.contains("|   f|"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("|f   |"), "{}", ended.stdout);
 }
 
 #[test]
