@@ -96,24 +96,7 @@ async fn stream(
         failpoints: Failpoints::default(),
         checkpoint: checkpoint.path(),
     };
-    let (mut session, mut query) = stepped.open(setup(rng)).await?;
-    for piece in pieces {
-        stepped.stream.add_data(piece.clone())?;
-        if rng.random_range(0..4) == 0 {
-            continue;
-        }
-        while query.run_batch().await? {}
-        match rng.random_range(0..3) {
-            0 => query.close().await?,
-            1 => drop(query),
-            _ => continue,
-        }
-        drop(session);
-        (session, query) = stepped.open(setup(rng)).await?;
-    }
-    while query.run_batch().await? {}
-    query.close().await?;
-    drop(session);
+    stepped.run_over_restarts(rng, pieces, setup).await?;
     Ok(stepped.batches())
 }
 

@@ -105,24 +105,7 @@ async fn stream(rng: &mut StdRng, sql: &str, pieces: &[RecordBatch], large: bool
         partitions: [1, 2, 4][rng.random_range(0..3)],
         batch_size: if large { 8192 } else { [1, 3, 8192][rng.random_range(0..3)] },
     };
-    let (mut session, mut query) = stepped.open(setup(rng)).await?;
-    for piece in pieces {
-        stepped.stream.add_data(piece.clone())?;
-        if rng.random_range(0..4) == 0 {
-            continue;
-        }
-        while query.run_batch().await? {}
-        match rng.random_range(0..3) {
-            0 => query.close().await?,
-            1 => drop(query),
-            _ => continue,
-        }
-        drop(session);
-        (session, query) = stepped.open(setup(rng)).await?;
-    }
-    while query.run_batch().await? {}
-    query.close().await?;
-    drop(session);
+    stepped.run_over_restarts(rng, pieces, setup).await?;
     Ok(stepped.batches().concat())
 }
 

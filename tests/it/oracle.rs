@@ -153,24 +153,7 @@ async fn stream(
     let large = pieces.iter().any(|p| p.num_rows() >= PARALLEL);
     // Batches of one row would take a debug build too long over many rows.
     let next = |rng: &mut StdRng| if large { Setup { batch_size: 8192, ..setup(rng) } } else { setup(rng) };
-    let (mut session, mut query) = stepped.open(next(rng)).await?;
-    for piece in pieces {
-        stepped.stream.add_data(piece.clone())?;
-        if rng.random_range(0..4) == 0 {
-            continue;
-        }
-        while query.run_batch().await? {}
-        match rng.random_range(0..3) {
-            0 => query.close().await?,
-            1 => drop(query),
-            _ => continue,
-        }
-        drop(session);
-        (session, query) = stepped.open(next(rng)).await?;
-    }
-    while query.run_batch().await? {}
-    query.close().await?;
-    drop(session);
+    stepped.run_over_restarts(rng, pieces, next).await?;
     Ok(stepped.batches())
 }
 

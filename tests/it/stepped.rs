@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use rand::RngExt;
+use rand::rngs::StdRng;
 use tidemill::arrow::array::{Array, AsArray, RecordBatch};
 use tidemill::arrow::datatypes::{DataType, Float64Type};
 use tidemill::arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -73,6 +75,34 @@ impl Stepped<'_> {
         };
         let execution = MicroBatchExecution::open(&session.environment(), spec).await?;
         Ok((session, execution))
+    }
+
+    /// Runs the query over the pieces; it is stopped, or dies, and comes back in another setup.
+    pub async fn run_over_restarts(
+        &self,
+        rng: &mut StdRng,
+        pieces: &[RecordBatch],
+        setup: impl Fn(&mut StdRng) -> Setup,
+    ) -> Result<()> {
+        let (mut session, mut query) = self.open(setup(rng)).await?;
+        for piece in pieces {
+            self.stream.add_data(piece.clone())?;
+            if rng.random_range(0..4) == 0 {
+                continue;
+            }
+            while query.run_batch().await? {}
+            match rng.random_range(0..3) {
+                0 => query.close().await?,
+                1 => drop(query),
+                _ => continue,
+            }
+            drop(session);
+            (session, query) = self.open(setup(rng)).await?;
+        }
+        while query.run_batch().await? {}
+        query.close().await?;
+        drop(session);
+        Ok(())
     }
 
     /// Rows of every batch that the sink got, in its order.
