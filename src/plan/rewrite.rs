@@ -10,10 +10,11 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchema, Result as DfResult};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    Aggregate, ColumnarValue, Distinct, Expr, ExprSchemable, Extension, FetchType, Filter, LogicalPlan,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    Aggregate, Between, BinaryExpr, ColumnarValue, Distinct, Expr, ExprSchemable, Extension, FetchType, Filter,
+    LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
+use datafusion::prelude::lit;
 
 use super::dedup::DedupNode;
 use super::is_streaming;
@@ -47,7 +48,8 @@ impl AnalyzerRule for StreamRewrite {
         // Numbers are given from the sink down, whatever the order of rewriting.
         let next = AtomicU32::new(0);
         let plan = self.rewrite(plan, &next, false)?;
-        plan.transform_down(|node| Ok(guard_filter(node))).data()
+        let plan = plan.transform_down(|node| Ok(guard_filter(node))).data()?;
+        plan.transform_up(keep_ranges).data()
     }
 }
 
@@ -185,6 +187,41 @@ fn guard_filter(node: LogicalPlan) -> Transformed<LogicalPlan> {
     match guarded {
         Some(filter) => Transformed::yes(LogicalPlan::Filter(filter)),
         None => Transformed::no(node),
+    }
+}
+
+/// The optimizer would make an equality of `a >= b AND a <= b`, and a key of the join of that. For Spark it is a range whose
+/// bounds happen to be equal, which bounds the state otherwise.
+fn keep_ranges(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    if !matches!(node, LogicalPlan::Join(_) | LogicalPlan::Filter(_)) || !is_streaming(&node) {
+        return Ok(Transformed::no(node));
+    }
+    node.map_expressions(|predicate| {
+        let conjuncts: Vec<Expr> = split_conjunction_owned(predicate).into_iter().flat_map(split_point).collect();
+        let turned = conjuncts.iter().map(|e| turned_round(e, &conjuncts));
+        Ok(Transformed::yes(conjunction(turned).unwrap_or_else(|| lit(true))))
+    })
+}
+
+/// `a BETWEEN b AND b` in two.
+fn split_point(e: Expr) -> Vec<Expr> {
+    match e {
+        Expr::Between(Between { expr, negated: false, low, high }) if low == high => {
+            vec![expr.clone().gt_eq(*low), expr.lt_eq(*high)]
+        }
+        other => vec![other],
+    }
+}
+
+/// `a <= b` as `b >= a` where `a >= b` is among the conjuncts.
+fn turned_round(e: &Expr, conjuncts: &[Expr]) -> Expr {
+    match e {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::LtEq, right })
+            if conjuncts.contains(&left.as_ref().clone().gt_eq(right.as_ref().clone())) =>
+        {
+            right.as_ref().clone().gt_eq(left.as_ref().clone())
+        }
+        other => other.clone(),
     }
 }
 

@@ -6,6 +6,8 @@ use datafusion::common::{DFSchema, ExprSchema, NullEquality};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, Operator};
 
+use super::state_bound::state_bounds;
+use crate::operator::StateBound;
 use crate::plan::watermark::watermark_delay_ms;
 
 /// One equality: a row of the left matches a row of the right only if both are equal.
@@ -17,6 +19,15 @@ pub struct Key {
     pub right: Expr,
     /// `<=>`: whether NULL equals NULL.
     pub null_equal: bool,
+}
+
+impl Key {
+    /// What the equality says about the time of `this` side's rows, as `state_bounds` does of a range.
+    pub fn bounds(&self, this: &DFSchema, other: &DFSchema) -> Vec<StateBound> {
+        let (left, right) = (self.left.clone(), self.right.clone());
+        // Strict, for what is gone is exactly what the watermark has reached.
+        state_bounds(&[left.clone().lt(right.clone()), left.gt(right)], this, other)
+    }
 }
 
 /// See the module.

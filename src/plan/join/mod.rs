@@ -84,7 +84,7 @@ fn stream_join(join: Join) -> Result<StreamJoinNode> {
         let (mine, other) = if this == 0 { (&left, &right) } else { (&right, &left) };
         let event_time = event_time_columns(mine.fields()).first().copied();
         match (watermark_key, event_time) {
-            (Some(key), _) => SideExpiry::Key(key),
+            (Some(key), _) => SideExpiry::Key(key, condition.keys[key].bounds(mine, other)),
             (None, Some(column)) => match state_bounds(&conjuncts, mine, other) {
                 bounds if bounds.is_empty() => SideExpiry::Never,
                 bounds => SideExpiry::Column(column, bounds),

@@ -14,8 +14,9 @@ use crate::operator::StateBound;
 pub enum SideExpiry {
     /// Never.
     Never,
-    /// Once the watermark has passed this key.
-    Key(usize),
+    /// Once the watermark has passed this key. The side's own time may be behind the key, as `rt` is in `lt = rt + 3 s`:
+    /// the bounds say by how much.
+    Key(usize, Vec<StateBound>),
     /// Once this column of the side's input is not after the least of the bounds.
     Column(usize, Vec<StateBound>),
 }
@@ -25,8 +26,7 @@ impl SideExpiry {
     pub fn bounds(&self) -> Vec<StateBound> {
         match self {
             Self::Never => vec![],
-            Self::Key(_) => vec![StateBound { follows: true, offset_us: 0, inclusive: false }],
-            Self::Column(_, bounds) => bounds.clone(),
+            Self::Key(_, bounds) | Self::Column(_, bounds) => bounds.clone(),
         }
     }
 }

@@ -26,7 +26,7 @@ pub fn operator(
         let filter = node.filter.as_ref().map(|f| expression(f, logical)).transpose()?;
         let expiry = match &node.expiry {
             SideExpiry::Never => JoinExpiry::Never,
-            SideExpiry::Key(key) => JoinExpiry::Key(*key),
+            SideExpiry::Key(key, _) => JoinExpiry::Key(*key),
             SideExpiry::Column(column, bounds) => JoinExpiry::Column(*column, bounds.clone()),
         };
         let (event_time, backend) = (node.event_time, space.backend.clone());
