@@ -45,7 +45,9 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, mut above: Above) -> Result<
     match node {
         LogicalPlan::Aggregate(a) => check_aggregate(a, mode, above)?,
         LogicalPlan::Distinct(Distinct::All(input)) => check_keyed(input.schema().fields(), mode, above)?,
-        LogicalPlan::Distinct(Distinct::On(_)) => return Err(unsupported("DISTINCT ON in this form")),
+        LogicalPlan::Distinct(Distinct::On(_)) => {
+            return Err(unsupported("DISTINCT ON in this form").with_help("write SELECT DISTINCT ON (k, …) * FROM …"));
+        }
         LogicalPlan::Join(join) if is_stream_join(join) => {
             check_set_operation(join, mode)?;
             check_stream_join(join, mode)?;
@@ -57,7 +59,11 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, mut above: Above) -> Result<
         LogicalPlan::Sort(sort) => check_sort(sort, mode)?,
         LogicalPlan::Limit(limit) => check_limit(limit, mode)?,
         LogicalPlan::Union(union) if union.inputs.iter().any(|i| !is_streaming(i)) => {
-            return Err(unsupported("Union of a stream with a table"));
+            return Err(Error::unsupported(
+                "UNSUPPORTED_STREAMING_OPERATION",
+                "union between streaming and batch DataFrames/Datasets is not supported",
+            )
+            .with_help("rows of a table are there once, those of a stream again and again: make the table a stream, with CREATE STREAM"));
         }
         LogicalPlan::Window(window) => {
             let function = window.window_expr.first().map(ToString::to_string).unwrap_or_default();
@@ -67,7 +73,11 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, mut above: Above) -> Result<
             )
             .with_help("only time windows can be computed over an endless input"));
         }
-        LogicalPlan::RecursiveQuery(_) => return Err(unsupported("a recursive query")),
+        LogicalPlan::RecursiveQuery(_) => {
+            return Err(
+                unsupported("a recursive query").with_help("its end would never be known: use it over tables only")
+            );
+        }
         LogicalPlan::Extension(extension) => check_extension(node, extension.node.name(), mode, above)?,
         _ => {}
     }
@@ -176,7 +186,7 @@ fn check_aggregate(aggregate: &Aggregate, mode: OutputMode, above: Above) -> Res
         if let Some(name) = distinct {
             return Err(Error::unsupported(
                 "UNSUPPORTED_STREAMING_OPERATION",
-                format!("distinct aggregations such as {name}(DISTINCT …) are not supported on streaming DataFrames/Datasets"),
+                format!("distinct aggregations are not supported on streaming DataFrames/Datasets: {name}(DISTINCT …)"),
             )
             .with_help("use approx_count_distinct(…), or count over a SELECT DISTINCT"));
         }
@@ -216,8 +226,13 @@ fn check_keyed(keys: &[FieldRef], mode: OutputMode, above: Above) -> Result<()> 
             .with_help("use OUTPUT MODE UPDATE or COMPLETE: without a watermark a group is never final"));
     }
     if above.stateful {
-        return Err(unsupported("an aggregate followed by another stateful operator")
-            .with_help("in this mode the first aggregate gives changes, not final rows; aggregate once"));
+        let message = format!(
+            "detected pattern of possible 'correctness' issue due to global watermark: an aggregate followed by another \
+             stateful operator in {mode} output mode"
+        );
+        return Err(Error::unsupported("UNSUPPORTED_STREAMING_OPERATION", message).with_help(
+            "in this mode the first aggregate gives changes, not final rows: aggregate once, or use OUTPUT MODE APPEND",
+        ));
     }
     Ok(())
 }
@@ -290,10 +305,12 @@ fn check_sort(sort: &Sort, mode: OutputMode) -> Result<()> {
 
 fn check_limit(limit: &Limit, mode: OutputMode) -> Result<()> {
     if !matches!(limit.get_skip_type(), Ok(SkipType::Literal(0))) {
-        return Err(unsupported("Offset"));
+        return Err(
+            unsupported("Offset").with_help("leave OFFSET out: which rows of a stream are the first is not known")
+        );
     }
     if !matches!(limit.get_fetch_type(), Ok(FetchType::Literal(_))) {
-        return Err(unsupported("LIMIT of an expression"));
+        return Err(unsupported("LIMIT of an expression").with_help("give the number of rows as a constant"));
     }
     if mode == OutputMode::Update {
         return Err(Error::unsupported(
@@ -311,8 +328,16 @@ fn check_set_operation(join: &Join, mode: OutputMode) -> Result<()> {
         return Ok(());
     }
     match join.join_type {
-        JoinType::LeftSemi => Err(unsupported("Intersect")),
-        JoinType::LeftAnti if is_streaming(&join.right) => Err(unsupported("Except with a stream on the right")),
+        JoinType::LeftSemi => Err(Error::unsupported(
+            "UNSUPPORTED_STREAMING_OPERATION",
+            "intersect of streaming DataFrames/Datasets is not supported",
+        )
+        .with_help("use LEFT SEMI JOIN on the columns that must be equal")),
+        JoinType::LeftAnti if is_streaming(&join.right) => Err(Error::unsupported(
+            "UNSUPPORTED_STREAMING_OPERATION",
+            "except on a streaming DataFrame/Dataset on the right is not supported",
+        )
+        .with_help("a row is never known to be absent from an endless input: put the stream on the left")),
         JoinType::LeftAnti if mode == OutputMode::Append => Err(Error::unsupported(
             "UNSUPPORTED_STREAMING_OPERATOR_WITHOUT_WATERMARK",
             "EXCEPT on a stream is not supported in append output mode without watermark",

@@ -53,7 +53,11 @@ impl Planner<'_> {
     fn factor(&self, factor: &TableFactor, env: &Env, used: &mut Used) -> Result<Relation> {
         match factor {
             TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
-                Err(Error::unsupported("UNSUPPORTED_STREAMING_OPERATION", "TABLESAMPLE is not supported"))
+                Err(Error::unsupported(
+                    "UNSUPPORTED_STREAMING_OPERATION",
+                    "sampling is not supported on streaming DataFrames/Datasets, and TABLESAMPLE not at all",
+                )
+                .with_help("take the rows of some keys, with a condition such as pmod(hash(k), 10) = 0"))
             }
             TableFactor::Table { name, alias, args, with_hints, version, partitions, json_path, .. } => {
                 if !with_hints.is_empty() || version.is_some() || !partitions.is_empty() || json_path.is_some() {
