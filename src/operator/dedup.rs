@@ -18,7 +18,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 
 use super::event_time::{EventTimeKey, bound_us, times};
-use super::{BatchContext, StateGrowth, StatefulOperator, evict};
+use super::{BatchContext, StateGrowth, StatefulOperator, by_name, evict};
 use crate::error::{Error, Result};
 use crate::state::{
     ChangeKind, FrozenState, FrozenStore, KeyedStore, OperatorState, StateChange, StateMetrics, StateSpace,
@@ -340,7 +340,8 @@ impl OperatorState for DedupOperator {
 
     fn fingerprint(&self) -> Vec<String> {
         let inner = self.lock();
-        let keys = inner.store.schema().fields()[..self.keys.len()].iter().map(|f| format!("key {}", f.data_type()));
+        let stored = &inner.store.schema().fields()[..self.keys.len()];
+        let keys = self.keys.iter().zip(stored).map(|(k, f)| format!("key {} {}", by_name(k), f.data_type()));
         let expiry = match self.expiry {
             Expiry::Never => None,
             Expiry::Key(event_time) => Some(format!("event time key {}", event_time.column)),

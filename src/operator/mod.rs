@@ -31,6 +31,8 @@ pub use windows::Windows;
 use std::sync::Arc;
 
 use datafusion::execution::TaskContext;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr_common::physical_expr::fmt_sql;
 
 use crate::error::{Error, Result};
 
@@ -47,6 +49,11 @@ pub struct BatchContext {
     pub timestamp_ms: i64,
     /// Ids of the query and of its run.
     pub query: (uuid::Uuid, uuid::Uuid),
+}
+
+/// An expression by the names of its columns: at which places they are changes with the rest of the query.
+fn by_name(expr: &Arc<dyn PhysicalExpr>) -> String {
+    fmt_sql(expr.as_ref()).to_string()
 }
 
 impl BatchContext {

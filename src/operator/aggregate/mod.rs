@@ -47,7 +47,7 @@ use self::slice::Slice;
 pub use self::window::WindowKey;
 use super::event_time::{EventTimeKey, bound_us};
 use super::exec::collect_ordered;
-use super::{BatchContext, StateGrowth, StatefulOperator, evict as eviction};
+use super::{BatchContext, StateGrowth, StatefulOperator, by_name, evict as eviction};
 use crate::error::Result;
 use crate::sink::OutputMode;
 use crate::state::{
@@ -264,7 +264,7 @@ impl OperatorState for AggregateOperator {
         let named = self.schema.fields()[..self.num_keys].iter().zip(columns.fields());
         let keys = named.map(|(f, stored)| format!("key {} {}", f.name(), stored.data_type()));
         let aggregates = self.aggregates.iter().map(|a| {
-            let inputs: Vec<_> = a.expressions().iter().map(|e| e.to_string()).collect();
+            let inputs: Vec<_> = a.expressions().iter().map(by_name).collect();
             format!(
                 "aggregate {}({}) {}",
                 a.fun().name(),

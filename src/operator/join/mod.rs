@@ -37,7 +37,7 @@ use self::run::Run;
 use self::side::Side;
 use self::spec::{LEFT, Prepared, RIGHT};
 use super::exec::collect_batches;
-use super::{BatchContext, StateGrowth, StatefulOperator};
+use super::{BatchContext, StateGrowth, StatefulOperator, by_name};
 use crate::error::{Error, Result};
 use crate::state::{FrozenState, OperatorState, StateChange, StateMetrics};
 
@@ -200,12 +200,12 @@ impl OperatorState for JoinOperator {
 
     fn fingerprint(&self) -> Vec<String> {
         let [left, right] = &self.spec.sides;
-        let keys = left.keys.iter().zip(&left.null_equal).map(|(k, null_equal)| {
-            let data_type = k.data_type(&left.schema).map_or_else(|_| "of no type".to_owned(), |t| t.to_string());
-            format!("key {data_type}{}", if *null_equal { ", NULL equals NULL" } else { "" })
+        let keys = left.keys.iter().zip(&right.keys).zip(&left.null_equal).map(|((l, r), null_equal)| {
+            let data_type = l.data_type(&left.schema).map_or_else(|_| "of no type".to_owned(), |t| t.to_string());
+            format!("key {} {} {} {data_type}", by_name(l), if *null_equal { "<=>" } else { "=" }, by_name(r))
         });
         let columns = |name: &'static str, side: &spec::SideSpec| {
-            let types = side.schema.fields().iter().map(move |f| format!("{name} {}", f.data_type()));
+            let types = side.schema.fields().iter().map(move |f| format!("{name} {} {}", f.name(), f.data_type()));
             let expiry = match &side.expiry {
                 Expiry::Never => format!("{name} for ever"),
                 Expiry::Key(key) => format!("{name} until the watermark passes key {key}"),

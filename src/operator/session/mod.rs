@@ -36,7 +36,7 @@ use self::merge::{Merged, Staged, bounds_columns, merge};
 use self::store::{SessionStore, bounds_fields};
 use super::event_time::bound_us;
 use super::exec::collect_batches;
-use super::{BatchContext, StateGrowth, StatefulOperator, evict};
+use super::{BatchContext, StateGrowth, StatefulOperator, by_name, evict};
 use crate::error::{Error, Result};
 use crate::sink::OutputMode;
 use crate::state::{
@@ -219,9 +219,11 @@ impl OperatorState for SessionOperator {
     fn fingerprint(&self) -> Vec<String> {
         let inner = self.lock();
         let fields = inner.store.schema().fields();
-        let keys = fields[..self.input.num_keys].iter().map(|f| format!("key {}", f.data_type()));
+        // With the session's own column, which is in the state as start and end.
+        let named = &self.schema.fields()[..=self.input.num_keys];
+        let keys = named.iter().map(|f| format!("key {} {}", f.name(), f.data_type()));
         let aggregates = self.input.calls.iter().map(|c| {
-            let inputs: Vec<_> = c.aggregate.expressions().iter().map(|e| e.to_string()).collect();
+            let inputs: Vec<_> = c.aggregate.expressions().iter().map(by_name).collect();
             format!("aggregate {}({})", c.aggregate.fun().name(), inputs.join(", "))
         });
         let state = fields[self.input.num_keys + 2..].iter().map(|f| format!("state {}", f.data_type()));

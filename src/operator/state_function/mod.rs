@@ -34,7 +34,7 @@ use futures::{StreamExt, TryStreamExt};
 use self::groups::Groups;
 use super::event_time::{bound_us, times};
 use super::exec::collect_batches;
-use super::{BatchContext, StatefulOperator};
+use super::{BatchContext, StatefulOperator, by_name};
 use crate::error::{Error, Result};
 use crate::sink::OutputMode;
 use crate::state::{EntryCodec, EntryMap, FrozenEntryState, FrozenState, OperatorState, StateChange, StateMetrics};
@@ -312,7 +312,7 @@ impl OperatorState for StateFunctionOperator {
     }
 
     fn fingerprint(&self) -> Vec<String> {
-        let keys = self.codec.key_types().map(|t| format!("key {t}"));
+        let keys = self.keys.iter().zip(self.codec.key_types()).map(|(k, t)| format!("key {} {t}", by_name(k)));
         keys.chain([format!("time {}", self.template.time)]).collect()
     }
 
