@@ -9,9 +9,11 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::catalog::Catalog;
 use super::conf::Settings;
-use super::{Session, SessionLink, Shared, seams};
+use super::{Session, SessionLink, Shared};
 use crate::error::Result;
+use crate::function;
 use crate::options::Options;
+use crate::plan::{self, generators, time_window};
 use crate::query::StreamingQueryManager;
 use crate::testing::Failpoints;
 use crate::time::Clock;
@@ -66,14 +68,14 @@ impl SessionBuilder {
         let session = assemble(&settings, self.clock, self.failpoints);
         settings.apply(&session.0.context)?;
         *session.settings() = settings;
-        seams::register_functions(&session.0.context, &session.0.clock)?;
+        register_functions(&session.0.context, &session.0.clock)?;
         Ok(session)
     }
 
     /// The same without settings of its own, which cannot be wrong.
     pub(super) fn build_default(self) -> Session {
         let session = assemble(&Settings::default(), self.clock, self.failpoints);
-        if let Err(e) = seams::register_functions(&session.0.context, &session.0.clock) {
+        if let Err(e) = register_functions(&session.0.context, &session.0.clock) {
             tracing::error!("registering functions: {e}");
         }
         session
@@ -113,4 +115,13 @@ fn session_config(link: Arc<SessionLink>) -> SessionConfig {
     options.execution.time_zone = Some("UTC".into());
     options.sql_parser.dialect = Dialect::Spark;
     config
+}
+
+/// Functions, generators and the time, so that every name has Spark's meaning.
+fn register_functions(context: &SessionContext, clock: &Clock) -> Result<()> {
+    function::register_all(context)?;
+    plan::register_trigger_time(context, clock);
+    context.add_analyzer_rule(Arc::new(generators::ResolveGenerators));
+    time_window::register(context);
+    Ok(())
 }

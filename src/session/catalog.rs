@@ -12,9 +12,9 @@ use datafusion::logical_expr::LogicalPlan;
 use super::Session;
 use super::conf::Settings;
 use crate::error::{Error, Result};
-use crate::options::{Options, did_you_mean};
+use crate::options::{OptionReader, Options, did_you_mean};
 use crate::query::Trigger;
-use crate::sink::{OutputMode, Sink};
+use crate::sink::{MemorySink, OutputMode, Sink};
 use crate::sql::statement::{IfThere, Name, ObjectKind};
 
 /// The objects of a session. Streams, tables, sinks and views share their names; flows have names of their own, since a
@@ -194,4 +194,14 @@ fn replace_table(
         session.context().register_table(TableReference::bare(key), table)?;
     }
     Ok(old)
+}
+
+/// What a query can read by name.
+pub(super) type Table = Arc<dyn TableProvider>;
+
+/// A memory sink, and itself as a table.
+pub(super) fn memory_sink(name: &str, options: &Options) -> Result<(Arc<dyn Sink>, Table)> {
+    OptionReader::new("the memory sink", options).finish()?;
+    let sink = Arc::new(MemorySink::new(name));
+    Ok((sink.clone(), sink))
 }

@@ -11,9 +11,9 @@ use datafusion::prelude::DataFrame;
 
 use super::Session;
 use super::catalog::Flow;
+use super::check::explain_stream;
 use super::rows::RowSet;
 use super::script::{Action, Script};
-use super::seams;
 use crate::error::{Error, Result};
 use crate::query::{QuerySpec, StreamingQuery};
 use crate::sink::OutputMode;
@@ -144,7 +144,7 @@ impl Session {
     /// Plans of a query that does not run; a query over static tables has no output mode.
     pub(super) async fn explain(&self, plan: &LogicalPlan, mode: OutputMode, extended: bool) -> Result<String> {
         if crate::plan::is_streaming(plan) {
-            return seams::explain_stream(self.context(), plan, mode, extended).await;
+            return explain_stream(self.context(), plan, mode, extended).await;
         }
         let frame = DataFrame::new(self.context().state(), plan.clone());
         let physical = frame.create_physical_plan().await?;

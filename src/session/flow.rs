@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::catalog::{Flow, Object, may_create};
+use super::catalog::{Flow, Object, may_create, memory_sink};
+use super::check::check_flow;
 use super::insert::under_columns;
 use super::relation::{MEMORY, ResultTable};
 use super::script::{Action, Preparation};
-use super::seams;
 use super::{Session, conf, foreach};
 use crate::error::{Error, Result, Span};
 use crate::options::Options;
@@ -177,7 +177,7 @@ impl Session {
 
     async fn start_later(&self, draft: Draft, p: &mut Preparation) -> Result<Action> {
         let output_mode = draft.settings.output_mode.unwrap_or_default();
-        seams::check_flow(self.context(), &draft.planned, output_mode, draft.destination.sink.as_ref())
+        check_flow(self.context(), &draft.planned, output_mode, draft.destination.sink.as_ref())
             .await
             .map_err(|e| e.with_span(draft.query.span))?;
         self.check_exclusive(&draft)?;
@@ -247,7 +247,7 @@ impl Session {
         planned: &PlannedQuery,
         p: &mut Preparation,
     ) -> Result<Destination> {
-        let (sink, rows) = seams::memory_sink(&name.text, options)?;
+        let (sink, rows) = memory_sink(&name.text, options)?;
         let table = ResultTable::new(planned.plan.schema().as_arrow(), &planned.names, rows);
         p.save.set_table(self, &name.key(), Some(Arc::new(table)))?;
         let target = format!("table '{}' in memory", name.text);

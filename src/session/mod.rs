@@ -5,6 +5,7 @@
 
 mod build;
 mod catalog;
+mod check;
 mod conf;
 mod execute;
 mod flow;
@@ -16,7 +17,6 @@ mod reader;
 mod relation;
 mod rows;
 mod script;
-mod seams;
 mod writer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

@@ -11,8 +11,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
 use super::Session;
-use super::catalog::{Object, Savepoint, may_create};
-use super::seams;
+use super::catalog::{Object, Savepoint, Table, may_create, memory_sink};
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::plan::StreamTable;
@@ -23,7 +22,7 @@ use crate::sql::statement::{CreateRelation, CreateView, Fragment, Name, ObjectKi
 pub(super) const MEMORY: &str = "memory";
 
 /// A sink that is shared, and the table that it is.
-type SinkObject = (Option<Arc<dyn crate::sink::Sink>>, Option<seams::Table>);
+type SinkObject = (Option<Arc<dyn crate::sink::Sink>>, Option<Table>);
 
 impl Session {
     /// Plans a query of a script; places in errors are those of the script.
@@ -113,7 +112,7 @@ impl Session {
     /// Checks format and options; a memory sink is made once and for all, others anew by each flow.
     fn create_sink_object(&self, create: &CreateRelation, format: &str) -> Result<SinkObject> {
         if format == MEMORY {
-            let (sink, table) = seams::memory_sink(&create.name.text, &create.options)?;
+            let (sink, table) = memory_sink(&create.name.text, &create.options)?;
             return Ok((Some(sink), Some(table)));
         }
         crate::sink::create_sink(format, &create.options, &create.name.text)?;

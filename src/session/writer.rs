@@ -7,8 +7,9 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::DataFrame;
 use futures::future::BoxFuture;
 
+use super::catalog::{Table, memory_sink};
 use super::relation::{MEMORY, ResultTable};
-use super::{Session, conf, seams};
+use super::{Session, conf};
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::query::{QuerySpec, StreamingQuery, Trigger};
@@ -197,7 +198,7 @@ impl DataStreamWriter {
     }
 
     /// The sink, and the table that a memory sink is.
-    fn make_sink(&mut self, options: &Options) -> Result<(Arc<dyn Sink>, Option<seams::Table>)> {
+    fn make_sink(&mut self, options: &Options) -> Result<(Arc<dyn Sink>, Option<Table>)> {
         let name = self.query_name.as_deref();
         match std::mem::replace(&mut self.output, Output::None) {
             Output::None => Err(Error::invalid("DATA_SOURCE_NOT_FOUND", "write_stream() has no format and no sink")
@@ -213,7 +214,7 @@ impl DataStreamWriter {
                     Error::invalid("STREAMING_QUERY_NAME_REQUIRED", "the memory sink is a table named as its query")
                         .with_help("call .query_name(…)")
                 })?;
-                seams::memory_sink(name, options).map(|(sink, table)| (sink, Some(table)))
+                memory_sink(name, options).map(|(sink, table)| (sink, Some(table)))
             }
             Output::Format(format) => {
                 let format = format.to_lowercase();

@@ -8,7 +8,7 @@ mod matrix;
 mod pipeline;
 mod query;
 mod scratch;
-mod seams;
+mod session;
 mod system;
 mod verb;
 

@@ -12,7 +12,7 @@ use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
 use super::matrix::{Combination, Restart};
 use super::query::TestQuery;
 use super::verb::Verb;
-use super::{seams, system};
+use super::{session, system};
 use crate::error::{Error, Result};
 use crate::function::display::format_value;
 use crate::options::{Options, did_you_mean};
@@ -39,7 +39,7 @@ impl Pipeline {
     /// A new session under these settings.
     pub fn new(combination: &Combination) -> Result<Self> {
         let clock: Arc<ManualClock> = Arc::default();
-        let session = seams::open_session(combination, Clock::Manual(clock.clone()), Failpoints::default())?;
+        let session = session::open_session(combination, Clock::Manual(clock.clone()), Failpoints::default())?;
         Ok(Self { session, clock, restart: combination.restart(), queries: BTreeMap::new() })
     }
 
@@ -49,7 +49,7 @@ impl Pipeline {
             Verb::Sql => self.run_sql(text).await,
             Verb::Start { query, mode, trigger, conf, text } => self.start(query, mode, trigger, conf, text).await,
             Verb::Feed { stream, values } => {
-                let num_rows = seams::feed(&self.session, &stream, values.as_deref()).await?;
+                let num_rows = session::feed(&self.session, &stream, values.as_deref()).await?;
                 Ok(DBOutput::StatementComplete(num_rows))
             }
             Verb::Trigger { query } => {
@@ -83,7 +83,7 @@ impl Pipeline {
         if text.to_ascii_lowercase().contains("system.") {
             self.register_system_tables()?;
         }
-        match seams::run_sql(&self.session, text).await? {
+        match session::run_sql(&self.session, text).await? {
             Some(rows) => self.show(&rows),
             None => Ok(DONE),
         }
@@ -108,7 +108,7 @@ impl Pipeline {
         if let Some(mut old) = self.queries.remove(&name) {
             old.stop().await?;
         }
-        let planned = seams::plan(&self.session, &text).await?;
+        let planned = session::plan(&self.session, &text).await?;
         let conf = checked_conf(&conf)?;
         let env = self.session.environment();
         let query = TestQuery::start(&env, self.restart, |sink| QuerySpec {
@@ -131,7 +131,7 @@ impl Pipeline {
         let env = self.session.environment();
         // A changed query is planned first: if it is wrong, the old one goes on.
         let planned = match &text {
-            Some(text) => Some(seams::plan(&self.session, text).await?),
+            Some(text) => Some(session::plan(&self.session, text).await?),
             None => None,
         };
         let query = self.query(name)?;

@@ -1,31 +1,13 @@
-//! Where the session meets planner, sinks and functions.
+//! Whether a query could be started, without starting it.
 
-use std::sync::Arc;
-
-use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 
 use crate::error::Result;
-use crate::function;
-use crate::options::{OptionReader, Options};
-use crate::plan::{self, TriggerTime, generators, time_window};
+use crate::plan::{self, TriggerTime};
 use crate::query::renamed_schema;
-use crate::sink::{MemorySink, OutputMode, Sink};
+use crate::sink::{OutputMode, Sink};
 use crate::sql::query::PlannedQuery;
-use crate::time::Clock;
-
-/// What a query can read by name.
-pub type Table = Arc<dyn TableProvider>;
-
-/// Functions, generators and the time, so that every name has Spark's meaning.
-pub fn register_functions(context: &SessionContext, clock: &Clock) -> Result<()> {
-    function::register_all(context)?;
-    plan::register_trigger_time(context, clock);
-    context.add_analyzer_rule(Arc::new(generators::ResolveGenerators));
-    time_window::register(context);
-    Ok(())
-}
 
 /// Checks that the query is possible in this mode, as starting it would: on the analysed plan.
 pub fn check_query(context: &SessionContext, plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
@@ -57,11 +39,4 @@ pub async fn explain_stream(
     check_query(context, plan, mode)?;
     let (bound, _) = plan::bind(plan.clone(), &TriggerTime::default())?;
     Ok(plan::plan_stream(&context.state(), &bound, mode).await?.explain(extended))
-}
-
-/// A memory sink, and itself as a table.
-pub fn memory_sink(name: &str, options: &Options) -> Result<(Arc<dyn Sink>, Table)> {
-    OptionReader::new("the memory sink", options).finish()?;
-    let sink = Arc::new(MemorySink::new(name));
-    Ok((sink.clone(), sink))
 }
