@@ -8,14 +8,13 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::prelude::{DataFrame, SessionContext};
-use uuid::Uuid;
 
 use super::Session;
 use super::rows::renamed;
 use crate::error::{Error, Result};
 use crate::function::scalar::session_time_zone;
 use crate::options::did_you_mean;
-use crate::sink::{BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
+use crate::sink::{BATCH_INSERTS, BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{Name, ObjectKind};
 use crate::testing::Failpoints;
@@ -71,7 +70,7 @@ impl Session {
             InsertTarget::Sink(sink) => {
                 let schema = renamed(insert.planned.plan.schema().as_arrow(), &insert.planned.names);
                 let context = SinkContext {
-                    query_id: Uuid::new_v4(),
+                    query_id: BATCH_INSERTS,
                     query_name: None,
                     output_mode: OutputMode::Append,
                     schema,
@@ -79,8 +78,7 @@ impl Session {
                     time_zone: session_time_zone(self.context().state().config_options()),
                 };
                 sink.open(&context).await?;
-                let batch = BatchIdentity { batch_id: 0, record_hash: 0 };
-                let written = write_batch(self.context(), sink.as_ref(), batch, insert.planned.plan).await;
+                let written = append_batch(self.context(), sink.as_ref(), insert.planned.plan).await;
                 let closed = sink.close().await;
                 written.and(closed)
             }
@@ -139,6 +137,15 @@ pub(super) fn under_columns(mut planned: PlannedQuery, columns: &[Name]) -> Resu
         planned.names = columns.iter().map(|c| c.text.clone()).collect();
     }
     Ok(planned)
+}
+
+/// Gives the rows of `plan` to an open sink as the batch after its last.
+async fn append_batch(context: &SessionContext, sink: &dyn Sink, plan: LogicalPlan) -> Result<()> {
+    let batch_id = match sink.last_committed().await? {
+        LastCommitted::Batch(last) => last.batch_id + 1,
+        LastCommitted::Nothing | LastCommitted::Unknown => 0,
+    };
+    write_batch(context, sink, BatchIdentity { batch_id, record_hash: 0 }, plan).await
 }
 
 /// Gives the rows of `plan` to an open sink as one batch, unless the sink has that batch already.

@@ -340,3 +340,39 @@ async fn a_streaming_table_is_not_dropped_under_its_flow() {
     session.sql("STOP FLOW t").await.unwrap();
     session.sql("DROP STREAMING TABLE t").await.unwrap();
 }
+
+#[tokio::test]
+async fn batch_inserts_add_up_in_tables_and_sinks() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::create_dir(dir.path().join("table")).unwrap();
+    std::fs::write(dir.path().join("table/before.csv"), "a,b\n0,x\n").unwrap();
+    let session = Session::new();
+    let text = format!(
+        "CREATE TABLE t (a INT, b STRING) USING csv OPTIONS (path '{}', header 'true');
+         CREATE SINK s USING json OPTIONS (path '{}');
+         INSERT INTO t VALUES (1, 'y'), (NULL, NULL);
+         INSERT INTO t (b) SELECT concat(b, 'z') FROM t WHERE a = 1;
+         INSERT INTO s SELECT * FROM t WHERE a = 0; INSERT INTO s SELECT 7 AS a;
+         SELECT * FROM t ORDER BY a NULLS FIRST, b;",
+        path("table"),
+        path("sink")
+    );
+    assert_eq!(rows_of(&session, &text).await.unwrap(), ["|   |    |", "|   | yz |", "| 0 | x  |", "| 1 | y  |"]);
+    let read =
+        format!("CREATE TABLE r (a INT) USING json OPTIONS (path '{}'); SELECT sum(a) AS a FROM r", path("sink"));
+    assert_eq!(rows_of(&session, &read).await.unwrap(), ["| 7 |"]);
+    for (name, condition) in [("sink", "SINK_IN_USE"), ("table/before.csv", "UNSUPPORTED_INSERT.MULTI_PATH")] {
+        let text =
+            format!("CREATE TABLE u (a INT) USING csv OPTIONS (path '{}'); INSERT INTO u VALUES (1)", path(name));
+        assert_eq!(rows_of(&session, &text).await.unwrap_err().condition(), condition);
+        session.sql("DROP TABLE u").await.unwrap();
+    }
+}
+
+/// The rows that the last statement gives, a line each.
+async fn rows_of(session: &Session, text: &str) -> Result<Vec<String>> {
+    let Some(StatementResult::Rows(rows)) = session.sql(text).await?.pop() else { return Ok(vec![]) };
+    let shown = datafusion::arrow::util::pretty::pretty_format_batches(rows.batches())?.to_string();
+    Ok(shown.lines().skip(3).filter(|l| l.starts_with('|')).map(str::to_owned).collect())
+}

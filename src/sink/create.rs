@@ -26,11 +26,10 @@ pub fn create_sink(format: &str, options: &Options, name: &str) -> Result<Arc<dy
             OptionReader::new("the noop sink", options).finish()?;
             Arc::new(NoopSink)
         }
-        "csv" => Arc::new(FileSink::new(FileFormatKind::Csv, options)?),
-        "json" => Arc::new(FileSink::new(FileFormatKind::Json, options)?),
-        "parquet" => Arc::new(FileSink::new(FileFormatKind::Parquet, options)?),
-        "text" => Arc::new(FileSink::new(FileFormatKind::Text, options)?),
-        _ => return Err(unknown(&format)),
+        other => match FileFormatKind::of(other) {
+            Some(kind) => Arc::new(FileSink::new(kind, options)?),
+            None => return Err(unknown(other)),
+        },
     })
 }
 

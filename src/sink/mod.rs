@@ -52,6 +52,9 @@ impl fmt::Display for OutputMode {
     }
 }
 
+/// The query id of `INSERT INTO` from a batch query: all of them are one writer, whose batches follow each other.
+pub const BATCH_INSERTS: Uuid = Uuid::nil();
+
 /// Who writes, and what.
 #[derive(Debug, Clone)]
 pub struct SinkContext {

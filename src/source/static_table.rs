@@ -6,9 +6,12 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::not_impl_err;
 use datafusion::common::runtime::SpawnedTask;
+use datafusion::datasource::sink::DataSinkExec;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
@@ -22,6 +25,7 @@ use super::provider::{source_schema, unknown_format};
 use crate::error::{Error, Result};
 use crate::format::BadRecordCounter;
 use crate::options::{OptionReader, Options};
+use crate::sink::file::{FileAppend, FileFormatKind};
 
 /// Formats of static tables.
 pub const TABLE_FORMATS: [&str; 4] = ["text", "csv", "json", "parquet"];
@@ -37,16 +41,17 @@ pub async fn static_table(
     declared: Option<SchemaRef>,
     options: &Options,
 ) -> Result<Arc<dyn TableProvider>> {
-    let (read, location) = read_options(format, options)?;
+    let (kind, read, location) = read_options(format, options)?;
     if !location.exists() {
         return Err(Error::invalid("PATH_NOT_FOUND", format!("the path '{}' does not exist", location.path))
-            .with_span(options.span("path")));
+            .with_span(options.span("path"))
+            .with_help("make the directory for a table that begins empty"));
     }
     let schema = match declared {
         Some(declared) => source_schema(&declared),
         None => infer_schema(&read, &location, format_name(format)?, &location.path)?,
     };
-    table(read, location, schema)
+    table(kind, read, location, schema, options)
 }
 
 /// The table of what a query writes to the option `path`, which need not be there before the query's first batch.
@@ -54,26 +59,32 @@ pub async fn static_table(
 /// # Errors
 /// As [`static_table`], but for the path.
 pub fn output_table(format: &str, schema: &SchemaRef, options: &Options) -> Result<Arc<dyn TableProvider>> {
-    let (format, location) = read_options(format, options)?;
-    table(format, location, source_schema(schema))
+    let (kind, format, location) = read_options(format, options)?;
+    table(kind, format, location, source_schema(schema), options)
 }
 
-fn read_options(format: &str, options: &Options) -> Result<(FormatOptions, Location)> {
-    if !TABLE_FORMATS.iter().any(|f| f.eq_ignore_ascii_case(format)) {
+fn read_options(format: &str, options: &Options) -> Result<(FileFormatKind, FormatOptions, Location)> {
+    let Some(kind) = FileFormatKind::of(&format.to_ascii_lowercase()) else {
         return Err(unknown_format(format, "table", &TABLE_FORMATS));
-    }
+    };
     let format = format_name(format)?;
     let mut reader = OptionReader::new(format!("the {format} table"), options);
     let location = Location::read(&mut reader)?;
     let format_options = FormatOptions::read(format, &mut reader)?;
     reader.finish()?;
-    Ok((format_options, location))
+    Ok((kind, format_options, location))
 }
 
-fn table(format: FormatOptions, location: Location, schema: SchemaRef) -> Result<Arc<dyn TableProvider>> {
+fn table(
+    kind: FileFormatKind,
+    format: FormatOptions,
+    location: Location,
+    schema: SchemaRef,
+    options: &Options,
+) -> Result<Arc<dyn TableProvider>> {
     format.check(&schema)?;
     let format = format.build(schema.clone(), BadRecordCounter::default());
-    Ok(Arc::new(StaticFiles { schema, location, format }))
+    Ok(Arc::new(StaticFiles { schema, location, format, kind, options: options.clone() }))
 }
 
 #[derive(Debug)]
@@ -81,6 +92,8 @@ struct StaticFiles {
     schema: SchemaRef,
     location: Location,
     format: FileFormat,
+    kind: FileFormatKind,
+    options: Options,
 }
 
 #[async_trait]
@@ -113,6 +126,19 @@ impl TableProvider for StaticFiles {
         let parts = reader.parts(&files, partitions).into_iter();
         let parts = parts.map(|part| Arc::new(FilePart { reader: reader.clone(), part }) as Arc<dyn PartitionStream>);
         Ok(Arc::new(StreamingTableExec::try_new(schema, parts.collect(), projection, [], false, limit)?))
+    }
+
+    async fn insert_into(
+        &self,
+        _state: &dyn Session,
+        input: Arc<dyn ExecutionPlan>,
+        insert: InsertOp,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        if insert != InsertOp::Append {
+            return not_impl_err!("{insert} of a table of files");
+        }
+        let files = FileAppend::new(self.kind, &self.options, self.schema.clone())?;
+        Ok(Arc::new(DataSinkExec::new(input, Arc::new(files), None)))
     }
 }
 

@@ -48,6 +48,13 @@ impl fmt::Display for FileFormatKind {
     }
 }
 
+impl FileFormatKind {
+    /// By its name, in lower case.
+    pub fn of(format: &str) -> Option<Self> {
+        [Self::Csv, Self::Json, Self::Parquet, Self::Text].into_iter().find(|k| k.to_string() == format)
+    }
+}
+
 /// A format with its options.
 #[derive(Debug, Clone)]
 pub struct FileFormat {

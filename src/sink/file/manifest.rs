@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::disk;
 use crate::error::{Error, Result};
-use crate::sink::BatchIdentity;
+use crate::sink::{BATCH_INSERTS, BatchIdentity};
 use crate::testing::Failpoints;
 
 const VERSION: u32 = 1;
@@ -290,7 +290,11 @@ fn check_owner(dir: &Path, header: &Header, query_id: Uuid) -> Result<()> {
         return Err(in_use(dir, &what));
     }
     if header.query_id != query_id {
-        return Err(in_use(dir, &format!("holds the output of another query, {}", header.query_id)));
+        let whose = match header.query_id {
+            BATCH_INSERTS => "rows of INSERT INTO from batch queries".to_owned(),
+            other => format!("the output of another query, {other}"),
+        };
+        return Err(in_use(dir, &format!("holds {whose}")));
     }
     Ok(())
 }

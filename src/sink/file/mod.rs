@@ -12,6 +12,7 @@
 //! directory sees complete files of committed batches only, and whoever reads the manifest ([`committed_files`]) sees
 //! whole batches only.
 
+mod append;
 mod csv;
 mod disk;
 mod encode;
@@ -27,6 +28,7 @@ use futures::TryStreamExt;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
+pub use append::FileAppend;
 pub use encode::FileFormatKind;
 pub use manifest::committed_files;
 

@@ -1,0 +1,129 @@
+//! `INSERT INTO` a table of files: the rows of a batch query as one more file in its directory.
+//!
+//! The file has a hidden name until it is complete and durable. It is in no manifest: a directory that a streaming query
+//! writes takes no rows from elsewhere.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::datasource::sink::DataSink;
+use datafusion::error::Result as DfResult;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
+use futures::TryStreamExt;
+use uuid::Uuid;
+
+use super::encode::FileFormat;
+use super::{FileFormatKind, blocking, disk, local_path, manifest};
+use crate::error::{Error, Result};
+use crate::options::{OptionReader, Options};
+use crate::sink::rows::rename;
+
+/// Options of a table that concern its reading only.
+const READ_ONLY: [&str; 8] = [
+    "path",
+    "pathGlobFilter",
+    "recursiveFileLookup",
+    "inferSchema",
+    "badRecords",
+    "mode",
+    "wholetext",
+    "columnNameOfCorruptRecord",
+];
+
+/// Appends to a directory.
+#[derive(Debug)]
+pub struct FileAppend {
+    dir: PathBuf,
+    format: FileFormat,
+    schema: SchemaRef,
+}
+
+impl FileAppend {
+    /// For the table of these options.
+    ///
+    /// # Errors
+    /// A path that is no directory of the table's own, an option that files cannot be written with.
+    pub fn new(kind: FileFormatKind, options: &Options, schema: SchemaRef) -> Result<Self> {
+        let mut reader = OptionReader::new(format!("writing to a {kind} table"), options);
+        let dir = local_path(reader.required("path")?)?;
+        let format = FileFormat::read(kind, &mut reader)?;
+        for key in READ_ONLY {
+            reader.string(key);
+        }
+        reader.finish()?;
+        check_dir(&dir)?;
+        format.check_schema(&schema)?;
+        Ok(Self { dir, format, schema })
+    }
+
+    async fn append(&self, mut rows: SendableRecordBatchStream) -> Result<u64> {
+        let name = format!("part-{}.{}", Uuid::new_v4(), self.format.extension());
+        let hidden = self.dir.join(format!(".{name}.staged"));
+        let mut num_rows = 0;
+        let mut writer = None;
+        let written: Result<()> = async {
+            while let Some(batch) = rows.try_next().await? {
+                if batch.num_rows() == 0 {
+                    continue;
+                }
+                num_rows += batch.num_rows() as u64;
+                let writer = match &mut writer {
+                    Some(writer) => writer,
+                    None => writer.insert(self.format.start(disk::create(&hidden)?, &self.schema)?),
+                };
+                writer.write(&rename(&batch, &self.schema)?)?;
+            }
+            Ok(())
+        }
+        .await;
+        let Some(writer) = writer else { return written.map(|()| 0) };
+        let (dir, visible) = (self.dir.clone(), self.dir.join(name));
+        blocking(move || {
+            let published = written.and_then(|()| {
+                disk::sync(&writer.finish()?, &hidden)?;
+                disk::rename(&hidden, &visible)?;
+                disk::sync_dir(&dir)
+            });
+            published.inspect_err(|_| drop(disk::remove(&hidden)))
+        })
+        .await?;
+        Ok(num_rows)
+    }
+}
+
+fn check_dir(dir: &Path) -> Result<()> {
+    let path = dir.display();
+    if manifest::committed_files(dir)?.is_some() || dir.join("_spark_metadata").exists() {
+        let message = format!("the directory '{path}' is the output of a sink");
+        return Err(Error::invalid("SINK_IN_USE", message).with_help(
+            "readers see what its queries have committed only: insert into the sink, or into another directory",
+        ));
+    }
+    if !dir.is_dir() {
+        let message = format!("the path '{path}' of the table is no directory, so that no file can be added to it");
+        return Err(Error::unsupported("UNSUPPORTED_INSERT.MULTI_PATH", message)
+            .with_help("give the table a directory as its path"));
+    }
+    Ok(())
+}
+
+impl DisplayAs for FileAppend {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "FileAppend[{}]", self.dir.display())
+    }
+}
+
+#[async_trait]
+impl DataSink for FileAppend {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    async fn write_all(&self, data: SendableRecordBatchStream, _: &Arc<TaskContext>) -> DfResult<u64> {
+        Ok(self.append(data).await?)
+    }
+}
