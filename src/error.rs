@@ -3,6 +3,8 @@
 //! A message says what (kind of object and quoted name), in lower case and without a full stop. `kind` tells the caller
 //! what to do next; `condition` is Spark's name where Spark has one.
 
+mod foreign;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -212,15 +214,7 @@ impl From<DataFusionError> for Error {
         if let Some(e) = find(&e) {
             return e;
         }
-        match e.find_root() {
-            DataFusionError::Plan(m) => Self::invalid("INVALID_QUERY", m.clone()),
-            DataFusionError::SchemaError(m, _) => Self::invalid("INVALID_QUERY", m.to_string()),
-            DataFusionError::SQL(m, _) => Self::invalid("PARSE_SYNTAX_ERROR", m.to_string()),
-            DataFusionError::NotImplemented(m) => Self::unsupported("UNSUPPORTED_FEATURE", m.clone()),
-            DataFusionError::ResourcesExhausted(m) => Self::execution("STATE_MEMORY_LIMIT", m.clone()),
-            DataFusionError::Internal(m) => Self::internal(m.clone()),
-            other => Self::execution("QUERY_EXECUTION", other.strip_backtrace()),
-        }
+        foreign::error(&e)
     }
 }
 

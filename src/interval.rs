@@ -56,6 +56,31 @@ pub fn parse_interval(text: &str) -> Result<Interval, String> {
     Ok(Interval { months: i64::try_from(months).map_err(overflow)?, micros: i64::try_from(micros).map_err(overflow)? })
 }
 
+/// A length of time as people write it: `1 minute 30 seconds`, `500 milliseconds`.
+pub fn duration_text(micros: i64) -> String {
+    const UNITS: [(&str, u64); 6] = [
+        ("day", 86_400_000_000),
+        ("hour", 3_600_000_000),
+        ("minute", 60_000_000),
+        ("second", 1_000_000),
+        ("millisecond", 1_000),
+        ("microsecond", 1),
+    ];
+    let mut rest = micros.unsigned_abs();
+    let mut parts = vec![];
+    for (unit, size) in UNITS {
+        let n = rest / size;
+        rest %= size;
+        if n > 0 {
+            parts.push(format!("{n} {unit}{}", if n == 1 { "" } else { "s" }));
+        }
+    }
+    if parts.is_empty() {
+        return "0 seconds".to_owned();
+    }
+    format!("{}{}", if micros < 0 { "-" } else { "" }, parts.join(" "))
+}
+
 /// The value of `'1 2:3:4.5' DAY TO SECOND` and the like as pairs of number and unit.
 pub fn expand_range(value: &str, from: &str, to: &str) -> Option<String> {
     const TIME: [&str; 4] = ["day", "hour", "minute", "second"];
@@ -142,6 +167,13 @@ mod tests {
         for text in ["", "10", "1 month 1 day", "x seconds", "1 parsec", "99999999999999 days"] {
             assert!(parse_interval(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn lengths_of_time() {
+        assert_eq!(duration_text(90_000_000), "1 minute 30 seconds");
+        assert_eq!(duration_text(-1_500_000), "-1 second 500 milliseconds");
+        assert_eq!((duration_text(0), duration_text(86_400_000_000)), ("0 seconds".into(), "1 day".into()));
     }
 
     #[test]

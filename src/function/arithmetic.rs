@@ -400,9 +400,10 @@ pub fn divide_by_zero(op: Op) -> Error {
 }
 
 fn no_operator(op: Op, left: &DataType, right: &DataType) -> Error {
+    let help = "cast one side, as in CAST(… AS INT); a time takes an interval, as in ts + INTERVAL 5 MINUTES";
     let (left, right) = (sql_type_name(left), sql_type_name(right));
-    let message = format!("operator \"{}\" does not take \"{left}\" and \"{right}\"", op.symbol());
-    Error::invalid("DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES", message)
+    let message = format!("operator '{}' does not take {left} and {right}", op.symbol());
+    Error::invalid("DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES", message).with_help(help)
 }
 
 impl ScalarUDFImpl for Arithmetic {

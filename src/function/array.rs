@@ -47,7 +47,8 @@ fn field_type(types: &Types) -> Result<DataType> {
     match list_argument(types, 0)? {
         DataType::Struct(fields) => match fields.find(name) {
             Some((_, field)) => Ok(list_of(field.data_type().clone())),
-            None => Err(Error::invalid("FIELD_NOT_FOUND", format!("no struct field '{name}'"))),
+            None => Err(Error::invalid("FIELD_NOT_FOUND", format!("no struct field '{name}'"))
+                .with_help(super::field_help(name, &fields))),
         },
         other => Err(super::collection::wrong_type("ARRAY<STRUCT>", &other)),
     }
@@ -102,7 +103,8 @@ fn array_insert(call: &Call) -> Result<ArrayRef> {
             let total = count + 1 + missing_in_front;
             if total.max(at) > i32::MAX as usize / 2 {
                 let message = "the array would have too many elements";
-                return Err(Error::execution("COLLECTION_SIZE_LIMIT_EXCEEDED", message));
+                return Err(Error::execution("COLLECTION_SIZE_LIMIT_EXCEEDED", message)
+                    .with_help("insert at a position nearer to the array's end"));
             }
             let old = (0..count).map(|i| (0, start + i));
             let fill = |n: usize| std::iter::repeat_n((2, 0), n);
@@ -214,8 +216,9 @@ fn slice(call: &Call) -> Result<ArrayRef> {
             );
         }
         let Ok(length) = usize::try_from(length) else {
-            let message = format!("the length of \"slice\" must not be negative, but is {length}");
-            return Err(Error::execution("INVALID_PARAMETER_VALUE.LENGTH", message));
+            let message = format!("the length of 'slice' must not be negative, but is {length}");
+            return Err(Error::execution("INVALID_PARAMETER_VALUE.LENGTH", message)
+                .with_help("write slice(a, start, greatest(length, 0))"));
         };
         let first = if start > 0 { start - 1 } else { count.saturating_add(start) };
         if let Ok(first) = usize::try_from(first) {

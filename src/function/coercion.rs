@@ -51,9 +51,10 @@ pub fn common<'t>(types: impl IntoIterator<Item = &'t DataType>) -> Option<DataT
 
 /// The error of values of a function that have no type in common.
 pub fn mismatch<'t>(name: &str, types: impl IntoIterator<Item = &'t DataType>) -> Error {
-    let types: Vec<_> = types.into_iter().map(|t| format!("\"{}\"", sql_type_name(t))).collect();
-    let message = format!("the values of \"{name}\" must have one type, not {}", types.join(" and "));
+    let types: Vec<_> = types.into_iter().map(sql_type_name).collect();
+    let message = format!("the values of '{name}' must have one type, not {}", types.join(" and "));
     Error::invalid("DATATYPE_MISMATCH.DATA_DIFF_TYPES", message)
+        .with_help("cast them to one type, as in CAST(… AS STRING)")
 }
 
 /// What text becomes beside a value of this type.

@@ -68,9 +68,12 @@ fn first_type(types: &Types) -> Result<DataType> {
     }
 }
 
+/// The condition of a list that lacks the last of its pairs.
+const ODD: &str = "WRONG_NUM_ARGS.WITHOUT_SUGGESTION";
+
 pub fn wrong_type(wanted: &str, got: &DataType) -> Error {
-    let message = format!("a function needs \"{wanted}\" where \"{}\" is given", sql_type_name(got));
-    Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message)
+    let message = format!("the argument must be {wanted}, not {}", sql_type_name(got));
+    Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message).with_help(super::type_help(got))
 }
 
 /// The key's and the value's type of a map.
@@ -265,7 +268,8 @@ fn reverse(call: &Call) -> Result<ArrayRef> {
 
 fn map_type(types: &Types) -> Result<DataType> {
     if types.len() % 2 == 1 {
-        return Err(Error::invalid("WRONG_NUM_ARGS", "function \"map\" takes an even number of arguments"));
+        return Err(Error::invalid(ODD, "function 'map' takes an even number of arguments")
+            .with_help("write each key before its value: map('a', 1, 'b', 2)"));
     }
     let common = |first: usize| {
         let side = (first..types.len()).step_by(2).map(|i| types.get(i));
@@ -306,7 +310,8 @@ pub fn checked_map(
     let DataType::Map(field, sorted) = to else { return Err(Error::internal("a map function returns a map")) };
     let DataType::Struct(fields) = field.data_type() else { return Err(Error::internal("entries are structs")) };
     if keys.null_count() > 0 || (keys.data_type() == &DataType::Null && !keys.is_empty()) {
-        return Err(Error::execution("NULL_MAP_KEY", "a map cannot have NULL as a key"));
+        return Err(Error::execution("NULL_MAP_KEY", "a map cannot have NULL as a key")
+            .with_help("give NULL keys a value, as in coalesce(k, ''), or filter them out"));
     }
     refuse_duplicates(&keys, &offsets)?;
     let entries = StructArray::try_new(fields.clone(), vec![keys, values], None)?;
@@ -383,7 +388,8 @@ fn push_range(values: &mut Int64Builder, first: i64, last: i64, by: i64) -> Resu
         return Err(Error::execution(
             "COLLECTION_SIZE_LIMIT_EXCEEDED",
             format!("sequence of {count} elements is too long"),
-        ));
+        )
+        .with_help("use a longer step, or bounds that are closer"));
     }
     (0..count as i64).for_each(|i| values.append_value(first + i * by));
     Ok(())
@@ -411,14 +417,16 @@ fn struct_of(call: &Call, columns: Vec<ArrayRef>) -> Result<ArrayRef> {
 
 fn named_struct_type(types: &Types) -> Result<DataType> {
     if types.len() % 2 == 1 {
-        return Err(Error::invalid("WRONG_NUM_ARGS", "function \"named_struct\" takes an even number of arguments"));
+        return Err(Error::invalid(ODD, "function 'named_struct' takes an even number of arguments")
+            .with_help("write each name before its value: named_struct('a', 1, 'b', 2)"));
     }
     let field = |i: usize| match types.literal_str(i) {
         Some(name) => Ok(Field::new(name, types.get(i + 1).clone(), true)),
         None => Err(Error::invalid(
             "DATATYPE_MISMATCH.NON_FOLDABLE_INPUT",
-            format!("the field name in argument {} of function \"named_struct\" must be a string literal", i + 1),
-        )),
+            format!("the field name in argument {} of function 'named_struct' must be a string literal", i + 1),
+        )
+        .with_help("write the name in quotes: named_struct('a', v)")),
     };
     Ok(DataType::Struct((0..types.len()).step_by(2).map(field).collect::<Result<_>>()?))
 }

@@ -28,7 +28,8 @@ pub fn functions() -> Vec<ScalarUDF> {
 /// A missing or malformed value is NULL.
 fn from_csv(call: &Call) -> Result<ArrayRef> {
     let DataType::Struct(fields) = call.return_type() else {
-        return Err(Error::invalid("INVALID_SCHEMA.NON_STRUCT_TYPE", "the schema of \"from_csv\" must be a struct"));
+        return Err(Error::invalid("INVALID_SCHEMA.NON_STRUCT_TYPE", "the schema of 'from_csv' must be a STRUCT")
+            .with_help("write its columns: from_csv(text, 'a INT, b STRING')"));
     };
     let options = RecordOptions::of(call, 2, READ)?;
     let text = call.strings(0)?;

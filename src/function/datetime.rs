@@ -195,7 +195,10 @@ fn unix_timestamp(call: &Call) -> Result<ArrayRef> {
 }
 
 fn epoch(call: &Call, unit: i64) -> Result<ArrayRef> {
-    let overflow = || Error::execution("ARITHMETIC_OVERFLOW", "long overflow: the time is out of a timestamp's range");
+    let overflow = || {
+        Error::execution("ARITHMETIC_OVERFLOW", "long overflow: the time is out of a timestamp's range")
+            .with_help("check the unit: timestamp_seconds, timestamp_millis and timestamp_micros differ by 1000")
+    };
     let us: TimestampMicrosecondArray = call.longs(0)?.try_unary(|v| v.checked_mul(unit).ok_or_else(overflow))?;
     Ok(Arc::new(us.with_timezone("UTC")))
 }
@@ -242,6 +245,7 @@ fn checked_date(y: i32, m: i32, d: i32) -> Result<i32> {
 
 fn field_out_of_bounds(what: &str) -> Error {
     Error::execution("DATETIME_FIELD_OUT_OF_BOUNDS", format!("'{what}' is no date or time"))
+        .with_help("use try_make_timestamp(…) to get NULL instead, or check the parts first")
 }
 
 /// `make_timestamp(year, month, day, hour, minute, seconds[, zone])`.
@@ -295,8 +299,9 @@ fn in_zone(local: NaiveDateTime, zone: Option<&str>, tz: Tz) -> Option<i64> {
 /// `sequence` over dates or timestamps; the step is an interval, a day if there is none.
 pub fn time_sequence(call: &Call, field: &FieldRef) -> Result<ArrayRef> {
     if !matches!(field.data_type(), DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _)) {
-        let message = format!("function \"sequence\" does not take \"{}\"", sql_type_name(field.data_type()));
-        return Err(Error::invalid("DATATYPE_MISMATCH.SEQUENCE_WRONG_INPUT_TYPES", message));
+        let message = format!("function 'sequence' does not take {}", sql_type_name(field.data_type()));
+        return Err(Error::invalid("DATATYPE_MISMATCH.SEQUENCE_WRONG_INPUT_TYPES", message)
+            .with_help("give two integers, two dates or two timestamps, cast as in CAST(… AS INT)"));
     }
     let (start, stop) = (call.cast(0, &NTZ)?, call.cast(1, &NTZ)?);
     let (start, stop) =
@@ -327,7 +332,10 @@ fn push_times(
     last: i64,
     step: IntervalMonthDayNano,
 ) -> Result<()> {
-    let wrong = || Error::execution("ILLEGAL_SEQUENCE_BOUNDARIES", "the step of a sequence does not lead to its end");
+    let wrong = || {
+        Error::execution("ILLEGAL_SEQUENCE_BOUNDARIES", "the step of a sequence does not lead to its end")
+            .with_help("a step is positive where the end is later than the start, and negative where it is earlier")
+    };
     let mut previous = None;
     for i in 0..i32::MAX {
         let at = stepped(first, step, i).ok_or_else(wrong)?;

@@ -158,7 +158,8 @@ impl Step<'_> {
         let sides = format!("of {} and {}", text(left, self.scales.0), text(right, self.scales.1));
         match self.to {
             DataType::Decimal128(p, s) => out_of_range(&sides, *p, *s),
-            _ => Error::execution("ARITHMETIC_OVERFLOW", format!("long overflow {sides}")),
+            _ => Error::execution("ARITHMETIC_OVERFLOW", format!("long overflow {sides}"))
+                .with_help("divide with / rather than div, or cast the result to a wider DECIMAL"),
         }
     }
 }

@@ -95,6 +95,7 @@ impl Charset {
 
 fn malformed(message: String) -> Error {
     Error::execution("MALFORMED_CHARACTER_CODING", message)
+        .with_help("name the charset that the text really has, or UTF-8, which has every character")
 }
 
 fn encode(call: &Call) -> Result<ArrayRef> {

@@ -34,7 +34,8 @@ pub fn functions() -> Vec<ScalarUDF> {
 pub fn schema_argument(types: &Types) -> Result<DataType> {
     match types.literal_str(1) {
         Some(schema) => parse_schema(schema),
-        None => Err(Error::invalid("INVALID_SCHEMA.NON_STRING_LITERAL", "the schema must be a string literal")),
+        None => Err(Error::invalid("INVALID_SCHEMA.NON_STRING_LITERAL", "the schema must be a string literal")
+            .with_help("write it in quotes: 'a INT, b STRING'")),
     }
 }
 
@@ -307,8 +308,10 @@ fn schema_of_json(call: &Call) -> Result<ArrayRef> {
     let mut builder = StringViewBuilder::with_capacity(text.len());
     for text in &text {
         let value = text.map(serde_json::from_str::<Value>).transpose();
-        let value =
-            value.map_err(|e| Error::execution("MALFORMED_RECORD_IN_PARSING", format!("text is no JSON: {e}")))?;
+        let value = value.map_err(|e| {
+            Error::execution("MALFORMED_RECORD_IN_PARSING", format!("text is no JSON: {e}"))
+                .with_help("give schema_of_json a sample that is valid JSON, such as '{\"a\": 1}'")
+        })?;
         builder.append_option(value.map(|v| json_type(&v)));
     }
     Ok(Arc::new(builder.finish()))

@@ -166,8 +166,9 @@ fn hash_value(array: &dyn Array, row: usize, seed: u32) -> Result<u32> {
             array.as_struct().columns().iter().try_fold(seed, |seed, column| hash_value(column, row, seed))?
         }
         other => {
-            let message = format!("function \"hash\" does not take \"{}\"", sql_type_name(other));
-            return Err(Error::invalid("DATATYPE_MISMATCH.HASH_MAP_TYPE", message));
+            let message = format!("function 'hash' does not take {}", sql_type_name(other));
+            return Err(Error::invalid("DATATYPE_MISMATCH.HASH_MAP_TYPE", message)
+                .with_help("hash its sorted entries: hash(array_sort(map_entries(m)))"));
         }
     })
 }

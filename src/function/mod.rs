@@ -21,6 +21,7 @@ mod java_pattern;
 mod json;
 pub mod lambda;
 mod math;
+mod mismatch;
 mod number_format;
 #[cfg(test)]
 mod planner;
@@ -45,10 +46,11 @@ pub use arithmetic::{binary, negate};
 pub use array::element_field;
 pub use cast::cast;
 pub use collection::get_array_item;
+pub use mismatch::{field_help, help as type_help, wrong_count, wrong_type};
 #[cfg(test)]
 pub use planner::expr_planner;
 pub use text::{array_of_one, like_pattern};
-pub use type_name::type_name;
+pub use type_name::{sql_type_name, type_name};
 
 use crate::Result;
 

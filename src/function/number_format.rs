@@ -209,7 +209,8 @@ fn format_argument(text: Option<&str>) -> Result<Format> {
     match text {
         Some(text) => Format::parse(text),
         None => {
-            Err(Error::invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "the number format must be a string literal"))
+            Err(Error::invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "the number format must be a string literal")
+                .with_help("write it in quotes: to_number(text, '999.99')"))
         }
     }
 }

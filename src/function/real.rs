@@ -44,8 +44,8 @@ impl Toward {
 /// The number of digits behind the point, which may be negative.
 fn places(types: &Types) -> Result<i32> {
     let wrong = || {
-        let message = "the number of digits of \"ceil\" and \"floor\" must be an integer literal";
-        Error::invalid("NON_FOLDABLE_ARGUMENT", message)
+        let message = "the number of digits of 'ceil' and 'floor' must be an integer literal";
+        Error::invalid("NON_FOLDABLE_ARGUMENT", message).with_help("write the number itself, as in ceil(v, 2)")
     };
     types.literal(1).and_then(|v| v.to_string().parse().ok()).ok_or_else(wrong)
 }
@@ -62,8 +62,7 @@ fn rounded_type(types: &Types) -> Result<DataType> {
     let t = types.get(0);
     let number = t.is_numeric() || is_string(t) || t == &DataType::Null;
     if !number {
-        let message = format!("\"ceil\" and \"floor\" do not take \"{}\"", super::type_name::sql_type_name(t));
-        return Err(Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message));
+        return Err(super::wrong_type("ceil", "a number", t));
     }
     if types.len() == 1 {
         return Ok(match t {
@@ -118,10 +117,7 @@ fn abs_type(types: &Types) -> Result<DataType> {
     match types.get(0) {
         t if is_string(t) || t == &DataType::Null => Ok(DataType::Float64),
         t if t.is_numeric() => Ok(t.clone()),
-        other => {
-            let message = format!("function \"abs\" does not take \"{}\"", super::type_name::sql_type_name(other));
-            Err(Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message))
-        }
+        other => Err(super::wrong_type("abs", "a number", other)),
     }
 }
 

@@ -70,6 +70,7 @@ impl RecordOptions {
         };
         let wrong = |wanted: &str| {
             Error::invalid("INVALID_OPTIONS.VALUE", format!("option '{key}' must be {wanted}, not '{value}'"))
+                .with_help(format!("write it in the map of options: map('{known_key}', '…')"))
         };
         match *known_key {
             "timestampFormat" => self.timestamp = Some(Pattern::new(value)?),

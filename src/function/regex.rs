@@ -152,6 +152,7 @@ fn group_error(index: i64, regex: &Regex) -> Error {
     let message =
         format!("the value of parameter \"idx\" is wrong: expects group index between 0 and {most}, but got {index}");
     Error::execution("INVALID_PARAMETER_VALUE.REGEX_GROUP_INDEX", message)
+        .with_help("group 0 is the whole match; each pair of parentheses in the pattern is one more")
 }
 
 /// The group that the third argument names; the first if there is none.

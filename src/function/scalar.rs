@@ -216,8 +216,7 @@ impl Function {
             (least, most) if least == most => least.to_string(),
             (least, most) => format!("{least} to {most}"),
         };
-        let message = format!("function \"{}\" takes {wanted} arguments, not {got}", self.name);
-        Err(Error::invalid("WRONG_NUM_ARGS", message))
+        Err(super::wrong_count(self.name, &wanted, got))
     }
 }
 

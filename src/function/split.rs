@@ -86,8 +86,10 @@ fn split_all(text: &StringViewArray, mut cutter: impl FnMut(&str, &mut Pieces<'_
             cutter(value, &mut pieces);
             pieces.cut(bytes.len(), bytes.len());
         }
-        let end = i32::try_from(views.len())
-            .map_err(|_| Error::execution("COLLECTION_SIZE_LIMIT_EXCEEDED", "a batch is split into too many pieces"))?;
+        let end = i32::try_from(views.len()).map_err(|_| {
+            Error::execution("COLLECTION_SIZE_LIMIT_EXCEEDED", "a batch is split into too many pieces")
+                .with_help("SET batch.size to fewer rows")
+        })?;
         offsets.push(end);
     }
     // SAFETY: every view was made from a slice of a valid string of `text`, cut before and after a whole match, so it is

@@ -132,7 +132,8 @@ fn repeat(call: &Call) -> Result<ArrayRef> {
             (Some(text), Some(n)) => {
                 let n = n.max(0) as usize;
                 if text.len().checked_mul(n).is_none_or(|bytes| bytes > i32::MAX as usize) {
-                    return Err(Error::execution("COLLECTION_SIZE_LIMIT_EXCEEDED", "the repeated text is too long"));
+                    return Err(Error::execution("COLLECTION_SIZE_LIMIT_EXCEEDED", "the repeated text is too long")
+                        .with_help("a text has at most 2 GiB: repeat it fewer times"));
                 }
                 builder.append_value(text.repeat(n));
             }

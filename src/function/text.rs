@@ -47,7 +47,8 @@ fn rewritten(pattern: &str, escape: &str) -> Result<String> {
             let Some(next) = chars.next().filter(|n| matches!(n, '_' | '%') || escape.starts_with(*n)) else {
                 let message =
                     format!("the escape '{escape}' in the pattern '{pattern}' stands before no '_', '%' or escape");
-                return Err(Error::execution("INVALID_FORMAT.ESC_IN_THE_MIDDLE", message));
+                return Err(Error::execution("INVALID_FORMAT.ESC_IN_THE_MIDDLE", message)
+                    .with_help(format!("write the escape twice to mean itself: '{escape}{escape}'")));
             };
             out.push('\\');
             out.push(next);
@@ -175,7 +176,8 @@ fn elt(call: &Call) -> Result<ArrayRef> {
             Some(values) => builder.append_option(values.is_valid(row).then(|| values.value(row))),
             None => {
                 let message = format!("the index {n} is out of bounds: there are {} elements", values.len());
-                return Err(Error::execution("INVALID_ARRAY_INDEX", message));
+                return Err(Error::execution("INVALID_ARRAY_INDEX", message)
+                    .with_help("use an index from 1 up to the number of elements"));
             }
         }
     }
@@ -202,6 +204,7 @@ fn raise_error(call: &Call) -> Result<ArrayRef> {
 
 fn user_error(message: String) -> Error {
     Error::execution("USER_RAISED_EXCEPTION", message)
+        .with_help("the query raises this itself, with raise_error or assert_true")
 }
 
 /// `array(value)` of one value.

@@ -117,6 +117,7 @@ fn timestamp_add(call: &Call) -> Result<ArrayRef> {
         None => Ok(None),
         Some((us, by)) => moved(us, unit, by, tz).map(Some).ok_or_else(|| {
             Error::execution("DATETIME_OVERFLOW", "the time is out of a timestamp's range after adding the units")
+                .with_help("add fewer units, or bound the number first, as in least(n, 1000)")
         }),
     });
     Ok(with_type(rows.collect::<Result<TimestampMicrosecondArray>>()?, call.return_type()))
@@ -231,7 +232,12 @@ impl Part {
             "HOUR" | "H" | "HOURS" | "HR" | "HRS" => Self::Hour,
             "MINUTE" | "M" | "MIN" | "MINS" | "MINUTES" => Self::Minute,
             "SECOND" | "S" | "SEC" | "SECONDS" | "SECS" => Self::Second,
-            _ => return Err(Error::invalid("INVALID_EXTRACT_FIELD", format!("'{name}' is no field of a time"))),
+            _ => {
+                return Err(Error::invalid("INVALID_EXTRACT_FIELD", format!("'{name}' is no field of a time"))
+                    .with_help(
+                        "the fields are YEAR, QUARTER, MONTH, WEEK, DAY, DAYOFWEEK, DOY, HOUR, MINUTE, SECOND",
+                    ));
+            }
         })
     }
 
@@ -268,12 +274,14 @@ impl Part {
 
 fn part_type(types: &Types) -> Result<DataType> {
     let Some(name) = types.literal_str(0) else {
-        let message = "the field of \"date_part\" must be a string literal";
-        return Err(Error::invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", message));
+        let message = "the field of 'date_part' must be a string literal";
+        return Err(Error::invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", message)
+            .with_help("write it in quotes: date_part('hour', ts)"));
     };
     let part = Part::from_name(name)?;
     if is_interval(types.get(1)) && part != Part::Second && part.of_interval(IntervalMonthDayNano::ZERO).is_none() {
-        return Err(Error::invalid("INVALID_EXTRACT_FIELD", format!("an interval has no field '{name}'")));
+        return Err(Error::invalid("INVALID_EXTRACT_FIELD", format!("an interval has no field '{name}'"))
+            .with_help("an interval has YEAR, MONTH, DAY, HOUR, MINUTE and SECOND"));
     }
     Ok(if part == Part::Second { SECONDS } else { DataType::Int32 })
 }

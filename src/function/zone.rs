@@ -72,7 +72,10 @@ fn weekday(name: &str) -> Result<Weekday> {
         "FR" | "FRI" | "FRIDAY" => Weekday::Fri,
         "SA" | "SAT" | "SATURDAY" => Weekday::Sat,
         "SU" | "SUN" | "SUNDAY" => Weekday::Sun,
-        _ => return Err(Error::execution("ILLEGAL_DAY_OF_WEEK", format!("'{name}' is no day of the week"))),
+        _ => {
+            return Err(Error::execution("ILLEGAL_DAY_OF_WEEK", format!("'{name}' is no day of the week"))
+                .with_help("write its first two or three letters or its English name, as in 'Mon'"));
+        }
     })
 }
 

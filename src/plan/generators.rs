@@ -128,8 +128,7 @@ fn take_apart(generator: &Generator, schema: &DFSchema) -> Result<Parts> {
         (Kind::Inline, [list]) => inline_parts(list, schema),
         (kind, args) => {
             let name = kind.name(generator.outer);
-            let message = format!("function '{name}' takes one argument, but has {}", args.len());
-            Err(Error::invalid("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", message))
+            Err(crate::function::wrong_count(name, "1", args.len()))
         }
     }
 }
@@ -195,8 +194,7 @@ fn stack(rows: &Expr, values: &[Expr]) -> Result<Parts> {
 }
 
 fn wrong_type(function: &str, expected: &str, found: &DataType) -> Error {
-    let message = format!("function '{function}' takes {expected}, but its argument is {found}");
-    Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message)
+    crate::function::wrong_type(function, expected, found)
 }
 
 /// A row for each element of an array or each entry of a map; none if it is empty or NULL.
@@ -268,7 +266,8 @@ impl ScalarUDFImpl for GeneratorMarker {
             "the generator '{}' is possible only in the select list, not inside another expression",
             self.name()
         );
-        Err(Error::unsupported("UNSUPPORTED_GENERATOR.NESTED_IN_EXPRESSIONS", message).into())
+        let help = "use it as a column of its own, and compute with that column in the next select";
+        Err(Error::unsupported("UNSUPPORTED_GENERATOR.NESTED_IN_EXPRESSIONS", message).with_help(help).into())
     }
 }
 
@@ -310,6 +309,7 @@ fn resolve(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
             "UNSUPPORTED_GENERATOR.MULTI_GENERATOR",
             "only one generator is possible in a select list",
         )
+        .with_help("select one after the other")
         .into()),
     }
 }

@@ -66,12 +66,14 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, mut above: Above) -> Result<
             .with_help("rows of a table are there once, those of a stream again and again: make the table a stream, with CREATE STREAM"));
         }
         LogicalPlan::Window(window) => {
-            let function = window.window_expr.first().map(ToString::to_string).unwrap_or_default();
+            let function = window.window_expr.first().map(window_function_name).unwrap_or_default();
             return Err(Error::unsupported(
                 "NON_TIME_WINDOW_NOT_SUPPORTED_IN_STREAMING",
                 format!("window function '{function}' is not supported on streams"),
             )
-            .with_help("only time windows can be computed over an endless input"));
+            .with_help(
+                "group by a time window: GROUP BY window(ts, '1 minute'); or keep the latest row by max_by(v, ts)",
+            ));
         }
         LogicalPlan::RecursiveQuery(_) => {
             return Err(
@@ -137,6 +139,15 @@ pub(super) fn wrong_mode(mode: OutputMode, operation: &str) -> Error {
     )
 }
 
+/// The name of the function alone: its text has names of the plan.
+fn window_function_name(e: &Expr) -> String {
+    match e {
+        Expr::WindowFunction(f) => f.fun.name().to_owned(),
+        Expr::Alias(a) => window_function_name(&a.expr),
+        other => other.to_string(),
+    }
+}
+
 fn check_expressions(node: &LogicalPlan) -> Result<()> {
     for expression in node.expressions() {
         let mut refused = None;
@@ -165,9 +176,10 @@ fn check_expression(e: &Expr) -> Option<Error> {
         );
     }
     match e {
-        Expr::ScalarFunction(f) if f.name() == "monotonically_increasing_id" => {
-            Some(unsupported("function 'monotonically_increasing_id'"))
-        }
+        Expr::ScalarFunction(f) if f.name() == "monotonically_increasing_id" => Some(
+            unsupported("function 'monotonically_increasing_id'")
+                .with_help("use uuid(), or a key of the rows themselves such as Kafka's partition and offset"),
+        ),
         _ => None,
     }
 }
@@ -288,7 +300,9 @@ fn check_extension(node: &LogicalPlan, name: &str, mode: OutputMode, above: Abov
         }
         "Dedup" | "SubqueryAlias" => Ok(()),
         "Watermark" => check_watermark(node),
-        other => Err(unsupported(other)),
+        other => {
+            Err(unsupported(&format!("operator '{other}'")).with_help("compute it over a table that a flow writes"))
+        }
     }
 }
 

@@ -46,7 +46,8 @@ pub fn check(plan: &Arc<dyn ExecutionPlan>, mode: OutputMode) -> Result<()> {
         return Err(Error::unsupported(
             "UNSUPPORTED_STREAMING_OPERATION",
             format!("operator '{name}' would be computed for every batch on its own"),
-        ));
+        )
+        .with_help("write the stream into a table by one flow, and query that table"));
     }
     plan.children().into_iter().try_for_each(|child| match plan.downcast_ref::<StatefulExec>() {
         Some(_) => check_below_state(child, mode),

@@ -33,7 +33,7 @@ use super::time_window::{window_times, window_type, with_watermark, wrong_type};
 use super::window_columns::WindowOf;
 use crate::error::{Error, Result};
 use crate::function::scalar::session_time_zone;
-use crate::function::type_name;
+use crate::function::sql_type_name;
 use crate::interval::{Interval, parse_interval};
 
 /// The key of the field metadata that marks sessions of single rows.
@@ -107,7 +107,8 @@ pub fn resolve(node: LogicalPlan, call: Option<&ScalarFunction>) -> DfResult<Tra
             let grouped = set.distinct_expr().into_iter().any(|e| as_call(e) == Some(call));
             if grouped {
                 let message = "session_window is not possible in GROUPING SETS, ROLLUP and CUBE";
-                return Err(Error::unsupported("UNSUPPORTED_FEATURE", message).into());
+                let help = "group by session_window(…) and plain keys; several levels are several flows";
+                return Err(Error::unsupported("UNSUPPORTED_FEATURE", message).with_help(help).into());
             }
         }
         if let Some(session) = session_key(&aggregate.group_expr, &aggregate.input)? {
@@ -242,7 +243,7 @@ impl ScalarUDFImpl for SessionWindow {
             let start = times.value(row);
             let end = add(start, gap, zone).ok_or_else(|| {
                 let message = "a time is too close to the end of time for its session to have an end";
-                Error::execution("DATETIME_OVERFLOW", message)
+                Error::execution("DATETIME_OVERFLOW", message).with_help(super::time_window::END_OF_TIME)
             })?;
             Ok((end > start).then_some((start, end)))
         };
@@ -292,7 +293,7 @@ fn check_gap_type(gap: &DataType) -> Result<()> {
     if fits {
         return Ok(());
     }
-    let message = format!("the gap of 'session_window' must be an INTERVAL or a STRING, but is {}", type_name(gap));
+    let message = format!("the gap of 'session_window' must be an INTERVAL or a STRING, but is {}", sql_type_name(gap));
     Err(Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message)
         .with_help("write session_window(ts, '5 minutes')"))
 }

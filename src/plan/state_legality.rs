@@ -24,17 +24,20 @@ pub fn check_all(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
         })
         .collect();
     if maps >= 2 {
-        return Err(refused("Multiple mapGroupsWithStates are not supported on a streaming DataFrames/Datasets"));
+        return Err(refused("Multiple mapGroupsWithStates are not supported on a streaming DataFrames/Datasets")
+            .with_help("do both in one function, or use flat_map_groups_with_state in append mode"));
     }
     if maps > 0 && !flat_modes.is_empty() {
         return Err(refused(
             "Mixing mapGroupsWithStates and flatMapGroupsWithStates are not supported on a streaming DataFrames/Datasets",
-        ));
+        )
+        .with_help("use flat_map_groups_with_state in append mode for both"));
     }
     if flat_modes.len() >= 2 && (mode != OutputMode::Append || flat_modes.iter().any(|m| *m != OutputMode::Append)) {
         return Err(refused(
             "Multiple flatMapGroupsWithStates are not supported when they are not all in append mode or the output mode is not append on a streaming DataFrames/Datasets",
-        ));
+        )
+        .with_help("give OutputMode::Append to the functions and to the query"));
     }
     // All of a plan's aggregates count, wherever they are.
     let aggregates = has_aggregate(plan);
@@ -50,16 +53,19 @@ fn check_mode(node: &StateFunctionNode, mode: OutputMode, aggregates: bool) -> R
     const ON: &str = "on a streaming DataFrame/Dataset";
     match node.function.0.kind {
         FunctionKind::MapGroups if aggregates => {
-            Err(refused(format!("mapGroupsWithState is not supported with aggregation {ON}")))
+            Err(refused(format!("mapGroupsWithState is not supported with aggregation {ON}"))
+                .with_help("aggregate in the function, or use flat_map_groups_with_state in append mode"))
         }
         FunctionKind::MapGroups if mode != OutputMode::Update => {
             Err(wrong_mode(mode, "mapGroupsWithState").with_help("use update mode"))
         }
         FunctionKind::FlatMapGroups(OutputMode::Update) if aggregates => {
-            Err(refused(format!("flatMapGroupsWithState in update mode is not supported with aggregation {ON}")))
+            Err(refused(format!("flatMapGroupsWithState in update mode is not supported with aggregation {ON}"))
+                .with_help("give it OutputMode::Append"))
         }
         FunctionKind::FlatMapGroups(_) if aggregates && has_aggregate(&node.input) => {
-            Err(refused(format!("flatMapGroupsWithState in append mode is not supported after aggregation {ON}")))
+            Err(refused(format!("flatMapGroupsWithState in append mode is not supported after aggregation {ON}"))
+                .with_help("call the function first, and aggregate what it gives"))
         }
         FunctionKind::FlatMapGroups(own) if !aggregates && own != mode => {
             Err(wrong_mode(mode, &format!("flatMapGroupsWithState in {own} mode"))
@@ -75,7 +81,8 @@ pub fn check(node: &StateFunctionNode, mode: OutputMode, stateful_above: bool) -
     let timed = event_time_columns(node.input.schema().fields());
     if timed.len() > 1 && time == TimeMode::EventTime {
         let message = "More than one event time columns are available to a stateful operator. Please ensure there is at most one event time column per stream.";
-        return Err(Error::unsupported("UNSUPPORTED_STREAMING_OPERATION.MULTIPLE_EVENT_TIME_COLUMNS", message));
+        return Err(Error::unsupported("UNSUPPORTED_STREAMING_OPERATION.MULTIPLE_EVENT_TIME_COLUMNS", message)
+            .with_help("select the one that counts before .group_by_key(…), or cast the other"));
     }
     if time == TimeMode::EventTime && timed.is_empty() {
         let message = match kind {

@@ -26,8 +26,8 @@ use datafusion::prelude::SessionContext;
 use super::watermark::{WATERMARK_KEY, as_watermark};
 use super::{is_streaming, pane, session_window};
 use crate::error::{Error, Result};
-use crate::function::type_name;
-use crate::interval::parse_interval;
+use crate::function::sql_type_name;
+use crate::interval::{duration_text, parse_interval};
 use crate::operator::{Windows, end_of, window_ends};
 
 /// The column of a sliding window's place between the projection and the node above it.
@@ -54,16 +54,23 @@ impl Windows {
         }
         for (name, value) in [("duration", size), ("slide", slide)] {
             if value <= 0 {
-                let message = format!("the {name} of 'window' must be positive, but is {value} microseconds");
-                return Err(Error::invalid("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", message));
+                let message = format!("the {name} of 'window' must be positive, but is {}", duration_text(value));
+                return Err(Error::invalid("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", message)
+                    .with_help("write a length above zero, as in window(ts, '10 minutes')"));
             }
         }
-        let constraint = |message: &str| Error::invalid("DATATYPE_MISMATCH.PARAMETER_CONSTRAINT_VIOLATION", message);
+        let constraint = |message: String| {
+            Error::invalid("DATATYPE_MISMATCH.PARAMETER_CONSTRAINT_VIOLATION", message).with_help(
+                "the order is window(time, length, slide, start), as in window(ts, '10 minutes', '5 minutes')",
+            )
+        };
         if slide > size {
-            return Err(constraint("the slide of 'window' must not be longer than its duration"));
+            let (slide, size) = (duration_text(slide), duration_text(size));
+            return Err(constraint(format!("the slide of 'window', {slide}, is longer than its duration, {size}")));
         }
         if start.unsigned_abs() >= slide.unsigned_abs() {
-            return Err(constraint("the start of 'window' must be shorter than its slide"));
+            let (start, slide) = (duration_text(start), duration_text(slide));
+            return Err(constraint(format!("the start of 'window', {start}, is not shorter than its slide, {slide}")));
         }
         Ok(Self { size, slide, start })
     }
@@ -80,7 +87,9 @@ fn micros(literal: Option<&ScalarValue>) -> Result<i64> {
         Error::invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "the durations of 'window' must be literals")
             .with_help("write window(ts, '10 minutes') or window(ts, INTERVAL 10 MINUTES)")
     };
-    let invalid = |message: String| Error::invalid("INVALID_INTERVAL_FORMAT", message);
+    let invalid = |message: String| {
+        Error::invalid("INVALID_INTERVAL_FORMAT", message).with_help("write '10 minutes' or '1 hour 30 minutes'")
+    };
     let (months, micros) = match literal {
         Some(ScalarValue::Utf8(Some(t)) | ScalarValue::Utf8View(Some(t)) | ScalarValue::LargeUtf8(Some(t))) => {
             let interval = parse_interval(t).map_err(invalid)?;
@@ -123,10 +132,20 @@ pub(super) fn window_type(time: &DataType) -> Result<(DataType, DataType)> {
     Ok((DataType::Struct(Fields::from(vec![field("start"), field("end")])), time))
 }
 
+/// What to do about times that have no window.
+pub(super) const END_OF_TIME: &str = "filter such times out before the window, as in WHERE ts < TIMESTAMP '9999-01-01'";
+
 pub(super) fn wrong_type(function: &str, actual: &DataType) -> Error {
     let expected = if function == "window_time" { "a window" } else { "a TIMESTAMP or a window" };
-    let message = format!("function '{function}' takes {expected}, but its argument is {}", type_name(actual));
-    Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message)
+    let message = format!("function '{function}' takes {expected}, but its argument is {}", sql_type_name(actual));
+    let help = match (function, actual) {
+        ("window_time", _) => "write window_time(window), with the window that GROUP BY window(…) gives",
+        (_, t) if t.is_numeric() => {
+            "seconds since 1970 become a time by timestamp_seconds(…), milliseconds by timestamp_millis(…)"
+        }
+        _ => "cast it: CAST(… AS TIMESTAMP)",
+    };
+    Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message).with_help(help)
 }
 
 /// The result's field: the watermark of the time goes on with it.
@@ -180,6 +199,7 @@ impl WindowFunction {
 pub(super) fn bounds(window: Option<(i64, i64)>) -> Result<(i64, i64)> {
     window.ok_or_else(|| {
         Error::execution("DATETIME_OVERFLOW", "a time is too close to the end of time for its window to have bounds")
+            .with_help(END_OF_TIME)
     })
 }
 
@@ -228,7 +248,8 @@ impl ScalarUDFImpl for WindowFunction {
             (false, true) => self.struct_of(times, &windows, &fields)?,
             (false, false) => {
                 let message = "a sliding window is possible only in GROUP BY or in the select list";
-                return Err(Error::unsupported("UNSUPPORTED_EXPR_FOR_OPERATOR", message).into());
+                let help = "group by it, or select it in a subquery and compute with its column";
+                return Err(Error::unsupported("UNSUPPORTED_EXPR_FOR_OPERATOR", message).with_help(help).into());
             }
         };
         Ok(ColumnarValue::Array(result))

@@ -14,6 +14,7 @@ use datafusion::common::{Column, DFSchema, DFSchemaRef, ExprSchema, Result as Df
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use crate::error::{Error, Result};
+use crate::function::sql_type_name;
 
 /// The key of the field metadata that marks an event-time column; its value is the delay in milliseconds.
 pub const WATERMARK_KEY: &str = "tidemill.watermark";
@@ -37,13 +38,17 @@ impl WatermarkNode {
     pub fn try_new(input: LogicalPlan, event_time: Column, delay_ms: i64, id: usize) -> Result<Self> {
         let field = input.schema().field_from_column(&event_time).map_err(Error::from)?;
         if !matches!(field.data_type(), DataType::Timestamp(_, Some(_))) {
-            let message =
-                format!("the event time '{}' must be a TIMESTAMP, but is {}", field.name(), field.data_type());
+            let message = format!(
+                "the event time '{}' must be a TIMESTAMP, but is {}",
+                field.name(),
+                sql_type_name(field.data_type())
+            );
             return Err(Error::invalid("EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE", message)
                 .with_help("cast it: WATERMARK CAST(… AS TIMESTAMP) AS name DELAY OF …"));
         }
         if delay_ms < 0 {
-            return Err(Error::invalid("INVALID_WATERMARK_DELAY", "the delay of a watermark must not be negative"));
+            return Err(Error::invalid("INVALID_WATERMARK_DELAY", "the delay of a watermark must not be negative")
+                .with_help("write how late rows may come: DELAY OF INTERVAL 10 SECONDS"));
         }
         let schema = marked_schema(input.schema(), &event_time, delay_ms)?;
         Ok(Self { input, event_time, delay_ms, id, schema })

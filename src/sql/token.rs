@@ -25,6 +25,7 @@ pub fn tokenize(text: &str) -> Result<Vec<Spanned>> {
     let tokens = Tokenizer::new(&TidemillDialect, text).tokenize_with_location().map_err(|e| {
         let at = offset(e.location);
         Error::invalid("PARSE_SYNTAX_ERROR", lower_first(&e.message))
+            .with_help("a quote or comment that is opened must be closed; a quote inside of text is written as \\'")
             .with_span(Span { start: at, end: text.len().min(at + 1) })
     })?;
     Ok(tokens
@@ -166,7 +167,9 @@ impl<'t> Cursor<'t> {
                 return Ok(Cursor::new(self.text, &self.tokens[first..self.at - 1]));
             }
         }
-        Err(Error::invalid("PARSE_SYNTAX_ERROR", "this parenthesis is never closed").with_span(open))
+        Err(Error::invalid("PARSE_SYNTAX_ERROR", "this parenthesis is never closed")
+            .with_span(open)
+            .with_help("add ')'"))
     }
 
     /// The tokens up to the first place outside parentheses where `stop` holds, or to the end.

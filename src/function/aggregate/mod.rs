@@ -22,6 +22,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Grou
 
 use super::cast::is_string;
 use super::type_name::sql_type_name;
+use super::wrong_count;
 use crate::{Error, Result};
 
 /// All aggregate functions that shadow or add to DataFusion's and datafusion-spark's.
@@ -101,12 +102,8 @@ fn arg_types(args: &AccumulatorArgs) -> Vec<DataType> {
 
 /// The error of an argument that has the wrong type.
 fn wrong_type(name: &str, got: &DataType) -> Error {
-    let message = format!("function \"{name}\" does not take \"{}\"", sql_type_name(got));
-    Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message)
-}
-
-fn wrong_count(name: &str, wanted: &str, got: usize) -> Error {
-    Error::invalid("WRONG_NUM_ARGS", format!("function \"{name}\" takes {wanted} arguments, not {got}"))
+    let message = format!("function '{name}' does not take {}", sql_type_name(got));
+    Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message).with_help(super::type_help(got))
 }
 
 /// Text counts as DOUBLE in a function of numbers.
@@ -164,8 +161,9 @@ impl AggregateUDFImpl for Aggregate {
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
         if args.is_distinct {
-            let message = format!("function \"{}\" does not take DISTINCT", self.name);
-            return Err(Error::unsupported("UNSUPPORTED_FEATURE", message).into());
+            let message = format!("function '{}' does not take DISTINCT", self.name);
+            let help = "select the distinct rows in a subquery first: FROM (SELECT DISTINCT …)";
+            return Err(Error::unsupported("UNSUPPORTED_FEATURE", message).with_help(help).into());
         }
         Ok((self.accumulator)(&args))
     }

@@ -142,7 +142,8 @@ impl Percentile {
         let values: Vec<f64> = values.as_primitive::<Float64Type>().iter().flatten().collect();
         if let Some(wrong) = values.iter().find(|p| !(0.0..=1.0).contains(*p)) {
             let message = format!("the percentage must be between 0.0 and 1.0, but is {wrong}");
-            return Err(Error::execution("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", message));
+            return Err(Error::execution("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", message)
+                .with_help("write the share of rows, as in percentile(v, 0.95)"));
         }
         self.percentages = values;
         Ok(())

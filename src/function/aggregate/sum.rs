@@ -277,7 +277,10 @@ impl DecimalRule {
     }
 
     fn add(&self, to: i128, value: i128) -> Result<i128> {
-        let overflow = || Error::execution("ARITHMETIC_OVERFLOW", "overflow in sum of decimals");
+        let overflow = || {
+            Error::execution("ARITHMETIC_OVERFLOW", "overflow in sum of decimals")
+                .with_help("sum a narrower type, as in sum(CAST(v AS DOUBLE)), or use try_sum(v) to get NULL instead")
+        };
         to.checked_add(value).ok_or_else(overflow)
     }
 }

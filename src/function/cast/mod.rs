@@ -92,8 +92,26 @@ pub fn can_cast(from: &DataType, to: &DataType) -> bool {
 
 /// The error of a pair of types without a cast.
 pub fn cast_refused(from: &DataType, to: &DataType) -> Error {
-    let message = format!("cannot cast \"{}\" to \"{}\"", sql_type_name(from), sql_type_name(to));
-    Error::invalid("DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION", message)
+    let message = format!("cannot cast {} to {}", sql_type_name(from), sql_type_name(to));
+    Error::invalid("DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION", message).with_help(cast_help(from, to))
+}
+
+/// What leads from one type to the other without a cast.
+fn cast_help(from: &DataType, to: &DataType) -> &'static str {
+    match (from, to) {
+        (f, DataType::Date32) if f.is_integer() => "days since 1970-01-01 are read by date_from_unix_date(…)",
+        (f, DataType::Timestamp(..)) if f.is_numeric() => "seconds since 1970-01-01 are read by timestamp_seconds(…)",
+        (DataType::Date32, t) if t.is_numeric() => "unix_date(…) gives the days since 1970-01-01",
+        (DataType::Timestamp(..), _) => "unix_seconds(…) gives the seconds since 1970-01-01",
+        (DataType::List(_), _) => "take an element, as in a[0], or write array_join(a, ',') for a text",
+        (DataType::Map(..), _) => "take a value, as in m['key'], or write to_json(m) for a text",
+        (DataType::Struct(_), _) => "take a field, as in s.field, or write to_json(s) for a text",
+        (f, DataType::List(_)) if is_string(f) => {
+            "split(…, ',') and from_json(…, 'ARRAY<…>') read an array from a text"
+        }
+        (f, DataType::Map(..) | DataType::Struct(_)) if is_string(f) => "from_json(…, '…') reads it from a text",
+        _ => "cast to STRING in between, if its text is what you want",
+    }
 }
 
 /// The error of a text that is not a value of the type.

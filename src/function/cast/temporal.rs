@@ -212,8 +212,10 @@ fn local_day(us: i64, tz: Tz) -> Option<i32> {
 }
 
 fn seconds_to_timestamp(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<ArrayRef> {
-    let overflow =
-        || Error::execution("ARITHMETIC_OVERFLOW", "long overflow: the seconds are out of a timestamp's range");
+    let overflow = || {
+        Error::execution("ARITHMETIC_OVERFLOW", "long overflow: the seconds are out of a timestamp's range")
+            .with_help("if these are milliseconds or microseconds, use timestamp_millis(…) or timestamp_micros(…)")
+    };
     let settle = |value: Option<i64>| mode.settle(value, overflow);
     let rows: TimestampMicrosecondArray = match array.data_type() {
         DataType::Float32 | DataType::Float64 => {

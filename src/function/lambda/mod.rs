@@ -87,8 +87,14 @@ impl Shape {
 }
 
 fn wrong_type(wanted: &str, got: &DataType) -> Error {
-    let message = format!("the lambda function needs \"{wanted}\", not \"{}\"", sql_type_name(got));
-    Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message)
+    let message = format!("a function with a lambda needs {wanted}, not {}", sql_type_name(got));
+    Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message).with_help(match wanted {
+        "BOOLEAN" => "the lambda must be a condition, as in x -> x > 0",
+        "INT" => {
+            "the lambda must give -1, 0 or 1, as in (a, b) -> CASE WHEN a < b THEN -1 WHEN a > b THEN 1 ELSE 0 END"
+        }
+        _ => super::type_help(got),
+    })
 }
 
 fn parameters(types: Vec<DataType>) -> Vec<FieldRef> {
@@ -110,8 +116,14 @@ impl HigherOrder {
         if values == wanted && range.contains(&lambdas) {
             return Ok(());
         }
-        let message = format!("function \"{}\" takes {wanted} arguments and then its lambda", self.name());
-        Err(Error::invalid("WRONG_NUM_ARGS", message))
+        let noun = if wanted == 1 { "argument" } else { "arguments" };
+        let message = format!("function '{}' takes {wanted} {noun} and then its lambda", self.name());
+        let help = match self.kind {
+            Kind::Aggregate => "write aggregate(a, 0, (sum, x) -> sum + x)".to_owned(),
+            Kind::ZipWith | Kind::MapZipWith => format!("write {}(a, b, … -> …)", self.name()),
+            _ => format!("write {}(a, x -> …)", self.name()),
+        };
+        Err(Error::invalid("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", message).with_help(help))
     }
 
     /// The parameters that each lambda may have.

@@ -74,7 +74,8 @@ fn merge_all(call: &LambdaCall, values: &ArrayRef, order: &mut [u32], mut merges
         let rows: UInt32Array = open.iter().map(|m| m.row).collect();
         let result = call.evaluate(0, &[take(values, &left, None)?, take(values, &right, None)?], &rows)?;
         let result = result.as_primitive_opt::<Int32Type>().filter(|r| r.null_count() == 0).ok_or_else(|| {
-            Error::execution("COMPARATOR_RETURNS_NULL", "the comparator of \"array_sort\" has returned NULL")
+            Error::execution("COMPARATOR_RETURNS_NULL", "the comparator of 'array_sort' has returned NULL")
+                .with_help("give -1, 0 or 1 for every pair, NULL elements included")
         })?;
         for ((merge, result), (left, right)) in
             open.iter_mut().zip(result.values()).zip(left.values().iter().zip(right.values()))

@@ -105,4 +105,5 @@ pub fn without_column(schema: &SchemaRef, column: usize) -> SchemaRef {
 
 fn out_of_range() -> Error {
     Error::execution("DATETIME_OVERFLOW", "a time is too close to the end of time for its window to have bounds")
+        .with_help("filter such times out before the window, as in WHERE ts < TIMESTAMP '9999-01-01'")
 }

@@ -91,7 +91,7 @@ impl Clauses {
     fn once(&mut self, clause: Clause, span: Span) -> Result<()> {
         if self.seen.contains(&clause) {
             let message = format!("the clause {} is there twice", clause.word());
-            return Err(Error::invalid("DUPLICATE_CLAUSES", message).with_span(span));
+            return Err(Error::invalid("DUPLICATE_CLAUSES", message).with_span(span).with_help("keep one of them"));
         }
         self.seen.push(clause);
         Ok(())
@@ -228,6 +228,7 @@ pub(super) fn parse_output_mode(text: &str) -> Result<OutputMode> {
             "STREAMING_OUTPUT_MODE.INVALID",
             format!("option 'outputMode' is '{text}'; expected one of append, update, complete"),
         )
+        .with_help("append gives rows that are final, update those that changed, complete the whole result")
     })
 }
 
@@ -255,6 +256,7 @@ fn continuous() -> Error {
 fn trigger_option(key: &str, value: &str) -> Result<Trigger> {
     let wrong = |expected: &str| {
         Error::invalid("INVALID_OPTION", format!("option '{key}' of a flow is '{value}'; expected {expected}"))
+            .with_help("the clause for it is TRIGGER EVERY 10 SECONDS, TRIGGER AVAILABLE NOW or TRIGGER ONCE")
     };
     match key {
         "trigger.processingTime" => {

@@ -55,9 +55,9 @@ fn head(c: &mut Cursor<'_>, kind: ObjectKind, replace: bool) -> Result<Head> {
     let at = c.span();
     let keep = c.take_words(&["IF", "NOT", "EXISTS"]);
     if keep && replace {
-        return Err(
-            Error::invalid("PARSE_SYNTAX_ERROR", "OR REPLACE and IF NOT EXISTS exclude each other").with_span(at)
-        );
+        return Err(Error::invalid("PARSE_SYNTAX_ERROR", "OR REPLACE and IF NOT EXISTS exclude each other")
+            .with_span(at)
+            .with_help("OR REPLACE makes it anew, IF NOT EXISTS keeps the one that is there: choose one"));
     }
     let name = name(c, &format!("the name of the {}", kind.name()))?;
     Ok(Head { name, if_there: IfThere { replace, keep } })
@@ -146,7 +146,8 @@ impl Columns {
     fn set_watermark(&mut self, watermark: Watermark) -> Result<()> {
         if self.watermark.is_some() {
             return Err(Error::invalid("PARSE_SYNTAX_ERROR", "a stream has one watermark at most")
-                .with_span(watermark.column.span));
+                .with_span(watermark.column.span)
+                .with_help("keep the one of the event time; other queries may use another: FROM s WATERMARK …"));
         }
         self.watermark = Some(watermark);
         Ok(())

@@ -85,14 +85,18 @@ fn body(c: &mut Cursor<'_>) -> Result<Vec<Statement>> {
         inner.next();
     }
     let Some(end) = end else {
-        return Err(Error::invalid("PARSE_SYNTAX_ERROR", "BEGIN without END").with_span(begin));
+        return Err(Error::invalid("PARSE_SYNTAX_ERROR", "BEGIN without END")
+            .with_span(begin)
+            .with_help("write FOREACH BATCH BEGIN INSERT INTO … SELECT … FROM batch; END"));
     };
     let span = begin.to(begin);
     let statements = statements(c, span.end, end.span().start)?;
     *c = end;
     c.expect_words(&["END"])?;
     if statements.is_empty() {
-        return Err(Error::invalid("PARSE_SYNTAX_ERROR", "FOREACH BATCH has no statement").with_span(begin));
+        return Err(Error::invalid("PARSE_SYNTAX_ERROR", "FOREACH BATCH has no statement")
+            .with_span(begin)
+            .with_help("write what to do with a batch: INSERT INTO … SELECT … FROM batch;"));
     }
     Ok(statements)
 }
@@ -108,6 +112,7 @@ fn statements(c: &Cursor<'_>, start: usize, end: usize) -> Result<Vec<Statement>
             match statement.kind {
                 StatementKind::Insert(_) | StatementKind::Query(_) => Ok(statement),
                 _ => Err(Error::unsupported("UNSUPPORTED_FEATURE", "FOREACH BATCH takes INSERT INTO and SELECT only")
+                    .with_help("move the statement before CREATE FLOW")
                     .with_span(statement.span)),
             }
         })

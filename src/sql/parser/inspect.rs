@@ -114,7 +114,9 @@ pub(super) fn parse_drop(c: &mut Cursor<'_>) -> Result<StatementKind> {
     let if_exists = c.take_words(&["IF", "EXISTS"]);
     let name = name(c, &format!("the name of the {}", kind.name()))?;
     if !c.at_end() {
-        return Err(Error::invalid("PARSE_SYNTAX_ERROR", "DROP takes one name").with_span(c.span()));
+        return Err(Error::invalid("PARSE_SYNTAX_ERROR", "DROP takes one name")
+            .with_span(c.span())
+            .with_help("write a DROP for each, with ';' between"));
     }
     Ok(StatementKind::Drop { kind, if_exists, name })
 }

@@ -166,7 +166,9 @@ fn column_list(c: &mut Cursor<'_>) -> Result<Vec<Name>> {
         let column = name(c, "the name of a column")?;
         if columns.iter().any(|other| other.key() == column.key()) {
             let message = format!("column '{}' is named twice", column.text);
-            return Err(Error::invalid("COLUMN_ALREADY_EXISTS", message).with_span(column.span));
+            return Err(Error::invalid("COLUMN_ALREADY_EXISTS", message)
+                .with_span(column.span)
+                .with_help("name it once"));
         }
         columns.push(column);
     }

@@ -16,7 +16,9 @@ pub(super) fn parse_options(c: &mut Cursor<'_>) -> Result<Options> {
         inner.take(&Token::Eq);
         let value = parse_value(&mut inner, &key)?;
         if options.get(&key).is_some() {
-            return Err(Error::invalid("DUPLICATE_KEY", format!("option '{key}' is given twice")).with_span(span));
+            return Err(Error::invalid("DUPLICATE_KEY", format!("option '{key}' is given twice"))
+                .with_span(span)
+                .with_help("keys are the same in any case: keep one"));
         }
         options.set_at(key, value, Some(span));
         if !inner.at_end() {

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{self as sql, FunctionArguments, GroupByExp
 
 use super::expr::ExprContext;
 use super::planner::Planner;
-use super::scope::{Env, Relation};
+use super::scope::{Env, Relation, Scope};
 use super::select::{Item, Value, ordinal};
 use super::set_operation::unsupported;
 use crate::error::{Error, Result};
@@ -66,7 +66,9 @@ impl Planner<'_> {
         };
         if !find_aggregate_exprs([&key]).is_empty() {
             let message = "a key of GROUP BY cannot contain an aggregate function";
-            return Err(Error::invalid("GROUP_BY_AGGREGATE", message).with_span(cx.span(e)));
+            return Err(Error::invalid("GROUP_BY_AGGREGATE", message)
+                .with_span(cx.span(e))
+                .with_help("aggregate in a subquery, and group by its column"));
         }
         Ok(key)
     }
@@ -100,6 +102,7 @@ impl Planner<'_> {
         }
         // HAVING alone makes one group of all rows.
         let calls = if keys.is_empty() && calls.is_empty() { vec![count(lit(1))] } else { calls };
+        let no_keys = keys.is_empty();
         let plan = LogicalPlanBuilder::from(relation.plan).aggregate(keys, calls.clone())?.build()?;
         let mut made = calls;
         if let LogicalPlan::Aggregate(a) = &plan {
@@ -109,11 +112,7 @@ impl Planner<'_> {
             **e = over(std::mem::take(*e), &made)?;
             if let Some(column) = e.column_refs().into_iter().find(|c| plan.schema().maybe_index_of_column(c).is_none())
             {
-                let message =
-                    format!("column '{}' is neither a key of GROUP BY nor inside an aggregate function", column.name);
-                return Err(Error::invalid("MISSING_AGGREGATION", message)
-                    .with_help(format!("add it to GROUP BY, or use any_value({})", column.name))
-                    .with_span(*span));
+                return Err(missing_aggregation(&relation.scope, column, no_keys).with_span(*span));
             }
         }
         Ok(Relation { plan, scope: relation.scope })
@@ -135,6 +134,21 @@ impl Planner<'_> {
         }
         Ok(Relation { plan, scope: relation.scope })
     }
+}
+
+/// The error of a column that has many values for one row of the result.
+fn missing_aggregation(scope: &Scope, column: &Column, no_keys: bool) -> Error {
+    // Plans have names that nobody has typed.
+    let typed = scope.columns.iter().find(|c| c.column == *column);
+    let name = typed.map_or(column.name.as_str(), |c| c.name.as_str());
+    let (condition, message, key) = if no_keys {
+        let message = format!("column '{name}' stands beside an aggregate, and there is no GROUP BY");
+        ("MISSING_GROUP_BY", message, "GROUP BY it")
+    } else {
+        let message = format!("column '{name}' is neither a key of GROUP BY nor inside an aggregate function");
+        ("MISSING_AGGREGATION", message, "add it to GROUP BY")
+    };
+    Error::invalid(condition, message).with_help(format!("{key}, or use any_value({name})"))
 }
 
 /// The explicit aliases and names of items, for clauses that may use them.

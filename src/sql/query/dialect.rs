@@ -8,8 +8,9 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span as SqlSpan, Token, TokenWithSpan, Tokenizer};
 
+use super::syntax::{parser_error, syntax_error, with_hint};
 use super::{quote, tokens};
-use crate::error::{Error, Result, Span};
+use crate::error::{Result, Span};
 use crate::sql::place::Places;
 
 /// How deeply parentheses and operators may nest.
@@ -144,7 +145,10 @@ pub fn parse_query(text: &str, lines: &Lines) -> Result<Box<Query>> {
     let rest = parser.peek_token();
     match rest.token {
         Token::EOF => Ok(query),
-        token => Err(syntax_error(&format!("unexpected '{token}' after the query"), lines.span(rest.span))),
+        token => {
+            let span = lines.span(rest.span);
+            Err(with_hint(syntax_error(&format!("unexpected '{token}' after the query"), span), text, span))
+        }
     }
 }
 
@@ -179,36 +183,6 @@ fn is_chained(token: &Token) -> bool {
     }
 }
 
-fn parser_error(e: ParserError, lines: &Lines) -> Error {
-    match e {
-        ParserError::RecursionLimitExceeded => syntax_error("the query is nested too deeply", None)
-            .with_help("split it into views or common table expressions"),
-        ParserError::ParserError(m) | ParserError::TokenizerError(m) => {
-            let (message, location) = split_location(&m);
-            syntax_error(message, location.and_then(|l| lines.token_span(l)))
-        }
-    }
-}
-
-fn syntax_error(message: &str, span: Option<Span>) -> Error {
-    let mut chars = message.chars();
-    let first = chars.next().map(|c| c.to_lowercase().to_string()).unwrap_or_default();
-    Error::invalid("PARSE_SYNTAX_ERROR", format!("{first}{}", chars.as_str())).with_span(span)
-}
-
-/// Takes ` at Line: 1, Column: 8` off the end of a message of sqlparser.
-fn split_location(message: &str) -> (&str, Option<Location>) {
-    let parse = || {
-        let (head, place) = message.rsplit_once(" at Line: ")?;
-        let (line, column) = place.split_once(", Column: ")?;
-        Some((head, Location::new(line.trim().parse().ok()?, column.trim().parse().ok()?)))
-    };
-    match parse() {
-        Some((head, location)) => (head, Some(location)),
-        None => (message, None),
-    }
-}
-
 /// The places of a text, to turn those of sqlparser into bytes.
 #[derive(Debug)]
 pub struct Lines<'a>(Places<'a>);
@@ -224,7 +198,12 @@ impl<'a> Lines<'a> {
         Some(Span { start, end: self.0.offset(span.end)?.max(start) })
     }
 
-    /// The same, with the closing parentheses that sqlparser leaves out of calls.
+    /// The whole text.
+    pub fn text(&self) -> &'a str {
+        self.0.text()
+    }
+
+    /// The bytes of a span, with the closing parentheses that sqlparser leaves out of calls.
     pub fn closed_span(&self, span: SqlSpan) -> Option<Span> {
         let mut span = self.span(span)?;
         let inside = self.0.text().get(span.start..span.end)?;
@@ -242,7 +221,7 @@ impl<'a> Lines<'a> {
     }
 
     /// The word or sign that begins at `location`.
-    fn token_span(&self, location: Location) -> Option<Span> {
+    pub fn token_span(&self, location: Location) -> Option<Span> {
         let Some(start) = self.0.offset(location) else {
             let end = self.0.text().len();
             return Some(Span { start: end, end });

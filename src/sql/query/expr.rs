@@ -16,7 +16,7 @@ use super::like::LikeCall;
 use super::planner::Planner;
 use super::scope::{Env, Relation, Scope, eq_names};
 use super::types::parse_data_type;
-use super::{interval, literal, operators};
+use super::{interval, literal, mismatch, operators};
 use crate::error::{Error, Result, Span};
 
 /// How deeply expressions may nest; chains of the same operator do not count.
@@ -60,7 +60,9 @@ impl<'c> ExprContext<'c> {
             other => {
                 let message =
                     format!("the condition of {clause} is {}, not BOOLEAN", super::types::spark_type_name(&other));
-                Err(Error::invalid("DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN", message).with_span(self.span(e)))
+                Err(Error::invalid("DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN", message)
+                    .with_span(self.span(e))
+                    .with_help("compare it with something, as in v > 0 or name = 'a', or test IS NOT NULL"))
             }
         }
     }
@@ -74,27 +76,15 @@ impl<'c> ExprContext<'c> {
     fn check_type(&self, expr: &Expr, e: &sql::Expr) -> Result<()> {
         match expr.get_type(self.schema) {
             Ok(_) => Ok(()),
-            Err(err) => Err(self.mismatch(err, e)),
+            Err(err) => Err(mismatch::explain(expr, self.schema, err).with_span(self.span(e))),
         }
-    }
-
-    fn mismatch(&self, err: datafusion::error::DataFusionError, e: &sql::Expr) -> Error {
-        let err = Error::from(err);
-        if err.condition() != "INVALID_QUERY"
-            && err.condition() != "QUERY_EXECUTION"
-            && err.condition() != "INTERNAL_ERROR"
-        {
-            return err.with_span(self.span(e));
-        }
-        let text = err.message().lines().next().unwrap_or_default().trim_end_matches('.').to_owned();
-        Error::invalid("DATATYPE_MISMATCH", text).with_span(self.span(e))
     }
 
     fn deeper(&self, e: &sql::Expr) -> Result<ExprContext<'c>> {
         if self.depth >= MAX_DEPTH {
-            return Err(
-                Error::invalid("PARSE_SYNTAX_ERROR", "the expression is nested too deeply").with_span(self.span(e))
-            );
+            return Err(Error::invalid("PARSE_SYNTAX_ERROR", "the expression is nested too deeply")
+                .with_span(self.span(e))
+                .with_help("compute its parts in a subquery or view"));
         }
         Ok(ExprContext { depth: self.depth + 1, ..*self })
     }
@@ -192,7 +182,8 @@ impl<'c> ExprContext<'c> {
                 Ok(Expr::GroupingSet(GroupingSet::GroupingSets(sets)))
             }
             other => {
-                Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("the expression '{other}' is not supported")))
+                Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("the expression '{other}' is not supported"))
+                    .with_help("docs/sql.md lists the expressions that are; most others can be written with functions"))
             }
         }
     }
@@ -221,8 +212,11 @@ impl<'c> ExprContext<'c> {
     fn literal(&self, v: &Value) -> Result<Expr> {
         match literal::value(v) {
             Some(Ok(value)) => Ok(Expr::Literal(value, None)),
-            Some(Err(message)) => Err(Error::invalid("INVALID_NUMERIC_LITERAL_RANGE", message)),
-            None => Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("the literal {v} is not supported"))),
+            Some(Err(message)) => Err(Error::invalid("INVALID_NUMERIC_LITERAL_RANGE", message).with_help(
+                "Y, S and L stand for TINYINT, SMALLINT and BIGINT; write 1e30 for a DOUBLE beyond 38 digits",
+            )),
+            None => Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("the literal {v} is not supported"))
+                .with_help("write numbers as 1, 1.5 or 1e3, text as 'text', bytes as X'1F'")),
         }
     }
 
@@ -232,17 +226,18 @@ impl<'c> ExprContext<'c> {
         let zone = self.planner.state.config_options().execution.time_zone.clone();
         match literal::typed(&to, &text, zone.as_deref()) {
             Some(Ok(value)) => Ok(Expr::Literal(value, None)),
-            Some(Err(message)) => Err(Error::invalid("INVALID_TYPED_LITERAL", message)),
+            Some(Err(message)) => Err(Error::invalid("INVALID_TYPED_LITERAL", message)
+                .with_help("write DATE '2024-01-31' or TIMESTAMP '2024-01-31 12:00:00'")),
             None => {
-                Err(Error::invalid("UNSUPPORTED_TYPED_LITERAL", format!("there is no literal of type {}", t.data_type)))
+                Err(Error::invalid("UNSUPPORTED_TYPED_LITERAL", format!("there is no literal of type {}", t.data_type))
+                    .with_help(format!("write CAST('{text}' AS {})", t.data_type)))
             }
         }
     }
 
     fn interval(&self, i: &sql::Interval) -> Result<Expr> {
         let parsed = interval_of(i)?;
-        let value =
-            parsed.to_arrow().ok_or_else(|| Error::invalid("INVALID_INTERVAL_FORMAT", "the interval is too long"))?;
+        let value = parsed.to_arrow().ok_or_else(|| too_long_interval("interval"))?;
         Ok(Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), None))
     }
 
@@ -290,27 +285,31 @@ impl<'c> ExprContext<'c> {
         match op {
             UnaryOperator::Plus => Ok(expr),
             UnaryOperator::Minus => operators::negate(expr, self.schema),
-            UnaryOperator::Not | UnaryOperator::BangNot => Ok(Expr::Not(Box::new(expr))),
+            UnaryOperator::Not | UnaryOperator::BangNot => {
+                Ok(Expr::Not(Box::new(operators::condition(expr, "NOT", self.schema)?)))
+            }
             UnaryOperator::BitwiseNot => self.call("bitwise_not", vec![expr], e),
-            other => Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("there is no operator '{other}'"))),
+            other => Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("there is no operator '{other}'"))
+                .with_help("the operators before a value are +, -, ~ and NOT")),
         }
     }
 
     fn compare(&self, l: &sql::Expr, op: Operator, r: &sql::Expr) -> Result<Expr> {
-        let (l, r) = operators::compare_as(self.expr(l)?, self.expr(r)?, self.schema)?;
+        let (l, r) = operators::compare_as(op, self.expr(l)?, self.expr(r)?, self.schema)?;
         Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(l), op, Box::new(r))))
     }
 
     fn between(&self, e: &sql::Expr, negated: bool, low: &sql::Expr, high: &sql::Expr) -> Result<Expr> {
         let expr = self.expr(e)?;
-        let (_, low) = operators::compare_as(expr.clone(), self.expr(low)?, self.schema)?;
-        let (_, high) = operators::compare_as(expr.clone(), self.expr(high)?, self.schema)?;
+        let (_, low) = operators::compare_as(Operator::GtEq, expr.clone(), self.expr(low)?, self.schema)?;
+        let (_, high) = operators::compare_as(Operator::LtEq, expr.clone(), self.expr(high)?, self.schema)?;
         Ok(Expr::Between(Between::new(Box::new(expr), negated, Box::new(low), Box::new(high))))
     }
 
     fn in_list(&self, e: &sql::Expr, list: &[sql::Expr], negated: bool) -> Result<Expr> {
         let expr = self.expr(e)?;
-        let items = list.iter().map(|item| Ok(operators::compare_as(expr.clone(), self.expr(item)?, self.schema)?.1));
+        let item = |item| Ok(operators::compare_as(Operator::Eq, expr.clone(), self.expr(item)?, self.schema)?.1);
+        let items = list.iter().map(item);
         let items = items.collect::<Result<Vec<_>>>()?;
         Ok(Expr::InList(InList::new(Box::new(expr), items, negated)))
     }
@@ -340,7 +339,8 @@ impl<'c> ExprContext<'c> {
             CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) => {}
             CeilFloorKind::Scale(s) => args.push(self.literal(&s.value)?),
             CeilFloorKind::DateTimeField(f) => {
-                return Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("{name} TO {f} is not supported")));
+                return Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("{name} TO {f} is not supported"))
+                    .with_help("a time is cut by date_trunc('hour', ts)"));
             }
         }
         self.call(name, args, e)
@@ -402,7 +402,8 @@ impl<'c> ExprContext<'c> {
                     "INVALID_SUBQUERY_EXPRESSION.SCALAR_SUBQUERY_RETURN_MORE_THAN_ONE_OUTPUT_COLUMN",
                     message,
                 )
-                .with_span(self.span(e)))
+                .with_span(self.span(e))
+                .with_help("select the column that is meant, or several as struct(…)"))
             }
         }
     }
@@ -476,10 +477,17 @@ pub fn interval_of(i: &sql::Interval) -> Result<interval::Interval> {
         _ => None,
     };
     let text = text.ok_or_else(|| {
-        Error::invalid("INVALID_INTERVAL_FORMAT", format!("'{i}' is not an interval literal"))
-            .with_help("write INTERVAL 10 SECONDS or INTERVAL '1 minute 30 seconds'")
+        Error::invalid("INVALID_INTERVAL_FORMAT", format!("'{i}' is not an interval literal")).with_help(INTERVALS)
     })?;
-    interval::parse_interval(&text).map_err(|m| Error::invalid("INVALID_INTERVAL_FORMAT", m))
+    interval::parse_interval(&text).map_err(|m| Error::invalid("INVALID_INTERVAL_FORMAT", m).with_help(INTERVALS))
+}
+
+const INTERVALS: &str = "write INTERVAL 10 SECONDS or INTERVAL '1 minute 30 seconds'; units are microseconds to years";
+
+/// The error of an interval that no time can be moved by.
+pub fn too_long_interval(what: &str) -> Error {
+    Error::invalid("INVALID_INTERVAL_FORMAT", format!("the {what} is too long"))
+        .with_help("write less than 100000 years")
 }
 
 /// The same error at another place, since the type was parsed from a text of its own.
@@ -505,7 +513,8 @@ fn type_text(t: &sql::DataType) -> String {
 /// The parts of an object's name.
 pub fn name_parts(name: &sql::ObjectName) -> Result<Vec<Ident>> {
     let parts = name.0.iter().map(|p| p.as_ident().cloned()).collect::<Option<Vec<_>>>();
-    parts
-        .filter(|p| !p.is_empty())
-        .ok_or_else(|| Error::invalid("PARSE_SYNTAX_ERROR", format!("'{name}' is not a name")))
+    parts.filter(|p| !p.is_empty()).ok_or_else(|| {
+        Error::invalid("PARSE_SYNTAX_ERROR", format!("'{name}' is not a name"))
+            .with_help("write a plain name, or one in backquotes: `my name`")
+    })
 }

@@ -22,12 +22,9 @@ impl ExprContext<'_> {
         match base.get_type(self.schema)? {
             DataType::Struct(fields) => match find_field(fields.iter().map(|f| f.as_ref()), &name.value) {
                 Some(f) => Ok(get_field(base, f.name().clone())),
-                None => {
-                    let names: Vec<_> = fields.iter().map(|f| f.name().as_str()).collect();
-                    Err(Error::invalid("FIELD_NOT_FOUND", format!("no struct field '{}'", name.value))
-                        .with_help(format!("the fields are {}", names.join(", ")))
-                        .with_span(self.planner.lines.span(name.span)))
-                }
+                None => Err(Error::invalid("FIELD_NOT_FOUND", format!("no struct field '{}'", name.value))
+                    .with_help(function::field_help(&name.value, &fields))
+                    .with_span(self.planner.lines.span(name.span))),
             },
             DataType::Map(..) => operators::get_item(base, string(&name.value), self.schema),
             other => {
@@ -39,6 +36,7 @@ impl ExprContext<'_> {
                 let message =
                     format!("'{}' is no field: its base is {}, not a STRUCT", name.value, spark_type_name(&other));
                 Err(Error::invalid("INVALID_EXTRACT_BASE_FIELD_TYPE", message)
+                    .with_help("if the text before the dot is a table, it is not in FROM under this name")
                     .with_span(self.planner.lines.span(name.span)))
             }
         }
@@ -51,7 +49,8 @@ impl ExprContext<'_> {
             AccessExpr::Subscript(Subscript::Index { index }) => {
                 operators::get_item(base, self.expr(index)?, self.schema)
             }
-            other => Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("the access '{other}' is not supported"))),
+            other => Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("the access '{other}' is not supported"))
+                .with_help("write a[0], m['key'], s.field or slice(a, 1, 3)")),
         })
     }
 

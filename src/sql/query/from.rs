@@ -10,12 +10,13 @@ use datafusion::sql::sqlparser::ast::{
     TableWithJoins,
 };
 
-use super::expr::{ExprContext, interval_of, name_parts};
+use super::expr::{ExprContext, interval_of, name_parts, too_long_interval};
 use super::planner::Planner;
 use super::scope::{Env, Relation, Scope, ScopeColumn, eq_names, named, unique_names};
 use super::set_operation::{unsupported, with_names};
 use super::tokens::WATERMARK;
 use crate::error::{Error, Result};
+use crate::options::did_you_mean;
 use crate::plan::watermark::WatermarkNode;
 
 /// The qualifiers that the plan of one FROM clause uses already.
@@ -144,7 +145,15 @@ impl Planner<'_> {
         }
         let Some(found) = self.state.table_functions().get(&function) else {
             let message = format!("table function '{function}' does not exist");
-            return Err(Error::invalid("UNRESOLVABLE_TABLE_VALUED_FUNCTION", message).with_span(span));
+            let names =
+                self.state.table_functions().keys().map(String::as_str).chain(["explode", "tumble", "hop", "session"]);
+            let help = match did_you_mean(&function, names) {
+                Some(near) => format!("did you mean '{near}'?"),
+                None => {
+                    "functions in FROM are range(…), generators such as explode(…), TUMBLE, HOP and SESSION".to_owned()
+                }
+            };
+            return Err(Error::invalid("UNRESOLVABLE_TABLE_VALUED_FUNCTION", message).with_span(span).with_help(help));
         };
         let args: Vec<_> = args.into_iter().map(widened).collect();
         let call = TableFunctionArgs::new(&args, &self.state);
@@ -178,9 +187,9 @@ impl Planner<'_> {
                 alias.columns.len(),
                 scope.columns.len()
             );
-            return Err(
-                Error::invalid("ASSIGNMENT_ARITY_MISMATCH", message).with_span(self.lines.span(alias.name.span))
-            );
+            return Err(Error::invalid("ASSIGNMENT_ARITY_MISMATCH", message)
+                .with_span(self.lines.span(alias.name.span))
+                .with_help("give each column a name, or none"));
         }
         for (column, new) in scope.columns.iter_mut().zip(&alias.columns) {
             column.name = new.name.value.clone();
@@ -201,8 +210,7 @@ impl Planner<'_> {
         let expr = cx.checked(clause.expr)?;
         let span = cx.span(clause.expr);
         let delay = interval_of(clause.delay).map_err(|e| e.with_span(span))?;
-        let delay_ms =
-            delay.to_delay_ms().ok_or_else(|| Error::invalid("INVALID_INTERVAL_FORMAT", "the delay is too long"))?;
+        let delay_ms = delay.to_delay_ms().ok_or_else(|| too_long_interval("delay"))?;
         let name = match (&clause.name, clause.expr) {
             (Some(name), _) => Some(name.value.clone()),
             (None, sql::Expr::CompoundIdentifier(parts)) => parts.last().map(|p| p.value.clone()),

@@ -12,8 +12,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::expr::{ExprContext, name_parts, string};
-use super::operators;
 use super::types::parse_data_type;
+use super::{mismatch, operators};
 use crate::error::{Error, Result};
 use crate::function::unit::is_unit_name;
 use crate::options::did_you_mean;
@@ -69,7 +69,8 @@ impl ExprContext<'_> {
         }
         if arguments.distinct || f.filter.is_some() || !arguments.order_by.is_empty() {
             let message = format!("'{name}' is no aggregate function, so DISTINCT, FILTER and ORDER BY do not apply");
-            return Err(Error::invalid("INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX", message));
+            return Err(Error::invalid("INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX", message)
+                .with_help("leave them out, or put them into an aggregate function"));
         }
         self.scalar(&name, arguments.args, e).and_then(|call| self.typed(call, e))
     }
@@ -161,7 +162,7 @@ impl ExprContext<'_> {
         let (value, pairs) = (&args[0], args[1..].chunks_exact(2));
         let otherwise = pairs.remainder().first().cloned();
         let branch = |pair: &[Expr]| -> Result<(Expr, Expr)> {
-            let (value, search) = operators::compare_as(value.clone(), pair[0].clone(), self.schema)?;
+            let (value, search) = operators::compare_as(Operator::Eq, value.clone(), pair[0].clone(), self.schema)?;
             let same = binary_expr(value, Operator::IsNotDistinctFrom, search);
             Ok((same, pair[1].clone()))
         };
@@ -173,12 +174,7 @@ impl ExprContext<'_> {
     fn typed(&self, call: Expr, e: &sql::Expr) -> Result<Expr> {
         match call.get_type(self.schema) {
             Ok(_) => Ok(call),
-            Err(err) => {
-                let err = Error::from(err);
-                let text = err.message().lines().next().unwrap_or_default().trim_end_matches('.').to_owned();
-                let known = !["INVALID_QUERY", "QUERY_EXECUTION", "INTERNAL_ERROR"].contains(&err.condition());
-                Err(if known { err } else { Error::invalid("DATATYPE_MISMATCH", text) }.with_span(self.span(e)))
-            }
+            Err(err) => Err(mismatch::explain(&call, self.schema, err).with_span(self.span(e))),
         }
     }
 
@@ -311,7 +307,8 @@ impl ExprContext<'_> {
             Err(Error::invalid(
                 "UNSUPPORTED_GROUPING_EXPRESSION",
                 "grouping_id() needs GROUP BY ROLLUP, CUBE or GROUPING SETS",
-            ))
+            )
+            .with_help("write GROUP BY ROLLUP (a, b), or leave grouping_id() out"))
         })
     }
 
@@ -333,7 +330,11 @@ impl ExprContext<'_> {
             Error::invalid("UNRESOLVED_ROUTINE", format!("function '{name}' does not exist")).with_span(self.span(e));
         match did_you_mean(name, names) {
             Some(near) => error.with_help(format!("did you mean '{near}'?")),
-            None => error,
+            None if name == "batch_id" => error.with_help("batch_id() is known inside FOREACH BATCH BEGIN … END only"),
+            None if state.window_functions().contains_key(name) => {
+                error.with_help(format!("it needs a window: {name}() OVER (PARTITION BY … ORDER BY …)"))
+            }
+            None => error.with_help("the names are those of Spark SQL; docs/sql.md says what is missing"),
         }
     }
 }
@@ -431,5 +432,5 @@ pub fn sort_expr(expr: Expr, options: &sql::OrderByOptions) -> SortExpr {
 }
 
 fn unsupported(what: String) -> Error {
-    Error::unsupported("UNSUPPORTED_FEATURE", format!("{what} is not supported"))
+    super::set_operation::unsupported(&what)
 }

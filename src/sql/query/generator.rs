@@ -33,7 +33,8 @@ impl ExprContext<'_> {
             other => Err(Error::unsupported(
                 "UNSUPPORTED_FEATURE",
                 format!("the argument '{other}' of '{name}' is not supported"),
-            )),
+            )
+            .with_help(format!("give plain values: {name}(a)"))),
         });
         Ok(Some(Generator { kind, outer, args: args.collect::<Result<_>>()? }))
     }
@@ -45,8 +46,11 @@ impl Planner<'_> {
         let cx = ExprContext::new(self, env, &relation, &[]);
         let span = cx.span(&view.lateral_view);
         let Some(mut generator) = cx.generator(&view.lateral_view)? else {
-            return Err(Error::invalid("PARSE_SYNTAX_ERROR", "LATERAL VIEW needs a generator such as explode(…)")
-                .with_span(span));
+            return Err(Error::invalid("UNSUPPORTED_GENERATOR.NOT_GENERATOR", "LATERAL VIEW needs a generator")
+                .with_span(span)
+                .with_help(
+                    "the generators are explode, posexplode, inline, stack and json_tuple, with _outer or without",
+                ));
         };
         generator.outer |= view.outer;
         let kept = relation.plan.schema().columns();
@@ -112,14 +116,24 @@ impl Planner<'_> {
     }
 }
 
+fn columns(n: usize) -> String {
+    if n == 1 { "1 column".to_owned() } else { format!("{n} columns") }
+}
+
+fn names(n: usize) -> String {
+    if n == 1 { "1 name is".to_owned() } else { format!("{n} names are") }
+}
+
 /// The names that the user gave, of which there must be one for each column, or Spark's.
 fn aliases(own: Vec<String>, given: &[Ident]) -> Result<Vec<String>> {
     if given.is_empty() {
         return Ok(own);
     }
     if given.len() != own.len() {
-        let message = format!("the generator gives {} columns, but {} names are given", own.len(), given.len());
-        return Err(Error::invalid("UDTF_ALIAS_NUMBER_MISMATCH", message));
+        let message = format!("the generator gives {}, but {} given", columns(own.len()), names(given.len()));
+        return Err(
+            Error::invalid("UDTF_ALIAS_NUMBER_MISMATCH", message).with_help(format!("write AS ({})", own.join(", ")))
+        );
     }
     Ok(given.iter().map(|i| i.value.clone()).collect())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::FieldRef;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{HigherOrderFunction, Lambda, LambdaVariable};
+use datafusion::logical_expr::utils::find_aggregate_exprs;
 use datafusion::logical_expr::{Expr, ExprSchemable, HigherOrderUDF, LambdaParametersProgress, ValueOrLambda};
 use datafusion::sql::sqlparser::ast::{self as sql, FunctionArg, FunctionArgExpr, FunctionArguments, Ident};
 
@@ -43,7 +44,15 @@ impl ExprContext<'_> {
     pub fn higher_order(&self, name: &str, f: &sql::Function, e: &sql::Expr) -> Result<Option<Expr>> {
         let FunctionArguments::List(list) = &f.args else { return Ok(None) };
         if !list.args.iter().any(|a| lambda(a).is_some()) {
-            return Ok(None);
+            return match function::lambda::function(name) {
+                Some(_) if !self.is_function(name) => Err(Error::invalid(
+                    "INVALID_LAMBDA_FUNCTION_CALL.NUM_ARGS_MISMATCH",
+                    format!("function '{name}' takes a lambda, and none is given"),
+                )
+                .with_help(format!("write {name}(a, x -> …)"))
+                .with_span(self.span(e))),
+                _ => Ok(None),
+            };
         }
         let Some(udf) = function::lambda::function(name) else {
             if !self.is_function(name) {
@@ -51,13 +60,16 @@ impl ExprContext<'_> {
             }
             let message = format!("function '{name}' does not take a lambda");
             return Err(Error::invalid("INVALID_LAMBDA_FUNCTION_CALL.NON_HIGHER_ORDER_FUNCTION", message)
+                .with_help(format!("call it inside of one that does: transform(a, x -> {name}(x))"))
                 .with_span(self.span(e)));
         };
         let mut values = vec![];
         for arg in list.args.iter().filter(|a| lambda(a).is_none()) {
             let FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) = arg else {
                 let message = format!("the argument '{arg}' of '{name}' is not supported");
-                return Err(Error::unsupported("UNSUPPORTED_FEATURE", message));
+                return Err(
+                    Error::unsupported("UNSUPPORTED_FEATURE", message).with_help("give plain values and a lambda")
+                );
             };
             values.push(self.checked(e)?);
         }
@@ -95,17 +107,32 @@ impl ExprContext<'_> {
         // The position of an element is a parameter that may be left out.
         let fits = names.len() == fields.len() || (names.len() == 1 && matches!(function, "transform" | "filter"));
         if !fits {
-            let message =
-                format!("the lambda of '{function}' has {} parameters, but {} are needed", names.len(), fields.len());
-            return Err(Error::invalid("INVALID_LAMBDA_FUNCTION_CALL.NUM_ARGS_MISMATCH", message).with_span(span()));
+            let plural = if names.len() == 1 { "" } else { "s" };
+            let message = format!(
+                "the lambda of '{function}' has {} parameter{plural}, but {} are needed",
+                names.len(),
+                fields.len()
+            );
+            let wanted = ["x", "y", "z"].into_iter().take(fields.len()).collect::<Vec<_>>().join(", ");
+            return Err(Error::invalid("INVALID_LAMBDA_FUNCTION_CALL.NUM_ARGS_MISMATCH", message)
+                .with_help(format!("write ({wanted}) -> …"))
+                .with_span(span()));
         }
         if (1..names.len()).any(|i| names[..i].iter().any(|n| eq_names(n, &names[i]))) {
             let message = "two parameters of the lambda have one name";
-            return Err(Error::invalid("INVALID_LAMBDA_FUNCTION_CALL.DUPLICATE_ARG_NAMES", message).with_span(span()));
+            return Err(Error::invalid("INVALID_LAMBDA_FUNCTION_CALL.DUPLICATE_ARG_NAMES", message)
+                .with_help("names are the same in any case: rename one")
+                .with_span(span()));
         }
         let scope = LambdaScope { outer: self.lambdas, parameters: names.iter().cloned().zip(fields).collect() };
         let inner = ExprContext { lambdas: Some(&scope), ..*self };
         let body = inner.checked(&lambda.body)?;
+        if !find_aggregate_exprs([&body]).is_empty() {
+            let message = format!("the lambda of '{function}' contains an aggregate function");
+            return Err(Error::unsupported("UNSUPPORTED_FEATURE", message)
+                .with_help("the elements of an array are summed up by aggregate(a, 0, (sum, x) -> sum + x)")
+                .with_span(self.span(&lambda.body)));
+        }
         Ok(Expr::Lambda(Lambda::new(names, body)))
     }
 }

@@ -25,7 +25,8 @@ impl LikeCall<'_> {
             (Some(one), None) => Ok(Some(one)),
             _ => {
                 let message = format!("the escape '{text}' must be one character");
-                Err(Error::invalid("INVALID_ESCAPE_CHAR", message))
+                Err(Error::invalid("INVALID_ESCAPE_CHAR", message)
+                    .with_help("write one character, as in LIKE '5!%' ESCAPE '!'"))
             }
         }
     }
@@ -40,7 +41,9 @@ impl ExprContext<'_> {
         };
         if patterns.is_empty() {
             let message = "expected at least one pattern between parentheses";
-            return Err(Error::invalid("PARSE_SYNTAX_ERROR", message).with_span(self.span(pattern)));
+            return Err(Error::invalid("PARSE_SYNTAX_ERROR", message)
+                .with_span(self.span(pattern))
+                .with_help("write LIKE ANY ('a%', 'b%')"));
         }
         let terms = patterns.into_iter().map(|p| self.like(like, value.clone(), p));
         Ok(balanced(terms.collect::<Result<_>>()?, op))

@@ -3,9 +3,11 @@
 use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::functions::core::expr_fn::get_field;
+use datafusion::logical_expr::type_coercion::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::{BinaryExpr, Case, Expr, ExprSchemable, Operator};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use super::mismatch::{self, is_comparison};
 use super::scope::find_field;
 use super::types::spark_type_name;
 use crate::error::{Error, Result};
@@ -28,7 +30,7 @@ pub fn binary(left: Expr, op: &BinaryOperator, right: Expr, schema: &DFSchema) -
     {
         return Ok(function::concat(left, right));
     }
-    let (left, right) = if is_comparison(op) { compare_as(left, right, schema)? } else { (left, right) };
+    let (left, right) = if is_comparison(op) { compare_as(op, left, right, schema)? } else { (left, right) };
     Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
 }
 
@@ -39,8 +41,9 @@ pub fn case(branches: Vec<(Expr, Expr)>, otherwise: Option<Expr>, schema: &DFSch
     results.extend(otherwise);
     let mut results = unify("case", results, schema)?;
     let otherwise = if has_else { results.pop().map(Box::new) } else { None };
-    let branches = conditions.into_iter().zip(results).map(|(c, r)| (Box::new(c), Box::new(r)));
-    Ok(Expr::Case(Case::new(None, branches.collect(), otherwise)))
+    let branch = |(c, r)| Ok((Box::new(condition(c, "WHEN", schema)?), Box::new(r)));
+    let branches = conditions.into_iter().zip(results).map(branch).collect::<Result<_>>()?;
+    Ok(Expr::Case(Case::new(None, branches, otherwise)))
 }
 
 /// The values of a function or operator brought to the type that they have in common.
@@ -66,23 +69,43 @@ pub fn get_item(base: Expr, index: Expr, schema: &DFSchema) -> Result<Expr> {
             Expr::Literal(ScalarValue::Utf8View(Some(name)), _) => {
                 match find_field(fields.iter().map(|f| f.as_ref()), name) {
                     Some(f) => Ok(get_field(base, f.name().clone())),
-                    None => Err(Error::invalid("FIELD_NOT_FOUND", format!("no struct field '{name}'"))),
+                    None => Err(Error::invalid("FIELD_NOT_FOUND", format!("no struct field '{name}'"))
+                        .with_help(function::field_help(name, &fields))),
                 }
             }
             _ => {
-                Err(Error::invalid("INVALID_EXTRACT_FIELD_TYPE", "the name of a struct field must be a string literal"))
+                Err(Error::invalid("INVALID_EXTRACT_FIELD_TYPE", "the name of a struct field must be a string literal")
+                    .with_help("write s.field or s['field']"))
             }
         },
         other => Err(Error::invalid(
             "INVALID_EXTRACT_BASE_FIELD_TYPE",
             format!("only an ARRAY, MAP or STRUCT has items, not {}", spark_type_name(&other)),
-        )),
+        )
+        .with_help("characters of a text are given by substring(s, 1, 1), its parts by split(s, ',')[0]")),
     }
 }
 
-/// Both sides, a string brought to the type of the other.
-pub fn compare_as(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
-    let (l, r) = (left.get_type(schema)?, right.get_type(schema)?);
+/// A value that is true, false or NULL, as `owner` takes it; text is brought to it.
+pub fn condition(expr: Expr, owner: &str, schema: &DFSchema) -> Result<Expr> {
+    match expr.get_type(schema).map_err(|e| mismatch::explain(&expr, schema, e))? {
+        DataType::Boolean | DataType::Null => Ok(expr),
+        t if t.is_string() => Ok(cast(expr, &DataType::Boolean, false)),
+        other => {
+            let message = format!("{owner} takes a BOOLEAN, not {}", spark_type_name(&other));
+            Err(Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message)
+                .with_help("write a condition, as in v > 0 or v IS NOT NULL"))
+        }
+    }
+}
+
+/// Both sides of a comparison, a string brought to the type of the other.
+pub fn compare_as(op: Operator, left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    let type_of = |e: &Expr| e.get_type(schema).map_err(|why| mismatch::explain(e, schema, why));
+    let (l, r) = (type_of(&left)?, type_of(&right)?);
+    if !is_comparable(op, &l, &r) {
+        return Err(mismatch::operands(op, &l, &r));
+    }
     Ok(match (l.is_string(), r.is_string()) {
         (true, false) if is_castable_from_string(&r) => (cast(left, &r, false), right),
         (false, true) if is_castable_from_string(&l) => (left, cast(right, &l, false)),
@@ -90,9 +113,22 @@ pub fn compare_as(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, E
     })
 }
 
-fn is_comparison(op: Operator) -> bool {
-    use Operator::{Eq, Gt, GtEq, IsNotDistinctFrom, Lt, LtEq, NotEq};
-    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsNotDistinctFrom)
+/// Whether Spark compares values of these types: they have a type in common, and it has an order.
+fn is_comparable(op: Operator, left: &DataType, right: &DataType) -> bool {
+    let is_interval = |t: &DataType| matches!(t, DataType::Interval(_) | DataType::Duration(_));
+    if is_interval(left) && is_interval(right) {
+        return BinaryTypeCoercer::new(left, &op, right).get_result_type().is_ok();
+    }
+    coercion::wider(left, right).is_some_and(|common| !has_map(&common))
+}
+
+fn has_map(t: &DataType) -> bool {
+    match t {
+        DataType::Map(..) => true,
+        DataType::List(f) | DataType::LargeList(f) => has_map(f.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|f| has_map(f.data_type())),
+        _ => false,
+    }
 }
 
 fn is_castable_from_string(t: &DataType) -> bool {
@@ -122,6 +158,9 @@ fn operator(op: &BinaryOperator) -> Result<Operator> {
         BinaryOperator::PGBitwiseShiftLeft => Operator::BitwiseShiftLeft,
         BinaryOperator::PGBitwiseShiftRight => Operator::BitwiseShiftRight,
         BinaryOperator::StringConcat => Operator::StringConcat,
-        other => return Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("there is no operator '{other}'"))),
+        other => {
+            return Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("there is no operator '{other}'"))
+                .with_help("a regular expression is tested by RLIKE, a JSON field read by get_json_object(s, '$.a')"));
+        }
     })
 }

@@ -99,7 +99,7 @@ impl Planner<'_> {
                 .with_span(span);
             match did_you_mean(&parts[parts.len() - 1].value, self.tables.names.iter().map(String::as_str)) {
                 Some(near) => e.with_help(format!("did you mean '{near}'?")),
-                None => e,
+                None => e.with_help("make it first: CREATE STREAM, CREATE TABLE or CREATE VIEW"),
             }
         })
     }

@@ -114,9 +114,9 @@ impl Planner<'_> {
             };
             let Some(spec) = spec else {
                 let message = format!("window '{}' names a window that is not defined before it", name.value);
-                return Err(
-                    Error::invalid("MISSING_WINDOW_SPECIFICATION", message).with_span(self.lines.span(name.span))
-                );
+                return Err(Error::invalid("MISSING_WINDOW_SPECIFICATION", message)
+                    .with_span(self.lines.span(name.span))
+                    .with_help("define it first: WINDOW a AS (…), b AS a"));
             };
             env.windows.push((name.value.clone(), spec));
         }
@@ -191,7 +191,9 @@ impl Planner<'_> {
             ([], _) => output_name(e, &relation.scope),
             _ => {
                 let message = "several names are possible for a generator only";
-                return Err(Error::invalid("MULTI_ALIAS_WITHOUT_GENERATOR", message).with_span(span));
+                return Err(Error::invalid("MULTI_ALIAS_WITHOUT_GENERATOR", message)
+                    .with_span(span)
+                    .with_help("give one name: AS name"));
             }
         };
         Ok(Item { name, value: Value::Expr(expr), span })
@@ -234,7 +236,8 @@ impl Planner<'_> {
             }
         }
         if items.is_empty() && of.is_none() && relation.scope.columns.is_empty() {
-            return Err(Error::invalid("INVALID_USAGE_OF_STAR_OR_REGEX", "'*' needs a FROM clause"));
+            return Err(Error::invalid("INVALID_USAGE_OF_STAR_OR_REGEX", "'*' needs a FROM clause")
+                .with_help("write SELECT * FROM t"));
         }
         Ok(items)
     }
@@ -336,7 +339,9 @@ impl Planner<'_> {
                 Target::Output(i) => outputs[i].clone(),
                 Target::Expr(_) if distinct => {
                     let message = "with SELECT DISTINCT, ORDER BY can use columns of the select list only";
-                    return Err(Error::invalid("UNRESOLVED_COLUMN.WITH_SUGGESTION", message).with_span(key.span));
+                    return Err(Error::invalid("UNRESOLVED_COLUMN.WITH_SUGGESTION", message)
+                        .with_span(key.span)
+                        .with_help("add it to the select list, or leave DISTINCT out"));
                 }
                 Target::Expr(e) => {
                     let name = self.fresh_alias("sort");
@@ -450,8 +455,10 @@ pub fn ordinal(e: &sql::Expr, count: usize, clause: &str, planner: &Planner) -> 
         None => {
             let condition =
                 if clause == "GROUP BY" { "GROUP_BY_POS_OUT_OF_RANGE" } else { "ORDER_BY_POS_OUT_OF_RANGE" };
-            let message = format!("{clause} position {number} is not in the select list, which has {count} items");
-            Err(Error::invalid(condition, message).with_span(planner.lines.span(e.span())))
+            let items = if count == 1 { "1 item".to_owned() } else { format!("{count} items") };
+            let message = format!("{clause} position {number} is not in the select list, which has {items}");
+            let help = format!("positions are 1 to {count}; or write the column's name");
+            Err(Error::invalid(condition, message).with_span(planner.lines.span(e.span())).with_help(help))
         }
     }
 }

@@ -139,6 +139,7 @@ impl Planner<'_> {
                     "INVALID_LIMIT_LIKE_EXPRESSION",
                     format!("{clause} must be a non-negative integer literal"),
                 )
+                .with_help(format!("write the number itself: {clause} 10"))
                 .with_span(cx.span(e))),
             }
         };
@@ -161,7 +162,8 @@ fn combine(left: Relation, op: SetOperator, quantifier: SetQuantifier, right: Re
     let (l, r) = (left.scope.columns.len(), right.scope.columns.len());
     if l != r {
         let message = format!("{op} needs the same number of columns on both sides, but has {l} and {r}");
-        return Err(Error::invalid("NUM_COLUMNS_MISMATCH", message));
+        return Err(Error::invalid("NUM_COLUMNS_MISMATCH", message)
+            .with_help("select as many columns in both, NULL AS name for one that is missing"));
     }
     let names = left.scope.columns.iter().map(|c| c.name.clone()).collect();
     let (left, right) = same_types(left, right, op)?;
@@ -220,7 +222,8 @@ fn same_types(left: Relation, right: Relation, op: SetOperator) -> Result<(Relat
         let Some(to) = coercion::wider(l, r) else {
             let (l, r) = (spark_type_name(l), spark_type_name(r));
             let message = format!("column {} of {op} is {l} on one side and {r} on the other", i + 1);
-            return Err(Error::invalid("INCOMPATIBLE_COLUMN_TYPE", message));
+            return Err(Error::invalid("INCOMPATIBLE_COLUMN_TYPE", message)
+                .with_help("columns are matched by place, not by name: reorder them, or CAST one side"));
         };
         common.push(to);
     }
@@ -316,5 +319,27 @@ pub fn refuse_select_clauses(s: &Select) -> Result<()> {
 
 /// The error for a clause that this version does not have.
 pub fn unsupported(what: &str) -> Error {
-    Error::unsupported("UNSUPPORTED_FEATURE", format!("{what} is not supported"))
+    let error = Error::unsupported("UNSUPPORTED_FEATURE", format!("{what} is not supported"));
+    match instead(what) {
+        Some(help) => error.with_help(help),
+        None => error,
+    }
+}
+
+/// What to write instead of a clause.
+fn instead(what: &str) -> Option<&'static str> {
+    Some(match what.split([' ', '\'']).find(|w| !w.is_empty()).unwrap_or_default() {
+        "SORT" | "CLUSTER" | "DISTRIBUTE" => {
+            "leave it out: rows are placed by the engine; ORDER BY sorts the whole result"
+        }
+        "PIVOT" => "write one aggregate for each value: sum(v) FILTER (WHERE name = 'a') AS a",
+        "UNPIVOT" => "write a generator: LATERAL VIEW stack(2, 'a', a, 'b', b) u AS name, value",
+        "WITH" => "a query cannot refer to itself: write the levels that are needed as UNION ALL",
+        "FETCH" | "TOP" => "write LIMIT 10",
+        "BY" => "select the columns of both sides in one order, and write UNION ALL",
+        "GROUP" => "write GROUP BY ROLLUP (…), CUBE (…) or GROUPING SETS (…)",
+        "EXCLUDE" | "ILIKE," => "write SELECT * EXCEPT (column)",
+        "MATCH_RECOGNIZE" => "compare a row with those before it by lag(…) OVER (…) over a table",
+        _ => return None,
+    })
 }

@@ -120,6 +120,7 @@ fn interval_text(tokens: &[TokenWithSpan], start: usize, lines: &Lines) -> Resul
                 let span = lines.span(SqlSpan::new(tokens[start].span.start, tokens[end + 1].span.end));
                 Error::invalid("INVALID_INTERVAL_FORMAT", format!("'{value}' is not an interval {unit} TO {to}"))
                     .with_span(span)
+                    .with_help("write INTERVAL '1 02:03:04' DAY TO SECOND, or '1-6' YEAR TO MONTH")
             })?;
             end += 2;
         }

@@ -59,7 +59,9 @@ pub fn parse_columns(text: &str) -> Result<Schema> {
         let field = p.field(0)?;
         if fields.iter().any(|f| f.name().eq_ignore_ascii_case(field.name())) {
             let message = format!("column '{}' is declared twice", field.name());
-            return Err(Error::invalid("COLUMN_ALREADY_EXISTS", message).with_span(p.span_from(at)));
+            return Err(Error::invalid("COLUMN_ALREADY_EXISTS", message)
+                .with_span(p.span_from(at))
+                .with_help("names are the same in any case: rename one"));
         }
         fields.push(Arc::new(field));
     }
@@ -131,9 +133,9 @@ impl<'a> TypeParser<'a> {
     fn data_type(&mut self, depth: usize) -> Result<DataType> {
         let at = self.position();
         if depth > MAX_DEPTH {
-            return Err(
-                Error::invalid("PARSE_SYNTAX_ERROR", "the type is nested too deeply").with_span(self.span_from(at))
-            );
+            return Err(Error::invalid("PARSE_SYNTAX_ERROR", "the type is nested too deeply")
+                .with_span(self.span_from(at))
+                .with_help("declare the column as STRING, and read what is needed by from_json(…)"));
         }
         let name = self.word().ok_or_else(|| self.expected("a type name"))?.to_ascii_uppercase();
         Ok(match name.as_str() {
@@ -338,7 +340,9 @@ impl<'a> TypeParser<'a> {
         let start = self.position();
         let end = self.text[start..].chars().next().map_or(start, |c| start + c.len_utf8());
         let found = if start == end { "the end".to_owned() } else { format!("'{}'", &self.text[start..end]) };
-        Error::invalid("PARSE_SYNTAX_ERROR", format!("expected {what}, found {found}")).with_span(Span { start, end })
+        Error::invalid("PARSE_SYNTAX_ERROR", format!("expected {what}, found {found}"))
+            .with_span(Span { start, end })
+            .with_help("write columns as name TYPE: a INT, b ARRAY<STRING>, c STRUCT<x: INT>")
     }
 
     fn unknown_type(&mut self, name: &str, at: usize) -> Error {
@@ -346,7 +350,7 @@ impl<'a> TypeParser<'a> {
             Error::invalid("UNSUPPORTED_DATATYPE", format!("unknown data type '{name}'")).with_span(self.span_from(at));
         match did_you_mean(name, TYPE_NAMES) {
             Some(near) => e.with_help(format!("did you mean {near}?")),
-            None => e,
+            None => e.with_help(format!("the types are {}", TYPE_NAMES.join(", "))),
         }
     }
 }

@@ -129,7 +129,8 @@ impl Planner<'_> {
         let name = if function == "session" { "session_window" } else { "window" };
         let udf = self.state.scalar_functions().get(name).ok_or_else(|| Error::internal("no window function"))?;
         let call = udf.call(call);
-        call.get_type(relation.plan.schema()).map_err(|e| Error::from(e).with_span(cx.span(time).or(span)))?;
+        call.get_type(relation.plan.schema())
+            .map_err(|e| as_called(Error::from(e), (function, name), (cx.span(time), span)))?;
         let (plan, columns) = add(relation.plan, call, (self.fresh_alias(function), partition_by))?;
         relation.plan = plan;
         relation.scope.columns.extend(columns.into_iter().map(|column| ScopeColumn {
@@ -256,7 +257,7 @@ fn durations<'a>(function: &str, given: Vec<(Option<String>, &'a sql::Expr)>) ->
         "hop" => (&["slide", "size", "offset"], 2),
         _ => (&["gap"], 1),
     };
-    let expected = || format!("{} as its durations", names.join(", "));
+    let expected = |found: &str| format!("{} as its durations{found}", names.join(", "));
     let mut found: Vec<Option<&sql::Expr>> = vec![None; names.len()];
     for (i, (name, e)) in given.into_iter().enumerate() {
         let at = match &name {
@@ -264,10 +265,11 @@ fn durations<'a>(function: &str, given: Vec<(Option<String>, &'a sql::Expr)>) ->
             None => Some(i),
         };
         let place = at.and_then(|i| found.get_mut(i)).filter(|place| place.is_none());
-        *place.ok_or_else(|| wrong_arguments(function, &expected()))? = Some(e);
+        let other = name.map_or_else(|| ", and no more".to_owned(), |name| format!(", not '{name}'"));
+        *place.ok_or_else(|| wrong_arguments(function, &expected(&other)))? = Some(e);
     }
     if found[..needed].iter().any(Option::is_none) {
-        return Err(wrong_arguments(function, &expected()));
+        return Err(wrong_arguments(function, &expected("")));
     }
     let order: &[usize] = match (function, found.last()) {
         ("tumble", Some(Some(_))) => &[0, 0, 1],
@@ -277,15 +279,31 @@ fn durations<'a>(function: &str, given: Vec<(Option<String>, &'a sql::Expr)>) ->
     Ok(order.iter().filter_map(|i| found.get(*i).copied().flatten()).collect())
 }
 
+/// An error of the function below in the words of the one that was called, at its time or at the call.
+fn as_called(e: Error, (function, below): (&str, &str), (time, call): (Option<Span>, Option<Span>)) -> Error {
+    let is_time = e.condition().ends_with("UNEXPECTED_INPUT_TYPE") && !e.message().contains("gap");
+    let message = e.message().replace(&format!("'{below}'"), &format!("'{}'", function.to_uppercase()));
+    let help = match is_time {
+        true => "DESCRIPTOR names a column of TIMESTAMP: make one in a subquery, CAST(… AS TIMESTAMP) AS ts".to_owned(),
+        false => format!("write {}", example(function)),
+    };
+    Error::new(e.kind(), e.condition().to_owned(), message)
+        .with_span(if is_time { time.or(call) } else { call })
+        .with_help(help)
+}
+
 fn wrong_arguments(function: &str, what: &str) -> Error {
     let name = function.to_uppercase();
-    let example = match function {
-        "hop" => "HOP(TABLE t, DESCRIPTOR(ts), INTERVAL 5 MINUTES, INTERVAL 10 MINUTES)",
+    Error::invalid("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", format!("{name} takes {what}"))
+        .with_help(format!("write {}", example(function)))
+}
+
+fn example(function: &str) -> &'static str {
+    match function {
+        "hop" => "HOP(TABLE t, DESCRIPTOR(ts), INTERVAL 5 MINUTES, INTERVAL 10 MINUTES): slide, then size",
         "session" => "SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), INTERVAL 10 MINUTES)",
         _ => "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL 10 MINUTES)",
-    };
-    Error::invalid("WRONG_NUM_ARGS.WITHOUT_SUGGESTION", format!("{name} takes {what}"))
-        .with_help(format!("write {example}"))
+    }
 }
 
 #[cfg(test)]

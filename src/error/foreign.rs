@@ -1,0 +1,151 @@
+//! Errors that DataFusion and Arrow worded, in Spark's conditions and names of types.
+
+use std::str::FromStr;
+
+use arrow::datatypes::DataType;
+use datafusion::error::DataFusionError;
+
+use super::Error;
+use crate::function::sql_type_name;
+
+/// The error of a message that is not ours.
+pub(super) fn error(e: &DataFusionError) -> Error {
+    match e.find_root() {
+        DataFusionError::Plan(m) => Error::invalid("INVALID_QUERY", reworded(m)),
+        DataFusionError::SchemaError(m, _) => Error::invalid("INVALID_QUERY", reworded(&m.to_string())),
+        DataFusionError::SQL(m, _) => Error::invalid("PARSE_SYNTAX_ERROR", m.to_string()),
+        DataFusionError::NotImplemented(m) => Error::unsupported("UNSUPPORTED_FEATURE", reworded(m)),
+        DataFusionError::ResourcesExhausted(m) => memory_limit(m),
+        DataFusionError::Internal(m) => Error::internal(reworded(m)),
+        other => {
+            let text = other.strip_backtrace();
+            failed_cast(&text).unwrap_or_else(|| Error::execution("QUERY_EXECUTION", reworded(&text)))
+        }
+    }
+}
+
+/// A batch that needs more memory than there is.
+fn memory_limit(message: &str) -> Error {
+    // The pool lists its largest users first, and then says what has failed.
+    let parts = || {
+        let (_, rest) = message.rsplit_once("Failed to allocate additional ")?;
+        let (wanted, rest) = rest.split_once(" for ")?;
+        let (consumer, rest) = rest.split_once(" with ")?;
+        let left = rest.split_once(" - ")?.1.split_once(" remain")?.0;
+        Some(format!("{consumer} needs {wanted} more, but only {left} are left of the memory limit"))
+    };
+    Error::execution("STATE_MEMORY_LIMIT", parts().unwrap_or_else(|| reworded(message))).with_help(
+        "raise it: SET memory.limit = '4GB'; keep state in files: SET state.backend = 'disk'; or bound the state by a WATERMARK",
+    )
+}
+
+/// A cast that the plan has made by itself: `Cannot cast string 'a' to value of Float64 type`.
+fn failed_cast(message: &str) -> Option<Error> {
+    let (_, rest) = message.split_once("Cannot cast ")?;
+    let (_, rest) = rest.split_once('\'')?;
+    let (value, to) = rest.rsplit_once("' to value of ")?;
+    let to = DataType::from_str(to.trim().strip_suffix("type")?.trim()).ok()?;
+    let message = format!(
+        "the value '{value}' of the type \"STRING\" cannot be cast to \"{}\" because it is malformed",
+        sql_type_name(&to)
+    );
+    Some(
+        Error::execution("CAST_INVALID_INPUT", message)
+            .with_help("correct the value, change the target type, or use `try_cast` to get NULL instead"),
+    )
+}
+
+/// The first line without the names of the layers it came through, and with Spark's names of types.
+fn reworded(message: &str) -> String {
+    const LAYERS: [&str; 7] = [
+        "Execution error: ",
+        "Arrow error: ",
+        "Cast error: ",
+        "Parser error: ",
+        "Internal error: ",
+        "Error during planning: ",
+        "Invalid argument error: ",
+    ];
+    let mut text = message.lines().next().unwrap_or_default().to_owned();
+    for layer in LAYERS {
+        text = text.replace(layer, "");
+    }
+    with_type_names(text.trim_end_matches('.'))
+}
+
+/// The text with Arrow's types, such as `List(Int32, field: 'item')`, as Spark's.
+fn with_type_names(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut in_word = false;
+    while let Some(c) = rest.chars().next() {
+        if !in_word
+            && c.is_ascii_uppercase()
+            && let Some((name, length)) = type_at(rest)
+        {
+            out.push_str(&name);
+            rest = &rest[length..];
+            continue;
+        }
+        in_word = c.is_alphanumeric() || c == '_';
+        out.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
+/// Spark's name of the type that the text begins with, and the bytes of Arrow's.
+fn type_at(text: &str) -> Option<(String, usize)> {
+    let word = text.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(text.len());
+    let mut depth = 0;
+    let closes = |(i, c): (usize, char)| {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        (depth == 0).then_some(i + 1)
+    };
+    let end = match text[word..].starts_with('(') {
+        true => word + text[word..].char_indices().find_map(closes)?,
+        false => word,
+    };
+    // A plain word may be one of a sentence.
+    let ambiguous = ["Null", "Binary", "Boolean", "Map", "List", "Struct", "Union", "Duration", "Interval"];
+    if end == word && ambiguous.contains(&&text[..word]) {
+        return None;
+    }
+    let data_type = DataType::from_str(&text[..end]).ok()?;
+    Some((sql_type_name(&data_type), end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_sparks() {
+        for (foreign, ours) in [
+            ("cannot compare Timestamp(µs, \"UTC\") > Int32", "cannot compare TIMESTAMP > INT"),
+            ("got Utf8View, Map key", "got STRING, Map key"),
+            ("Int32Array and List(Int64)", "Int32Array and ARRAY<BIGINT>"),
+        ] {
+            assert_eq!(with_type_names(foreign), ours);
+        }
+    }
+
+    #[test]
+    fn casts_of_the_plan_are_casts() {
+        let e =
+            error(&DataFusionError::Execution("Cast error: Cannot cast string 'it's' to value of Float64 type".into()));
+        assert_eq!(e.condition(), "CAST_INVALID_INPUT");
+        assert_eq!(
+            e.message(),
+            "the value 'it's' of the type \"STRING\" cannot be cast to \"DOUBLE\" because it is malformed"
+        );
+    }
+
+    #[test]
+    fn the_memory_limit_says_who_needs_what() {
+        let text = "Additional allocation failed for state with top memory consumers (across reservations) as:\n  state#1(can spill: false) consumed 9.0 MB, peak 9.0 MB.\nError: Failed to allocate additional 2.0 MB for state with 9.0 MB already allocated for this reservation - 1.0 MB remain available for the total memory pool: greedy(used: 9.0 MB, pool_size: 10.0 MB)";
+        let e = error(&DataFusionError::ResourcesExhausted(text.into()));
+        assert_eq!(e.message(), "state needs 2.0 MB more, but only 1.0 MB are left of the memory limit");
+        assert!(e.help().is_some_and(|h| h.contains("memory.limit")));
+    }
+}
