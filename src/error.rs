@@ -106,9 +106,22 @@ impl Error {
         Self::new(ErrorKind::Checkpoint, condition, message)
     }
 
+    /// A checkpoint with something in it that this program has not written.
+    pub(crate) fn corrupt_checkpoint(message: impl Into<String>) -> Self {
+        Self::checkpoint("CHECKPOINT_CORRUPT", message).with_help(
+            "restore the checkpoint's directory from a copy, or start with a new CHECKPOINT LOCATION and empty state",
+        )
+    }
+
     /// A defect of this program.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, "INTERNAL_ERROR", message)
+    }
+
+    /// The same under another condition: the caller knows better what it means.
+    pub(crate) fn with_condition(mut self, condition: &'static str) -> Self {
+        self.0.condition = condition.into();
+        self
     }
 
     /// Adds how to mend it.

@@ -153,6 +153,12 @@ impl<'a> OptionReader<'a> {
         let value = if is_secret(key) { "*****" } else { value };
         Error::invalid("INVALID_OPTION", format!("option '{key}' of {} is '{value}'; expected {expected}", self.owner))
             .with_span(self.options.span(key))
+            .with_help(
+                match expected.strip_prefix("one of ").and_then(|choices| did_you_mean(value, choices.split(", "))) {
+                    Some(near) => format!("did you mean '{near}'?"),
+                    None => format!("write {key} as {expected}, or leave it out for its default"),
+                },
+            )
     }
 
     /// Refuses every option that was not asked for.

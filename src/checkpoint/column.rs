@@ -18,6 +18,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 
 use crate::error::{Error, Result};
+use crate::function::sql_type_name;
 
 #[cfg(target_endian = "big")]
 compile_error!("the checkpoint writes Arrow's buffers as they are and needs a little-endian machine");
@@ -74,8 +75,12 @@ fn stored_type(data_type: &DataType) -> Result<Cow<'_, DataType>> {
         DataType::Union(..) => {
             return Err(Error::unsupported(
                 "UNSUPPORTED_STATE_TYPE",
-                format!("a column of type {data_type} cannot be kept in the state of a streaming query"),
-            ));
+                format!(
+                    "a column of type {} cannot be kept in the state of a streaming query",
+                    sql_type_name(data_type)
+                ),
+            )
+            .with_help("keep one of its members, or its text: CAST(… AS STRING)"));
         }
         _ => return Ok(Cow::Borrowed(data_type)),
     };

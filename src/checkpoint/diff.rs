@@ -101,7 +101,7 @@ fn is_file_sink(sink: &str) -> bool {
 fn incompatible(condition: &'static str, message: String) -> Error {
     Error::checkpoint(condition, message).with_help(
         "change the query back, or start it with a new CHECKPOINT LOCATION: it then begins with empty state, and its \
-         sources where startingOffsets (or the like) says",
+         sources from their beginning",
     )
 }
 

@@ -204,7 +204,8 @@ impl Shared {
 
     fn go_on(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) {
-            return Err(Error::execution("SNAPSHOT_STOPPED", "the query stopped before its snapshot was written"));
+            return Err(Error::execution("SNAPSHOT_STOPPED", "the query stopped before its snapshot was written")
+                .with_help("nothing is lost: the log has everything since the snapshot before"));
         }
         self.log.check()
     }

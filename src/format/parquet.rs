@@ -13,6 +13,7 @@ use datafusion::parquet::errors::ParquetError;
 
 use super::BATCH_ROWS;
 use crate::error::{Error, Result};
+use crate::function::sql_type_name;
 
 /// Reads some row groups of one file.
 #[derive(Debug)]
@@ -54,16 +55,17 @@ fn column(field: &FieldRef, batch: &RecordBatch) -> Result<ArrayRef> {
     let column = batch.column(i);
     // A value that does not fit is an error: Parquet has types, so the declared schema is wrong.
     let options = CastOptions { safe: false, ..Default::default() };
-    cast_with_options(column, field.data_type(), &options).map_err(|e| {
+    cast_with_options(column, field.data_type(), &options).map_err(|_| {
         Error::execution(
             "FAILED_READ_FILE.PARQUET_COLUMN_DATA_TYPE_MISMATCH",
             format!(
-                "column '{}' is {} in the file, {} as declared: {e}",
+                "column '{}' is {} in the file, {} as declared",
                 field.name(),
-                column.data_type(),
-                field.data_type()
+                sql_type_name(column.data_type()),
+                sql_type_name(field.data_type())
             ),
         )
+        .with_help(format!("declare it as {}, and cast it in the query", sql_type_name(column.data_type())))
     })
 }
 
@@ -90,6 +92,7 @@ fn spark_type(stored: &DataType) -> DataType {
 
 fn unreadable(e: ParquetError) -> Error {
     Error::execution("FAILED_READ_FILE", format!("the Parquet file cannot be read: {e}"))
+        .with_help("it may still be being written: write it elsewhere and rename it into the directory")
 }
 
 #[cfg(test)]

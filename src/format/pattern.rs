@@ -67,8 +67,10 @@ impl TimePatterns {
 
 /// Parses a column of strings; the first value that does not fit is an error.
 pub fn parse_column(text: &ArrayRef, data_type: &DataType, pattern: &str) -> Result<ArrayRef> {
-    let mismatch =
-        |s: &str| Error::execution("CANNOT_PARSE_TIMESTAMP", format!("'{s}' does not fit the pattern '{pattern}'"));
+    let mismatch = |s: &str| {
+        Error::execution("CANNOT_PARSE_TIMESTAMP", format!("'{s}' does not fit the pattern '{pattern}'"))
+            .with_help("set timestampFormat or dateFormat to what the records have, as in 'yyyy-MM-dd HH:mm:ss'")
+    };
     let text = text.as_string_view();
     match data_type {
         DataType::Date32 => {

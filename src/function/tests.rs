@@ -177,7 +177,7 @@ async fn operators() {
         ("try_to_date('x'), '10' > 9", "NULL|true"),
     ])
     .await;
-    assert_eq!(error("SELECT split('a')").await.condition(), "WRONG_NUM_ARGS");
+    assert_eq!(error("SELECT split('a')").await.condition(), "WRONG_NUM_ARGS.WITHOUT_SUGGESTION");
     assert_eq!(error("SELECT sum(true)").await.condition(), "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE");
     let condition = async |expr: &str| error(&format!("SELECT {expr}")).await.condition().to_owned();
     assert_eq!(condition("1 / 0").await, "DIVIDE_BY_ZERO");

@@ -399,7 +399,7 @@ impl OperatorState for DedupOperator {
             return inner.account();
         }
         let expiries = change.rows.columns().last().and_then(|c| c.as_primitive_opt::<Int64Type>());
-        let expiries = expiries.ok_or_else(|| Error::checkpoint("CHECKPOINT_CORRUPT", "a key has no expiry"))?;
+        let expiries = expiries.ok_or_else(|| Error::corrupt_checkpoint("a key has no expiry"))?;
         let mut slots = vec![];
         let keys = &change.rows.columns()[..self.keys.len()];
         inner.store.intern(keys, change.rows.num_rows(), &mut slots)?;

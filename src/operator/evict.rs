@@ -23,5 +23,5 @@ pub fn bound(change: &StateChange) -> Result<i64> {
     column
         .filter(|c| c.len() == 1)
         .map(|c| c.value(0))
-        .ok_or_else(|| Error::checkpoint("CHECKPOINT_CORRUPT", "the checkpoint removes state up to an unknown time"))
+        .ok_or_else(|| Error::corrupt_checkpoint("the checkpoint removes state up to an unknown time"))
 }

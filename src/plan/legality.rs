@@ -31,6 +31,15 @@ pub fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
     check_node(plan, mode, Above::default())
 }
 
+/// Checks a query that reads no stream: its subqueries must not either.
+///
+/// # Errors
+/// `INVALID_SUBQUERY_EXPRESSION.STREAMING_QUERY`.
+pub fn check_batch(plan: &LogicalPlan) -> Result<()> {
+    check_expressions(plan)?;
+    plan.inputs().into_iter().try_for_each(check_batch)
+}
+
 /// What is between a node and the sink.
 #[derive(Debug, Clone, Copy, Default)]
 struct Above {

@@ -27,7 +27,7 @@ pub mod watermark;
 pub mod window_columns;
 
 pub use bind::{BoundSource, bind};
-pub use legality::check as check_legality;
+pub use legality::{check as check_legality, check_batch};
 pub use micro_batch::Slot;
 pub use planner::{StreamPlan, plan_stream};
 pub use stream_table::StreamTable;

@@ -89,6 +89,7 @@ fn watermark_policy(name: &str) -> Result<WatermarkPolicy> {
     WatermarkPolicy::from_name(&name.to_ascii_lowercase()).ok_or_else(|| {
         let message = format!("setting '{WATERMARK_POLICY}' is '{name}'; expected one of min, max");
         Error::invalid("INVALID_CONF_VALUE.REQUIREMENT", message)
+            .with_help("min waits for the slowest input, max follows the fastest")
     })
 }
 

@@ -151,7 +151,7 @@ impl Position {
 fn apply(plan: &StreamPlan, operator: u32, change: &StateChange) -> Result<()> {
     let state = plan.operators.get(operator as usize);
     let state = state.ok_or_else(|| {
-        Error::checkpoint("CHECKPOINT_CORRUPT", format!("the checkpoint has changes of an unknown operator {operator}"))
+        Error::corrupt_checkpoint(format!("the checkpoint has changes of an unknown operator {operator}"))
     })?;
     state.apply(change)
 }

@@ -120,7 +120,14 @@ impl Catalog {
         }
         match self.relation(&name.key()) {
             Some(o) => e.with_help(format!("'{}' is a {}", o.name, o.kind.name())),
-            None => e,
+            None => e.with_help(match kind {
+                ObjectKind::Flow => "SHOW FLOWS lists the flows that there are".to_owned(),
+                ObjectKind::Sink => {
+                    "make it first: CREATE SINK name USING parquet OPTIONS (path '…'); 'console' is always there"
+                        .to_owned()
+                }
+                other => format!("make it first: CREATE {} …, or look at SHOW {0}S", other.name().to_uppercase()),
+            }),
         }
     }
 

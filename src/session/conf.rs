@@ -138,7 +138,14 @@ impl Known {
             Kind::Choice(_) => "INVALID_CONF_VALUE.REQUIREMENT",
             _ => "INVALID_CONF_VALUE",
         };
-        Err(Error::invalid(condition, format!("setting '{}' is '{shown}'; expected {expected}", self.key)))
+        let example = match self.kind {
+            Kind::Text | Kind::Count => "8",
+            Kind::Bytes => "2GB",
+            Kind::Zone => "UTC",
+            Kind::Choice(choices) => choices.first().copied().unwrap_or_default(),
+        };
+        Err(Error::invalid(condition, format!("setting '{}' is '{shown}'; expected {expected}", self.key))
+            .with_help(format!("write SET {} = '{example}'", self.key)))
     }
 }
 

@@ -141,6 +141,7 @@ impl Session {
     pub(super) async fn prepare_insert(&self, insert: Insert, p: &mut Preparation) -> Result<Action> {
         let planned = self.plan_fragment(&insert.query).await?;
         if !crate::plan::is_streaming(&planned.plan) {
+            crate::plan::check_batch(&planned.plan).map_err(|e| e.with_span(insert.query.span))?;
             return self.batch_insert(&insert.target, &insert.columns, planned).await.map(Action::Insert);
         }
         let planned = under_columns(planned, &insert.columns)?;
@@ -153,6 +154,7 @@ impl Session {
     pub(super) async fn prepare_query(&self, query: Fragment, p: &mut Preparation) -> Result<Action> {
         let planned = self.plan_fragment(&query).await?;
         if !crate::plan::is_streaming(&planned.plan) {
+            crate::plan::check_batch(&planned.plan).map_err(|e| e.with_span(query.span))?;
             return Ok(Action::Query(planned));
         }
         let destination = console()?;

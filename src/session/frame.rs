@@ -82,7 +82,9 @@ impl From<Duration> for Delay {
 
 impl Delay {
     fn ms(&self) -> Result<i64> {
-        let too_long = || Error::invalid("INVALID_INTERVAL_FORMAT", "the delay is too long");
+        let too_long = || {
+            Error::invalid("INVALID_INTERVAL_FORMAT", "the delay is too long").with_help("write less than 100000 years")
+        };
         match &self.0 {
             Given::Duration(delay) => i64::try_from(delay.as_millis()).map_err(|_| too_long()),
             Given::Text(text) => {

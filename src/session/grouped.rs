@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::function::sql_type_name;
 use crate::operator::state_function::group_state::{GroupState, GroupStateTimeout, GroupsFunction};
 use crate::operator::state_function::processor::{
     Initial, ProcessorFunction, StatefulProcessor, WithInitialState, WithoutInitialState,
@@ -113,7 +114,7 @@ impl GroupedByKey {
         let (expected, given) = (types(self)?, types(&initial)?);
         if expected.len() != given.len() {
             let message = format!("the initial state has {} keys, the stream has {}", given.len(), expected.len());
-            return Err(Error::invalid("INVALID_QUERY", message));
+            return Err(Error::invalid("INVALID_QUERY", message).with_help("group both by the same columns"));
         }
         let columns = initial.frame.schema().columns().into_iter().map(Expr::Column);
         let values: Vec<Expr> = columns.filter(|c| !initial.keys.contains(c)).collect();
@@ -201,7 +202,8 @@ impl<I: 'static> GroupedByKey<I> {
     {
         if output_mode == OutputMode::Complete {
             let message = "The output mode of function should be append or update";
-            return Err(Error::invalid("STREAMING_OUTPUT_MODE.INVALID", message));
+            return Err(Error::invalid("STREAMING_OUTPUT_MODE.INVALID", message)
+                .with_help("give OutputMode::Append or OutputMode::Update to flat_map_groups_with_state"));
         }
         self.groups_function(columns.into(), FunctionKind::FlatMapGroups(output_mode), timeout, function)
     }
@@ -285,16 +287,21 @@ fn output_schema(
     let Some(name) = event_time else { return Ok(Arc::new(DFSchema::try_from(columns)?)) };
     if time != TimeMode::EventTime {
         let message = format!("an event-time column needs TimeMode::EventTime, not {time}");
-        return Err(Error::invalid("STATEFUL_PROCESSOR_CANNOT_PERFORM_OPERATION_WITH_INVALID_TIME_MODE", message));
+        return Err(Error::invalid("STATEFUL_PROCESSOR_CANNOT_PERFORM_OPERATION_WITH_INVALID_TIME_MODE", message)
+            .with_help("pass TimeMode::EventTime, or no event-time column"));
     }
     let Some((at, field)) = columns.fields().iter().enumerate().find(|(_, f)| f.name().eq_ignore_ascii_case(name))
     else {
         let message = format!("the function gives no column '{name}' to be the event time");
-        return Err(Error::invalid("UNRESOLVED_COLUMN.WITH_SUGGESTION", message));
+        let names: Vec<_> = columns.fields().iter().map(|f| f.name().as_str()).collect();
+        return Err(Error::invalid("UNRESOLVED_COLUMN.WITH_SUGGESTION", message)
+            .with_help(format!("its columns are {}", names.join(", "))));
     };
     if !matches!(field.data_type(), DataType::Timestamp(_, Some(_))) {
-        let message = format!("the event time '{name}' must be a TIMESTAMP, but is {}", field.data_type());
-        return Err(Error::invalid("EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE", message));
+        let message =
+            format!("the event time '{name}' must be a TIMESTAMP, but is {}", sql_type_name(field.data_type()));
+        return Err(Error::invalid("EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE", message)
+            .with_help("declare it as Timestamp(Microsecond, Some(\"UTC\")), which is Spark's TIMESTAMP"));
     }
     let marks = event_time_columns(input.schema().fields());
     let delay_ms = marks.first().and_then(|i| watermark_delay_ms(input.schema().field(*i))).unwrap_or_default();

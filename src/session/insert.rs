@@ -131,7 +131,9 @@ pub(super) fn under_columns(mut planned: PlannedQuery, columns: &[Name]) -> Resu
         let reason = if given < named { "NOT_ENOUGH_DATA_COLUMNS" } else { "TOO_MANY_DATA_COLUMNS" };
         let message = format!("{named} columns are named, but the query has {given}");
         let span = columns[0].span.to(columns[named - 1].span);
-        return Err(Error::invalid(format!("INSERT_COLUMN_ARITY_MISMATCH.{reason}"), message).with_span(span));
+        return Err(Error::invalid(format!("INSERT_COLUMN_ARITY_MISMATCH.{reason}"), message)
+            .with_span(span)
+            .with_help("name each column of the query once, in its order"));
     }
     if named > 0 {
         planned.names = columns.iter().map(|c| c.text.clone()).collect();
@@ -180,10 +182,13 @@ fn cast_to(plan: LogicalPlan, schema: &arrow::datatypes::Schema, table: &str) ->
     let columns = plan.schema().columns();
     if columns.len() != schema.fields().len() {
         let (given, needed) = (columns.len(), schema.fields().len());
+        let reason = if given < needed { "NOT_ENOUGH_DATA_COLUMNS" } else { "TOO_MANY_DATA_COLUMNS" };
+        let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         return Err(Error::invalid(
-            "INSERT_COLUMN_ARITY_MISMATCH",
+            format!("INSERT_COLUMN_ARITY_MISMATCH.{reason}"),
             format!("the query has {given} columns, table '{table}' has {needed}"),
-        ));
+        )
+        .with_help(format!("select {}", names.join(", "))));
     }
     let exprs = columns.into_iter().zip(schema.fields());
     let exprs = exprs.map(|(c, f)| cast(Expr::Column(c), f.data_type().clone()).alias(f.name()));

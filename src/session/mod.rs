@@ -159,10 +159,10 @@ impl Session {
     }
 
     fn upgrade(shared: &Weak<Shared>) -> Result<Self> {
-        shared
-            .upgrade()
-            .map(Self)
-            .ok_or_else(|| Error::execution("NO_ACTIVE_SESSION", "the session of this query has ended"))
+        shared.upgrade().map(Self).ok_or_else(|| {
+            Error::execution("NO_ACTIVE_SESSION", "the session of this query has ended")
+                .with_help("keep the Session for as long as its queries run")
+        })
     }
 }
 

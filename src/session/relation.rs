@@ -12,6 +12,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 
 use super::Session;
 use super::catalog::{Object, Savepoint, Table, may_create, memory_sink};
+use super::script::Preparation;
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::plan::StreamTable;
@@ -145,20 +146,20 @@ impl Session {
         kind: ObjectKind,
         name: &Name,
         if_exists: bool,
-        save: &mut Savepoint,
+        p: &mut Preparation,
     ) -> Result<()> {
         let found = self.catalog().relation(&name.key()).map(|o| o.kind);
         match found {
             Some(there) if there == kind => {
                 let flow = self.catalog().flow(&name.key()).filter(|_| kind == ObjectKind::StreamingTable);
-                if flow.is_some_and(|f| self.is_live(&f)) {
+                if flow.is_some_and(|f| self.is_live(&f)) && !p.stopped.contains(&name.key()) {
                     let message = format!("the flow of streaming table '{}' runs", name.text);
                     return Err(Error::invalid("FLOW_RUNNING", message)
                         .with_span(name.span)
                         .with_help(format!("STOP FLOW {} first", name.text)));
                 }
                 self.catalog().remove(&name.key());
-                save.set_table(self, &name.key(), None)
+                p.save.set_table(self, &name.key(), None)
             }
             _ if if_exists => Ok(()),
             _ => Err(self.catalog().not_found(kind, name)),

@@ -1,6 +1,6 @@
 //! Scripts: every statement is checked and prepared before the first one runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::Session;
@@ -80,6 +80,8 @@ pub(super) enum Action {
 pub(super) struct Preparation {
     pub save: Savepoint,
     pub warnings: Vec<String>,
+    /// Flows that an earlier statement of the script stops.
+    pub stopped: HashSet<String>,
 }
 
 impl Session {
@@ -91,7 +93,7 @@ impl Session {
         let names = variables.given.keys().map(String::as_str);
         let expanded = variable::expand(text, |name| variables.get(name), names)?;
         let (statements, mut errors) = parse_script(&expanded.text);
-        let mut preparation = Preparation { save: Savepoint::of(self), warnings: vec![] };
+        let mut preparation = Preparation { save: Savepoint::of(self), warnings: vec![], stopped: HashSet::new() };
         let mut suspects = Suspects { all: !errors.is_empty(), ..Suspects::default() };
         let mut actions = vec![];
         for statement in statements {
@@ -128,11 +130,15 @@ impl Session {
             StatementKind::Explain { extended, target } => self.prepare_explain(extended, target).await,
             StatementKind::Show(kind) => Ok(Action::Show(kind)),
             StatementKind::Describe { kind, name } => self.prepare_describe(kind, name).await,
-            StatementKind::Stop(name) => self.existing_flow(&name).map(|_| Action::Stop { name, forget: false }),
-            StatementKind::Drop { kind: ObjectKind::Flow, if_exists, name } => self.prepare_drop_flow(if_exists, name),
-            StatementKind::Drop { kind, if_exists, name } => {
-                self.drop_relation(kind, &name, if_exists, &mut p.save).map(done)
+            StatementKind::Stop(name) => {
+                p.stopped.insert(name.key());
+                self.existing_flow(&name).map(|_| Action::Stop { name, forget: false })
             }
+            StatementKind::Drop { kind: ObjectKind::Flow, if_exists, name } => {
+                p.stopped.insert(name.key());
+                self.prepare_drop_flow(if_exists, name)
+            }
+            StatementKind::Drop { kind, if_exists, name } => self.drop_relation(kind, &name, if_exists, p).map(done),
         }
     }
 

@@ -337,8 +337,9 @@ async fn a_streaming_table_is_not_dropped_under_its_flow() {
     session.sql(table).await.unwrap();
     let refused = session.prepare("DROP STREAMING TABLE t", &Variables::default()).await.unwrap_err();
     assert_eq!(conditions(&refused), ["FLOW_RUNNING"]);
-    session.sql("STOP FLOW t").await.unwrap();
-    session.sql("DROP STREAMING TABLE t").await.unwrap();
+    session.sql("STOP FLOW t; DROP STREAMING TABLE t;").await.unwrap();
+    assert!(session.streams().active().is_empty());
+    assert!(session.prepare("SELECT * FROM t", &Variables::default()).await.is_err());
 }
 
 #[tokio::test]

@@ -205,7 +205,8 @@ impl DataStreamWriter {
                 .with_help("call .format(\"console\") or .sink(…)")),
             Output::Sink(sink) => match options.iter().next() {
                 Some((key, _)) => {
-                    Err(Error::invalid("UNKNOWN_OPTION", format!("a sink of your own has no option '{key}'")))
+                    Err(Error::invalid("UNKNOWN_OPTION", format!("a sink of your own has no option '{key}'"))
+                        .with_help("give it what it needs when you make it"))
                 }
                 None => Ok((sink?, None)),
             },

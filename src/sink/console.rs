@@ -134,7 +134,10 @@ impl Sink for ConsoleSink {
         let writer = self.writer.clone();
         let written = SpawnedTask::spawn_blocking(move || (writer.0)(&text)).join().await;
         let written = written.map_err(|e| Error::internal(format!("writing to the console: {e}")))?;
-        written.map_err(|e| Error::io("SINK_WRITE", format!("the console cannot be written to: {e}")))
+        written.map_err(|e| {
+            Error::io("SINK_WRITE", format!("the console cannot be written to: {e}"))
+                .with_help("the reader of the standard output has gone or is full")
+        })
     }
 
     async fn abort(&self) -> Result<()> {

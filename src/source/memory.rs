@@ -66,6 +66,7 @@ impl MemoryStream {
     pub fn add_data(&self, rows: RecordBatch) -> Result<Offset> {
         let rows = rows.with_schema(self.shared.schema.clone()).map_err(|e| {
             Error::invalid("INCOMPATIBLE_DATA", format!("the rows do not have the schema of the memory stream: {e}"))
+                .with_help("give a batch with the columns and types of the stream, in their order")
         })?;
         let mut data = self.lock();
         data.batches.push_back(rows);
@@ -120,9 +121,8 @@ fn offset(calls: u64) -> Offset {
 /// The number of calls up to an offset.
 fn calls(offset: &Offset) -> Result<u64> {
     let index = offset.as_i64().filter(|i| *i >= -1);
-    let index = index.ok_or_else(|| {
-        Error::checkpoint("CHECKPOINT_CORRUPT", format!("'{offset}' is no offset of a memory stream"))
-    })?;
+    let index =
+        index.ok_or_else(|| Error::corrupt_checkpoint(format!("'{offset}' is no offset of a memory stream")))?;
     Ok((index + 1) as u64)
 }
 
@@ -158,7 +158,8 @@ impl Source for MemorySource {
             return Err(Error::execution(
                 "MEMORY_STREAM_DATA_LOST",
                 format!("the memory stream has no longer, or not yet, the rows of calls {start} to {end}"),
-            ));
+            )
+            .with_help("its rows end with the process: use a new checkpoint, or a source that can be read again"));
         }
         let range = (start - data.dropped) as usize..(end - data.dropped) as usize;
         let batches = data.batches.range(range).filter(|b| b.num_rows() > 0).cloned().collect();

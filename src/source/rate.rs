@@ -79,6 +79,7 @@ impl RateStream {
                     i64::MAX / rows_per_second
                 ),
             )
+            .with_help("use a shorter rampUpTime or fewer rowsPerSecond")
             .with_span(options.span("rampUpTime")));
         }
         let schema = fixed_schema("rate", name, declared, &rate_columns())?;
@@ -179,9 +180,7 @@ impl RateSource {
 }
 
 fn seconds(offset: &Offset) -> Result<i64> {
-    offset
-        .as_i64()
-        .ok_or_else(|| Error::checkpoint("CHECKPOINT_CORRUPT", format!("'{offset}' is no offset of a rate source")))
+    offset.as_i64().ok_or_else(|| Error::corrupt_checkpoint(format!("'{offset}' is no offset of a rate source")))
 }
 
 #[async_trait]
@@ -216,7 +215,8 @@ impl Source for RateSource {
             return Err(Error::execution(
                 "INCORRECT_END_OFFSET",
                 format!("second {end} of the rate source has no number that fits BIGINT"),
-            ));
+            )
+            .with_help("its numbers are used up: start with a new CHECKPOINT LOCATION, or fewer rowsPerSecond"));
         }
         let from_ms = self.start_ms + start * 1000;
         let ms_per_row = ((end - start) * 1000) as f64 / (last - first).max(1) as f64;

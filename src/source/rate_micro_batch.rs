@@ -43,6 +43,7 @@ impl Position {
                 "MALFORMED_STATE_IN_RATE_PER_MICRO_BATCH_SOURCE.INVALID_OFFSET",
                 format!("'{offset}' is no offset of a rate-micro-batch source: {e}"),
             )
+            .with_help("restore the checkpoint's directory from a copy, or start with a new CHECKPOINT LOCATION")
         })
     }
 

@@ -45,7 +45,15 @@ pub async fn static_table(
     if !location.exists() {
         return Err(Error::invalid("PATH_NOT_FOUND", format!("the path '{}' does not exist", location.path))
             .with_span(options.span("path"))
-            .with_help("make the directory for a table that begins empty"));
+            .with_help(match std::env::current_dir() {
+                Ok(dir) if !std::path::Path::new(&location.path).is_absolute() => {
+                    format!(
+                        "relative paths start at the working directory, '{}'; make the directory for a table that begins empty",
+                        dir.display()
+                    )
+                }
+                _ => "check its spelling, or make the directory for a table that begins empty".to_owned(),
+            }));
     }
     let schema = match declared {
         Some(declared) => source_schema(&declared),

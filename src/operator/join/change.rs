@@ -119,7 +119,7 @@ fn seqs(rows: &RecordBatch) -> Result<&UInt64Array> {
 }
 
 fn corrupt(what: &str) -> Error {
-    Error::checkpoint("CHECKPOINT_CORRUPT", format!("the checkpoint {what}"))
+    Error::corrupt_checkpoint(format!("the checkpoint {what}"))
 }
 
 /// The image of both sides.

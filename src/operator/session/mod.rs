@@ -428,5 +428,5 @@ fn times(rows: &RecordBatch, column: usize) -> Result<&[i64]> {
 }
 
 fn damaged(what: &str) -> Error {
-    Error::checkpoint("CHECKPOINT_CORRUPT", format!("the checkpoint has no valid session windows: {what}"))
+    Error::corrupt_checkpoint(format!("the checkpoint has no valid session windows: {what}"))
 }

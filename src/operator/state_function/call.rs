@@ -25,7 +25,9 @@ impl Caller {
         // What a function leaves behind when it panics is dropped with the batch.
         catch_unwind(AssertUnwindSafe(function)).map_err(|panic| {
             let panicked = format!("it panicked: {}", text_of(panic.as_ref()));
-            Error::execution("USER_FUNCTION_PANIC", panicked).in_user_function(self.condition, self.operator)
+            Error::execution("USER_FUNCTION_PANIC", panicked)
+                .with_help("return an error where the function cannot go on; RUST_BACKTRACE=1 shows where it panicked")
+                .in_user_function(self.condition, self.operator)
         })
     }
 }

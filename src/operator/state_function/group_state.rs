@@ -108,11 +108,13 @@ impl<S> GroupState<S> {
         if self.times.mode != TimeMode::ProcessingTime {
             let message =
                 "Cannot set timeout duration without enabling processing time timeout in [map|flatMap]GroupsWithState";
-            return Err(Error::invalid("UNSUPPORTED_STREAMING_OPERATION", message));
+            return Err(Error::invalid("UNSUPPORTED_STREAMING_OPERATION", message)
+                .with_help("pass GroupStateTimeout::ProcessingTime to the function"));
         }
         let ms = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
         if ms <= 0 {
-            return Err(Error::invalid("INVALID_TIMEOUT", "Timeout duration must be positive"));
+            return Err(Error::invalid("INVALID_TIMEOUT", "Timeout duration must be positive")
+                .with_help("give a millisecond or more"));
         }
         self.timeout_ms = Some(self.times.processing_ms.saturating_add(ms));
         Ok(())
@@ -126,16 +128,18 @@ impl<S> GroupState<S> {
         if self.times.mode != TimeMode::EventTime {
             let message =
                 "Cannot set timeout timestamp without enabling event time timeout in [map|flatMap]GroupsWithState";
-            return Err(Error::invalid("UNSUPPORTED_STREAMING_OPERATION", message));
+            return Err(Error::invalid("UNSUPPORTED_STREAMING_OPERATION", message)
+                .with_help("pass GroupStateTimeout::EventTime to the function"));
         }
         if timestamp_ms <= 0 {
-            return Err(Error::invalid("INVALID_TIMEOUT", "Timeout timestamp must be positive"));
+            return Err(Error::invalid("INVALID_TIMEOUT", "Timeout timestamp must be positive")
+                .with_help("give milliseconds since 1970-01-01, later than the watermark"));
         }
         if let Some(watermark) = self.times.watermark_ms.filter(|w| timestamp_ms < *w) {
             let message = format!(
                 "Timeout timestamp ({timestamp_ms}) cannot be earlier than the current watermark ({watermark})"
             );
-            return Err(Error::invalid("INVALID_TIMEOUT", message));
+            return Err(Error::invalid("INVALID_TIMEOUT", message).with_help("start from state.current_watermark_ms()"));
         }
         self.timeout_ms = Some(timestamp_ms);
         Ok(())

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Arc<[u8]>> {
     let bytes = rmp_serde::to_vec_named(value).map_err(|e| {
         Error::execution("STATE_STORE_UNSUPPORTED_VALUE", format!("a value of state cannot be written: {e}"))
+            .with_help("keep a type that serde can write by its fields")
     })?;
     Ok(bytes.into())
 }

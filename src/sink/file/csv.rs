@@ -185,6 +185,7 @@ impl<'a> Column<'a> {
             None => out.push_str(&format_value(self.array, row, Tz::UTC)),
             Some(formatter) => write!(out, "{}", formatter.value(row)).map_err(|_| {
                 Error::execution("SINK_WRITE", format!("the value in row {row} cannot be written as CSV"))
+                    .with_help("write it as text: to_json(…) or CAST(… AS STRING)")
             })?,
         }
         Ok(())

@@ -19,6 +19,9 @@ use super::csv::{CsvEncoder, CsvOptions};
 use crate::error::{Error, Result};
 use crate::options::OptionReader;
 
+/// What to do after a failed write.
+const RESTART: &str = "the batch was not acknowledged: make room or give access, and start again from the checkpoint";
+
 /// Spark's `yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]`; all our timestamps are UTC.
 pub const TIMESTAMP_FORMAT: &str = "%Y-%m-%dT%H:%M:%S%.3fZ";
 /// The same, of a timestamp without time zone.
@@ -179,11 +182,11 @@ impl FileEncoder {
 
 /// The error for a write that failed.
 pub fn write_failed(error: &std::io::Error) -> Error {
-    Error::io("SINK_WRITE", format!("writing the staged file failed: {error}"))
+    Error::io("SINK_WRITE", format!("writing the staged file failed: {error}")).with_help(RESTART)
 }
 
 fn parquet(error: &ParquetError) -> Error {
-    Error::io("SINK_WRITE", format!("writing the staged parquet file failed: {error}"))
+    Error::io("SINK_WRITE", format!("writing the staged parquet file failed: {error}")).with_help(RESTART)
 }
 
 fn json_writer(out: BufWriter<File>, explicit_nulls: bool) -> LineDelimitedWriter<BufWriter<File>> {
@@ -253,7 +256,8 @@ fn check_text(schema: &SchemaRef) -> Result<()> {
         fields => Err(Error::invalid(
             "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
             format!("the text sink writes one string column, not {} columns", fields.len()),
-        )),
+        )
+        .with_help("select one text: concat_ws(',', a, b) AS value, or to_json(struct(*)) AS value")),
     }
 }
 

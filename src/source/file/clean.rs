@@ -36,7 +36,8 @@ impl CleanSource {
             (_, Some(_)) => Err(Error::invalid(
                 "INVALID_OPTION",
                 "option 'sourceArchiveDir' of the file source needs cleanSource 'archive'",
-            )),
+            )
+            .with_help("add cleanSource 'archive', or remove sourceArchiveDir")),
             (Some("delete"), None) => Ok(Self::Delete),
             _ => Ok(Self::Off),
         }

@@ -14,6 +14,7 @@ use crate::format::{
     BadRecordCounter, BadRecords, CsvFormat, CsvOptions, JsonFormat, LineFormat, TextFormat, infer_csv_schema,
     infer_json_schema, parquet::parquet_schema,
 };
+use crate::function::sql_type_name;
 use crate::options::OptionReader;
 use crate::source::provider::source_schema;
 use crate::source::record_log::io_error;
@@ -110,8 +111,9 @@ impl FormatOptions {
         if let (Self::Csv { .. }, Some(f)) = (self, schema.fields().iter().find(nested)) {
             return Err(Error::invalid(
                 "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
-                format!("column '{}' has the type {}, which CSV cannot hold", f.name(), f.data_type()),
-            ));
+                format!("column '{}' has the type {}, which CSV cannot hold", f.name(), sql_type_name(f.data_type())),
+            )
+            .with_help("declare it as STRING, and read it by from_json(…) or split(…)"));
         }
         Ok(())
     }

@@ -185,6 +185,7 @@ fn roots(pattern: &str) -> Result<Vec<PathBuf>> {
 fn matches(dirs: &[PathBuf], component: &str) -> Result<Vec<PathBuf>> {
     let pattern = Pattern::new(component).map_err(|e| {
         Error::invalid("INVALID_OPTION", format!("the path component '{component}' is no pattern: {e}"))
+            .with_help("patterns are *, ?, [a-z] and {a,b}; write \\\\ before a sign that means itself")
     })?;
     let mut found = vec![];
     for dir in dirs {

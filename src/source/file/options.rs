@@ -54,7 +54,8 @@ impl Limits {
             return Err(Error::invalid(
                 "INVALID_OPTION",
                 "options 'maxFilesPerTrigger' and 'maxBytesPerTrigger' of the file source exclude each other",
-            ));
+            )
+            .with_help("keep one of them"));
         }
         let latest_first = options.bool("latestFirst", false)?;
         let max_cached =

@@ -173,10 +173,10 @@ async fn next(mut cursor: Cursor) -> Result<Option<(RecordBatch, Cursor)>> {
             (cursor, step)
         };
         // A decoder that panics on crafted bytes takes its batch along, not the process.
-        let (back, step) = SpawnedTask::spawn_blocking(advance)
-            .join()
-            .await
-            .map_err(|e| Error::execution("FAILED_READ_FILE", format!("reading a file ended early: {e}")))?;
+        let (back, step) = SpawnedTask::spawn_blocking(advance).join().await.map_err(|e| {
+            Error::execution("FAILED_READ_FILE", format!("reading a file ended early: {e}"))
+                .with_help("start again from the checkpoint, which has the batch")
+        })?;
         cursor = back;
         match step? {
             Step::Loaded => {}

@@ -194,7 +194,7 @@ fn log_offset(offset: &Offset) -> Result<i64> {
     offset
         .get("logOffset")
         .and_then(Offset::as_i64)
-        .ok_or_else(|| Error::checkpoint("CHECKPOINT_CORRUPT", format!("'{offset}' is no offset of a file source")))
+        .ok_or_else(|| Error::corrupt_checkpoint(format!("'{offset}' is no offset of a file source")))
 }
 
 fn to_offset(batch: i64) -> Offset {

@@ -157,9 +157,7 @@ impl SocketSource {
 }
 
 fn rows(offset: &Offset) -> Result<u64> {
-    offset
-        .as_u64()
-        .ok_or_else(|| Error::checkpoint("CHECKPOINT_CORRUPT", format!("'{offset}' is no offset of a socket source")))
+    offset.as_u64().ok_or_else(|| Error::corrupt_checkpoint(format!("'{offset}' is no offset of a socket source")))
 }
 
 #[async_trait]

@@ -53,7 +53,7 @@ impl Wal {
     /// Writes rows that were received; they are on disk when this returns. `first_row` is where an empty log begins.
     pub fn append(&mut self, first_row: u64, rows: &Rows) -> Result<()> {
         if self.closed {
-            return Err(Error::io("FILE_IO", "the socket source is stopped"));
+            return Err(Error::io("FILE_IO", "the socket source is stopped").with_help("start the query again"));
         }
         if self.segments.is_empty() {
             self.next_row = first_row;

@@ -84,6 +84,9 @@ impl Planner<'_> {
                 let relation = self.joins(table_with_joins, env, used)?;
                 self.apply_alias(relation, alias.as_ref(), used)
             }
+            TableFactor::Pivot { .. } => Err(unsupported("PIVOT")),
+            TableFactor::Unpivot { .. } => Err(unsupported("UNPIVOT")),
+            TableFactor::MatchRecognize { .. } => Err(unsupported("MATCH_RECOGNIZE")),
             other => Err(unsupported(&format!("'{other}' as a relation"))),
         }
     }
@@ -251,7 +254,10 @@ impl Planner<'_> {
         match constraint {
             JoinConstraint::On(on) => {
                 let both = both_sides(&left, &right)?;
-                let condition = ExprContext::new(self, env, &both, &[]).condition(on, "the join")?;
+                let condition = ExprContext::new(self, env, &both, &[]).condition(on, "the join").map_err(|e| {
+                    let not_boolean = e.condition() == "DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN";
+                    if not_boolean { e.with_condition("JOIN_CONDITION_IS_NOT_BOOLEAN_TYPE") } else { e }
+                })?;
                 join_relations(left, right, join_type, Some(condition))
             }
             JoinConstraint::None => join_relations(left, right, join_type, None),
@@ -272,7 +278,10 @@ impl Planner<'_> {
         let side = |r: &Relation, key: &Ident| -> Result<ScopeColumn> {
             match r.scope.find(std::slice::from_ref(key), &self.lines)? {
                 Some((c, _)) => Ok(c.clone()),
-                None => Err(r.scope.unresolved(std::slice::from_ref(key), &self.lines)),
+                None => {
+                    let e = r.scope.unresolved(std::slice::from_ref(key), &self.lines);
+                    Err(e.with_condition("UNRESOLVED_USING_COLUMN_FOR_JOIN"))
+                }
             }
         };
         let mut pairs = vec![];

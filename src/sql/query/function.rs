@@ -16,6 +16,7 @@ use super::types::parse_data_type;
 use super::{mismatch, operators};
 use crate::error::{Error, Result};
 use crate::function::unit::is_unit_name;
+use crate::function::wrong_count;
 use crate::options::did_you_mean;
 use crate::plan::generators::Kind;
 
@@ -56,7 +57,7 @@ impl ExprContext<'_> {
                     .with_help("aggregate in a subquery first"));
             }
             let arguments = one_argument(&name, arguments, self)?;
-            let filter = f.filter.as_deref().map(|x| self.expr(x).map(Box::new)).transpose()?;
+            let filter = f.filter.as_deref().map(|x| self.aggregate_filter(x).map(Box::new)).transpose()?;
             let params = AggregateFunctionParams {
                 args: arguments.args,
                 distinct: arguments.distinct,
@@ -64,6 +65,12 @@ impl ExprContext<'_> {
                 order_by: arguments.order_by,
                 null_treatment: arguments.nulls,
             };
+            if let ("min" | "max", [of]) = (name.as_str(), params.args.as_slice()) {
+                operators::check_order(&name, of, self.schema)?;
+            }
+            if params.args.is_empty() && name == "count" {
+                return Err(wrong_count(&name, "at least 1", 0).with_help("write count(*) to count rows"));
+            }
             let call = Expr::AggregateFunction(AggregateFunction { func: udaf.clone(), params });
             return self.typed(call, e);
         }
@@ -73,6 +80,14 @@ impl ExprContext<'_> {
                 .with_help("leave them out, or put them into an aggregate function"));
         }
         self.scalar(&name, arguments.args, e).and_then(|call| self.typed(call, e))
+    }
+
+    /// The condition of FILTER.
+    fn aggregate_filter(&self, e: &sql::Expr) -> Result<Expr> {
+        self.condition(e, "FILTER").map_err(|error| match error.condition() {
+            "DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN" => error.with_condition("INVALID_AGGREGATE_FILTER.NOT_BOOLEAN"),
+            _ => error,
+        })
     }
 
     /// A scalar function whose arguments fit.
@@ -326,14 +341,17 @@ impl ExprContext<'_> {
         let names = state.scalar_functions().keys().chain(state.aggregate_functions().keys()).map(String::as_str);
         let mut names: Vec<&str> = names.chain(Kind::NAMES.iter().copied()).collect();
         names.sort_unstable();
+        if state.window_functions().contains_key(name) {
+            let message = format!("window function '{name}' has no OVER clause");
+            return Error::invalid("WINDOW_FUNCTION_WITHOUT_OVER_CLAUSE", message)
+                .with_help(format!("write {name}() OVER (PARTITION BY … ORDER BY …)"))
+                .with_span(self.span(e));
+        }
         let error =
             Error::invalid("UNRESOLVED_ROUTINE", format!("function '{name}' does not exist")).with_span(self.span(e));
         match did_you_mean(name, names) {
             Some(near) => error.with_help(format!("did you mean '{near}'?")),
             None if name == "batch_id" => error.with_help("batch_id() is known inside FOREACH BATCH BEGIN … END only"),
-            None if state.window_functions().contains_key(name) => {
-                error.with_help(format!("it needs a window: {name}() OVER (PARTITION BY … ORDER BY …)"))
-            }
             None => error.with_help("the names are those of Spark SQL; docs/sql.md says what is missing"),
         }
     }

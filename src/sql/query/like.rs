@@ -25,7 +25,7 @@ impl LikeCall<'_> {
             (Some(one), None) => Ok(Some(one)),
             _ => {
                 let message = format!("the escape '{text}' must be one character");
-                Err(Error::invalid("INVALID_ESCAPE_CHAR", message)
+                Err(Error::invalid("INVALID_ESC", message)
                     .with_help("write one character, as in LIKE '5!%' ESCAPE '!'"))
             }
         }

@@ -122,6 +122,17 @@ fn is_comparable(op: Operator, left: &DataType, right: &DataType) -> bool {
     coercion::wider(left, right).is_some_and(|common| !has_map(&common))
 }
 
+/// Refuses values without an order, which `function` needs.
+pub fn check_order(function: &str, e: &Expr, schema: &DFSchema) -> Result<()> {
+    let data_type = e.get_type(schema).map_err(|why| mismatch::explain(e, schema, why))?;
+    if !has_map(&data_type) {
+        return Ok(());
+    }
+    let message = format!("function '{function}' cannot order values of {}", spark_type_name(&data_type));
+    Err(Error::invalid("DATATYPE_MISMATCH.INVALID_ORDERING_TYPE", message)
+        .with_help(format!("take a value of the map: {function}(m['key'])")))
+}
+
 fn has_map(t: &DataType) -> bool {
     match t {
         DataType::Map(..) => true,

@@ -101,6 +101,9 @@ impl Scope {
         let names: Vec<&str> = self.visible().map(|c| c.name.as_str()).collect();
         match did_you_mean(last, names.iter().copied()) {
             Some(near) => e.with_help(format!("did you mean '{near}'?")),
+            None if last.to_ascii_lowercase().starts_with("window_") => {
+                e.with_help("TUMBLE, HOP and SESSION give this column; of GROUP BY window(ts, '1 minute') write window.start and window.end")
+            }
             None if names.is_empty() => e.with_help("the query has no FROM clause that gives columns"),
             None => e.with_help(format!(
                 "the columns are {}",

@@ -223,7 +223,12 @@ impl Planner<'_> {
             Some(name) => {
                 let parts = name_parts(name)?;
                 let columns: Vec<_> = relation.scope.of_relation(&parts).map(item).collect();
-                if columns.is_empty() { self.struct_wildcard(relation, &parts)? } else { columns }
+                if columns.is_empty() {
+                    self.struct_wildcard(relation, &parts)
+                        .map_err(|e| e.with_condition("CANNOT_RESOLVE_STAR_EXPAND"))?
+                } else {
+                    columns
+                }
             }
         };
         if let Some(except) = &options.opt_except {

@@ -126,7 +126,12 @@ impl Planner<'_> {
         let count = |e: &datafusion::sql::sqlparser::ast::Expr, clause: &str| -> Result<Expr> {
             let nothing = Relation { plan: LogicalPlanBuilder::empty(true).build()?, scope: Scope::default() };
             let cx = ExprContext::new(self, env, &nothing, &[]);
-            let expr = cx.checked(e)?;
+            let expr = cx.checked(e).map_err(|e| match e.condition() {
+                "UNRESOLVED_COLUMN.WITH_SUGGESTION" => e
+                    .with_condition("INVALID_LIMIT_LIKE_EXPRESSION.IS_UNFOLDABLE")
+                    .with_help(format!("write the number itself: {clause} 10")),
+                _ => e,
+            })?;
             let value = match &expr {
                 Expr::Literal(value, _) if expr.get_type(nothing.plan.schema())?.is_integer() => {
                     value.cast_to(&arrow::datatypes::DataType::Int64)?
@@ -136,7 +141,10 @@ impl Planner<'_> {
             match value {
                 ScalarValue::Int64(Some(n)) if n >= 0 => Ok(lit(n)),
                 _ => Err(Error::invalid(
-                    "INVALID_LIMIT_LIKE_EXPRESSION",
+                    match value {
+                        ScalarValue::Int64(_) => "INVALID_LIMIT_LIKE_EXPRESSION.IS_NEGATIVE",
+                        _ => "INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE",
+                    },
                     format!("{clause} must be a non-negative integer literal"),
                 )
                 .with_help(format!("write the number itself: {clause} 10"))

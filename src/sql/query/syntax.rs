@@ -42,7 +42,11 @@ pub fn parser_error(e: ParserError, lines: &Lines) -> Error {
             .with_help("split it into views or common table expressions"),
         ParserError::ParserError(m) | ParserError::TokenizerError(m) => {
             let (message, location) = split_location(&m);
-            let span = location.and_then(|l| lines.token_span(l));
+            let end = lines.text().len();
+            let span = match location {
+                Some(location) => lines.token_span(location),
+                None => Some(Span { start: end, end }),
+            };
             with_hint(syntax_error(&reworded(message), span), lines.text(), span)
         }
     }
@@ -59,10 +63,16 @@ pub fn syntax_error(message: &str, span: Option<Span>) -> Error {
 pub fn with_hint(error: Error, text: &str, span: Option<Span>) -> Error {
     let Some(span) = span else { return error };
     let (before, at) = (text.get(..span.start).unwrap_or_default(), text.get(span.start..span.end).unwrap_or_default());
-    if at.eq_ignore_ascii_case("FROM") && before.trim_end().ends_with(',') {
+    if let Some(comma) = comma_before_from(text, span) {
         return Error::invalid("TRAILING_COMMA_IN_SELECT", "a comma stands before FROM")
-            .with_span(span)
+            .with_span(comma)
             .with_help("remove the comma, or add the column that is missing");
+    }
+    if error.message().starts_with("expected date/time field") {
+        let message = format!("'{at}' is no field of a time");
+        return Error::invalid("INVALID_EXTRACT_FIELD", message)
+            .with_span(span)
+            .with_help("the fields are YEAR, QUARTER, MONTH, WEEK, DAY, DAYOFWEEK, DOY, HOUR, MINUTE, SECOND");
     }
     match hint(before, at) {
         Some(help) => error.with_help(help),
@@ -72,6 +82,17 @@ pub fn with_hint(error: Error, text: &str, span: Option<Span>) -> Error {
     }
 }
 
+/// The comma, if the error is at `, FROM` or at the word behind it: sqlparser takes FROM for a name first.
+fn comma_before_from(text: &str, span: Span) -> Option<Span> {
+    let from = [text.get(..span.end)?, text.get(..span.start)?].into_iter().find_map(|t| {
+        let head = t.trim_end();
+        let start = head.len().checked_sub(4)?;
+        head.get(start..)?.eq_ignore_ascii_case("FROM").then_some(start)
+    })?;
+    let head = text.get(..from)?.trim_end();
+    head.ends_with(',').then(|| Span { start: head.len() - 1, end: head.len() })
+}
+
 fn hint(before: &str, at: &str) -> Option<String> {
     let words: Vec<&str> = before.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).collect();
     let recent = || words.iter().rev().take(3).copied();
@@ -79,10 +100,11 @@ fn hint(before: &str, at: &str) -> Option<String> {
     if recent().any(|w| w.eq_ignore_ascii_case("WATERMARK")) || is(words.iter().rev().nth(1), "DELAY") {
         return Some("write FROM s WATERMARK ts DELAY OF INTERVAL 10 SECONDS".to_owned());
     }
-    if let Some(last @ ("GROUP" | "ORDER" | "PARTITION")) = words.last().map(|w| w.to_uppercase()).as_deref()
+    if let Some(word) =
+        [at].iter().chain(words.last()).find(|w| ["GROUP", "ORDER", "PARTITION"].contains(&w.to_uppercase().as_str()))
         && !at.eq_ignore_ascii_case("BY")
     {
-        return Some(format!("write {last} BY"));
+        return Some(format!("write {} BY", word.to_uppercase()));
     }
     let open = before.matches('(').count() > before.matches(')').count();
     if at.is_empty() && open {
@@ -106,7 +128,7 @@ fn hint(before: &str, at: &str) -> Option<String> {
 fn reworded(message: &str) -> String {
     let message = message.strip_prefix("sql parser error: ").unwrap_or(message);
     let Some((expected, found)) = message.split_once(", found: ") else { return message.to_owned() };
-    let expected = expected.strip_prefix("Expected: ").unwrap_or(expected);
+    let expected = expected.trim_start_matches("Expected").trim_start_matches([':', ' ']);
     let found = if found == "EOF" { "the end of the query".to_owned() } else { format!("'{found}'") };
     format!("expected {expected}, found {found}")
 }

@@ -225,6 +225,12 @@ impl<'a> TypeParser<'a> {
             (Ok(p @ 1..=38), Ok(s)) if s >= 0 && u32::from(p) >= scale && numbers.len() <= 2 => {
                 Ok(DataType::Decimal128(p, s))
             }
+            (Ok(p @ 1..=38), _) if u32::from(p) < scale => Err(Error::invalid(
+                "DECIMAL_SCALE_EXCEEDS_PRECISION",
+                format!("type 'DECIMAL({precision},{scale})' has a larger scale than precision"),
+            )
+            .with_span(self.span_from(at))
+            .with_help("the precision counts all digits, the scale those behind the point: DECIMAL(10,2)")),
             _ => Err(Error::invalid(
                 "DECIMAL_PRECISION_EXCEEDS_MAX_PRECISION",
                 format!("type 'DECIMAL({precision},{scale})' is out of range"),

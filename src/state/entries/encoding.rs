@@ -162,7 +162,7 @@ fn binary(rows: &RecordBatch, column: usize) -> Result<&BinaryArray> {
 }
 
 fn corrupt(what: String) -> Error {
-    Error::checkpoint("CHECKPOINT_CORRUPT", format!("the checkpoint has {what} for the state of a user's function"))
+    Error::corrupt_checkpoint(format!("the checkpoint has {what} for the state of a user's function"))
 }
 
 /// The image of the entries with what it takes to write them.

@@ -139,7 +139,8 @@ impl<P: StatefulProcessor, I: Initial<P>> ProcessorFunction<P, I> {
             let message = format!(
                 "Cannot re-initialize state on the same grouping key during initial state handling for stateful processor. Invalid grouping key=\n{key}"
             );
-            return Err(Error::execution("STATEFUL_PROCESSOR_CANNOT_REINITIALIZE_STATE_ON_KEY", message));
+            return Err(Error::execution("STATEFUL_PROCESSOR_CANNOT_REINITIALIZE_STATE_ON_KEY", message)
+                .with_help("keep one row a key in the initial state, as in aggregate or distinct"));
         }
         let keys = self.keys(batch, initial.keys.iter())?;
         for ((group, key), state) in initial.keys.iter().zip(keys).zip(states) {

@@ -94,7 +94,8 @@ impl<T> Variable<T> {
         let name: Arc<str> = name.into();
         if shared.variables.insert(name.clone(), (kind, ttl.is_some())).is_some() {
             let message = format!("State variable with name {name} has already been defined in the StatefulProcessor.");
-            return Err(Error::invalid("STATEFUL_PROCESSOR_DUPLICATE_STATE_VARIABLE_DEFINED", message));
+            return Err(Error::invalid("STATEFUL_PROCESSOR_DUPLICATE_STATE_VARIABLE_DEFINED", message)
+                .with_help("give every state variable a name of its own"));
         }
         let made = Made { context: context.clone(), variable: kind.variable(&name), name, ttl_ms };
         Ok(Self { made: Some(made), value: PhantomData })
@@ -209,13 +210,15 @@ fn checked_ttl(ttl: Duration, name: &str, time: TimeMode) -> Result<i64> {
     if time != TimeMode::ProcessingTime {
         let message =
             format!("Cannot use TTL for state={name} in timeMode={time}, use TimeMode.ProcessingTime() instead.");
-        return Err(Error::invalid("STATEFUL_PROCESSOR_INCORRECT_TIME_MODE_TO_ASSIGN_TTL", message));
+        return Err(Error::invalid("STATEFUL_PROCESSOR_INCORRECT_TIME_MODE_TO_ASSIGN_TTL", message)
+            .with_help("pass TimeMode::ProcessingTime, or no TTL"));
     }
     match i64::try_from(ttl.as_millis()) {
         Ok(0) => {
             let message =
                 format!("TTL duration must be greater than zero for State store operation=update on state={name}.");
-            Err(Error::invalid("STATEFUL_PROCESSOR_TTL_DURATION_MUST_BE_POSITIVE", message))
+            Err(Error::invalid("STATEFUL_PROCESSOR_TTL_DURATION_MUST_BE_POSITIVE", message)
+                .with_help("give a millisecond or more, or no TTL"))
         }
         Ok(ms) => Ok(ms),
         Err(_) => Ok(i64::MAX),

@@ -194,7 +194,8 @@ fn conform(columns: &[ArrayRef], given: &SchemaRef, schema: &SchemaRef) -> Resul
     let types = |s: &SchemaRef| s.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
     if types(given) != types(schema) {
         let message = format!("a function gave a record batch of {given:?} where {schema:?} was declared");
-        return Err(Error::execution("EXPRESSION_ENCODING_FAILED", message));
+        return Err(Error::execution("EXPRESSION_ENCODING_FAILED", message)
+            .with_help("give columns of the declared types, in the declared order"));
     }
     RecordBatch::try_new(schema.clone(), columns.to_vec()).map_err(|e| encoding_failed(&e))
 }
