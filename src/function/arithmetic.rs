@@ -132,7 +132,11 @@ fn arithmetic(left: (&Expr, &DataType), op: Op, right: (&Expr, &DataType), toler
         return Ok(Some(result));
     }
     let types = (literal_decimal(left, right.1), literal_decimal(right, left.1));
-    let Some((to_left, to_right)) = operand_types(op, &types.0, &types.1) else { return Ok(None) };
+    let Some((to_left, to_right)) = operand_types(op, &types.0, &types.1) else {
+        // What is left to DataFusion is arithmetic of times.
+        let is_time = |t: &DataType| t.is_temporal();
+        return if is_time(left.1) || is_time(right.1) { Ok(None) } else { Err(no_operator(op, left.1, right.1)) };
+    };
     if !tolerant && to_left.is_floating() && !matches!(op, Op::Divide | Op::Remainder) {
         // DataFusion's own operator, once both sides have the type.
         if left.1 == right.1 && left.1 == &to_left {
@@ -167,7 +171,11 @@ fn literal_decimal((expr, own): (&Expr, &DataType), other: &DataType) -> DataTyp
 /// The types the operands are cast to; none where Spark has no arithmetic of its own.
 fn operand_types(op: Op, left: &DataType, right: &DataType) -> Option<(DataType, DataType)> {
     let wider = wider_type(left, right)?;
+    let null = left == &DataType::Null && right == &DataType::Null;
     Some(match (op, &wider) {
+        (_, DataType::Decimal128(_, _)) if left == &DataType::Null => (wider.clone(), wider),
+        (_, DataType::Decimal128(_, _)) if right == &DataType::Null => (wider.clone(), wider),
+        (Op::IntegralDivide, t) if t.is_floating() && !null => return None,
         (_, DataType::Decimal128(_, _)) => (decimal::decimal_of(left)?, decimal::decimal_of(right)?),
         (Op::Divide, _) => (DataType::Float64, DataType::Float64),
         (Op::IntegralDivide, _) => (DataType::Int64, DataType::Int64),
@@ -180,8 +188,7 @@ fn wider_type(left: &DataType, right: &DataType) -> Option<DataType> {
     use DataType::*;
     match (left, right) {
         (Null, Null) => Some(Float64),
-        (Null, other) | (other, Null) => wider_type(other, other),
-        (l, r) if is_string(l) && is_string(r) => Some(Float64),
+        (Null, other) | (other, Null) if !is_string(other) => wider_type(other, other),
         (l, r) if is_string(l) || is_string(r) => {
             let other = if is_string(l) { r } else { l };
             match other {
@@ -401,9 +408,12 @@ pub fn divide_by_zero(op: Op) -> Error {
 
 fn no_operator(op: Op, left: &DataType, right: &DataType) -> Error {
     let help = "cast one side, as in CAST(… AS INT); a time takes an interval, as in ts + INTERVAL 5 MINUTES";
+    let text = is_string(left) && !right.is_nested() || is_string(right) && !left.is_nested();
+    // Text takes the type of the other side first.
+    let condition = if left == right || text { "BINARY_OP_WRONG_TYPE" } else { "BINARY_OP_DIFF_TYPES" };
     let (left, right) = (sql_type_name(left), sql_type_name(right));
     let message = format!("operator '{}' does not take {left} and {right}", op.symbol());
-    Error::invalid("DATATYPE_MISMATCH.BINARY_OP_DIFF_TYPES", message).with_help(help)
+    Error::invalid(format!("DATATYPE_MISMATCH.{condition}"), message).with_help(help)
 }
 
 impl ScalarUDFImpl for Arithmetic {

@@ -42,6 +42,7 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
+pub use aggregate::MAX_BY_ROWS;
 pub use arithmetic::{binary, negate};
 pub use array::element_field;
 pub use cast::cast;

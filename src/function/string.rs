@@ -9,7 +9,7 @@ use datafusion::logical_expr::ScalarUDF;
 use super::cast::is_string;
 use super::display::{Style, write_value};
 use super::scalar::{Call, function};
-use super::type_name::type_name;
+use super::type_name::{sql_type_name, type_name};
 use crate::{Error, Result};
 
 /// All functions of this module.
@@ -265,13 +265,15 @@ fn in_base(mut value: u64, base: u32) -> String {
 
 fn concat_type(types: &super::scalar::Types) -> Result<DataType> {
     let all = types.all();
-    match all.iter().find(|t| *t != &DataType::Null) {
-        Some(DataType::List(_)) => {
-            super::coercion::common(&all).ok_or_else(|| super::coercion::mismatch("concat", &all))
-        }
-        Some(t) if t.is_binary() => Ok(DataType::Binary),
-        _ => Ok(DataType::Utf8View),
+    if let Some(nested) = all.iter().find(|t| matches!(t, DataType::Map(..) | DataType::Struct(_))) {
+        let message = format!("function \"concat\" does not take \"{}\"", sql_type_name(nested));
+        return Err(Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message));
     }
+    if all.iter().any(|t| matches!(t, DataType::List(_))) {
+        return super::coercion::common(&all).ok_or_else(|| super::coercion::mismatch("concat", &all));
+    }
+    let binary = !all.is_empty() && all.iter().all(DataType::is_binary);
+    Ok(if binary { DataType::Binary } else { DataType::Utf8View })
 }
 
 /// Text, binary or arrays in a row; NULL if any is NULL.

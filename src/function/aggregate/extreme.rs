@@ -44,6 +44,7 @@ impl<F: AggregateUDFImpl + PartialEq + Eq + std::hash::Hash> AggregateUDFImpl fo
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> DfResult<DataType> {
+        arg_types.iter().try_for_each(|t| super::ordered(self.name(), t))?;
         self.inner.return_type(arg_types)
     }
 

@@ -8,6 +8,7 @@ mod extreme;
 mod moment;
 mod percentile;
 mod sum;
+mod top;
 mod value;
 
 use std::hash::{Hash, Hasher};
@@ -19,6 +20,8 @@ use datafusion::functions_aggregate as core;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility};
+
+pub use top::MAX_ROWS as MAX_BY_ROWS;
 
 use super::cast::is_string;
 use super::type_name::sql_type_name;
@@ -38,6 +41,9 @@ pub fn functions() -> Vec<AggregateUDF> {
         value::max_by(),
         value::min_by(),
         value::mode(),
+        value::mode_desc(),
+        top::max_by(),
+        top::min_by(),
         value::approx_count_distinct(),
         percentile::percentile(),
         correlation::corr(),
@@ -48,6 +54,7 @@ pub fn functions() -> Vec<AggregateUDF> {
         percentile::percentile_approx(),
         percentile::median(),
     ];
+    all.extend(correlation::regressions());
     all.extend(aliases());
     all
 }
@@ -104,6 +111,21 @@ fn arg_types(args: &AccumulatorArgs) -> Vec<DataType> {
 fn wrong_type(name: &str, got: &DataType) -> Error {
     let message = format!("function '{name}' does not take {}", sql_type_name(got));
     Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message).with_help(super::type_help(got))
+}
+
+/// Refuses keys and values that have no order.
+fn ordered(name: &str, data_type: &DataType) -> Result<()> {
+    let has_order = match data_type {
+        DataType::Map(..) => false,
+        DataType::List(item) => ordered(name, item.data_type()).is_ok(),
+        DataType::Struct(fields) => fields.iter().all(|f| ordered(name, f.data_type()).is_ok()),
+        _ => true,
+    };
+    if has_order {
+        return Ok(());
+    }
+    let message = format!("function '{name}' cannot order values of {}", sql_type_name(data_type));
+    Err(Error::invalid("DATATYPE_MISMATCH.INVALID_ORDERING_TYPE", message))
 }
 
 /// Text counts as DOUBLE in a function of numbers.

@@ -17,7 +17,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Emit
 
 use super::{Aggregate, as_double, user_defined, wrong_count, wrong_type};
 use crate::function::arithmetic::arithmetic_overflow;
-use crate::function::cast::{fits, out_of_range, rescale_value};
+use crate::function::cast::{fits, rescale_value};
 use crate::{Error, Result};
 
 /// `sum(x)`: BIGINT of integers, DECIMAL(p+10,s) of decimals, else DOUBLE.
@@ -143,6 +143,11 @@ fn overflow() -> Error {
     arithmetic_overflow(&DataType::Int64)
 }
 
+fn decimal_overflow() -> Error {
+    Error::execution("ARITHMETIC_OVERFLOW", "overflow in sum of decimals")
+        .with_help("cast the values to a type with more digits, or use `try_sum` or DOUBLE")
+}
+
 /// NULL for the rows that the filter leaves out.
 fn hide_filtered(values: &ArrayRef, filter: Option<&BooleanArray>) -> Result<ArrayRef> {
     let Some(filter) = filter else { return Ok(Arc::clone(values)) };
@@ -261,11 +266,10 @@ impl DecimalRule {
         if count == 0 {
             return Ok(None);
         }
-        let (precision, scale) = self.to;
+        let (precision, _) = self.to;
         let value = if self.average { self.average(sum, count) } else { Some(sum) };
         let value = value.filter(|v| fits(*v, precision));
-        let text = || Decimal128Type::format_decimal(sum, 38, self.scale);
-        value.map(Some).ok_or_else(|| out_of_range(&text(), precision, scale))
+        value.map(Some).ok_or_else(decimal_overflow)
     }
 
     /// Half up.
@@ -277,11 +281,7 @@ impl DecimalRule {
     }
 
     fn add(&self, to: i128, value: i128) -> Result<i128> {
-        let overflow = || {
-            Error::execution("ARITHMETIC_OVERFLOW", "overflow in sum of decimals")
-                .with_help("sum a narrower type, as in sum(CAST(v AS DOUBLE)), or use try_sum(v) to get NULL instead")
-        };
-        to.checked_add(value).ok_or_else(overflow)
+        to.checked_add(value).ok_or_else(decimal_overflow)
     }
 }
 

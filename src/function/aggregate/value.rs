@@ -14,7 +14,7 @@ use datafusion::functions_aggregate::approx_distinct::ApproxDistinct;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
 
-use super::{Aggregate, arg_types, no_groups, user_defined, wrong_count};
+use super::{Aggregate, arg_types, no_groups, ordered, user_defined, wrong_count};
 use crate::Result;
 use crate::function::scalar::list_of;
 
@@ -124,7 +124,10 @@ fn by(name: &'static str, accumulator: fn(&AccumulatorArgs) -> Box<dyn Accumulat
         name,
         signature: user_defined(),
         coerce: |types| {
-            if types.len() == 2 { Ok(types.to_vec()) } else { Err(wrong_count("max_by", "2", types.len())) }
+            if types.len() != 2 {
+                return Err(wrong_count("max_by", "2 or 3", types.len()));
+            }
+            ordered("max_by", &types[1]).map(|()| types.to_vec())
         },
         return_type: |types| types[0].clone(),
         state: |types, _| types.to_vec(),
@@ -188,13 +191,22 @@ impl Accumulator for ValueBy {
 
 /// `mode(x)`: the most frequent value; of several the smallest, so that the answer is the same every time.
 pub fn mode() -> AggregateUDF {
+    mode_of("mode", |args| Box::new(Mode::new(args, false)))
+}
+
+/// `mode() WITHIN GROUP (ORDER BY x DESC)`: of several the greatest.
+pub fn mode_desc() -> AggregateUDF {
+    mode_of("mode_desc", |args| Box::new(Mode::new(args, true)))
+}
+
+fn mode_of(name: &'static str, accumulator: fn(&AccumulatorArgs) -> Box<dyn Accumulator>) -> AggregateUDF {
     Aggregate {
-        name: "mode",
+        name,
         signature: user_defined(),
         coerce: |types| if types.len() == 1 { Ok(types.to_vec()) } else { Err(wrong_count("mode", "1", types.len())) },
         return_type: |types| types[0].clone(),
         state: |types, _| vec![list_of(types[0].clone()), list_of(DataType::Int64)],
-        accumulator: |args| Box::new(Mode { data_type: args.return_type().clone(), counts: HashMap::new() }),
+        accumulator,
         groups: no_groups,
     }
     .udaf()
@@ -203,7 +215,15 @@ pub fn mode() -> AggregateUDF {
 #[derive(Debug)]
 struct Mode {
     data_type: DataType,
+    /// Which of several is taken.
+    greatest: bool,
     counts: HashMap<ScalarValue, i64>,
+}
+
+impl Mode {
+    fn new(args: &AccumulatorArgs, greatest: bool) -> Self {
+        Self { data_type: args.return_type().clone(), greatest, counts: HashMap::new() }
+    }
 }
 
 impl Accumulator for Mode {
@@ -215,10 +235,11 @@ impl Accumulator for Mode {
     }
 
     fn evaluate(&mut self) -> DfResult<ScalarValue> {
-        let best = self
-            .counts
-            .iter()
-            .max_by(|(l, n), (r, m)| n.cmp(m).then_with(|| r.partial_cmp(l).unwrap_or(Ordering::Equal)));
+        let prefer = |l: &ScalarValue, r: &ScalarValue| {
+            let order = l.partial_cmp(r).unwrap_or(Ordering::Equal);
+            if self.greatest { order } else { order.reverse() }
+        };
+        let best = self.counts.iter().max_by(|(l, n), (r, m)| n.cmp(m).then_with(|| prefer(l, r)));
         best.map_or_else(|| ScalarValue::try_new_null(&self.data_type), |(value, _)| Ok(value.clone()))
     }
 

@@ -74,6 +74,8 @@ pub fn can_cast(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
         (Dictionary(_, value), _) => can_cast(value, to),
         (f, t) if is_string(f) => !t.is_nested(),
+        // A number's bytes are no implicit choice.
+        (f, t) if f.is_integer() && t.is_binary() => false,
         (Boolean, t) => t.is_numeric(),
         (f, Boolean) => f.is_numeric(),
         (f, t) if f.is_numeric() && t.is_numeric() => true,
@@ -85,6 +87,7 @@ pub fn can_cast(from: &DataType, to: &DataType) -> bool {
             f.len() == t.len() && f.iter().zip(t).all(|(f, t)| can_cast(f.data_type(), t.data_type()))
         }
         (Map(f, _), Map(t, _)) => can_cast(f.data_type(), t.data_type()),
+        (f, t) if f.is_nested() || t.is_nested() => false,
         (f, t) if f.is_numeric() && t.is_temporal() || f.is_temporal() && t.is_numeric() => false,
         _ => arrow::compute::can_cast_types(from, to),
     }
@@ -93,7 +96,17 @@ pub fn can_cast(from: &DataType, to: &DataType) -> bool {
 /// The error of a pair of types without a cast.
 pub fn cast_refused(from: &DataType, to: &DataType) -> Error {
     let message = format!("cannot cast {} to {}", sql_type_name(from), sql_type_name(to));
-    Error::invalid("DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION", message).with_help(cast_help(from, to))
+    use DataType::{Boolean, Date32, Timestamp};
+    let condition = match (from, to) {
+        (f, Date32) if f.is_numeric() => "DATATYPE_MISMATCH.CAST_WITH_FUNC_SUGGESTION",
+        (Date32, t) if t.is_numeric() => "DATATYPE_MISMATCH.CAST_WITH_FUNC_SUGGESTION",
+        (f, t) if f.is_integer() && t.is_binary() => "DATATYPE_MISMATCH.CAST_WITH_CONF_SUGGESTION",
+        (Date32 | Timestamp(_, Some(_)), Boolean) | (Boolean, Timestamp(_, Some(_))) => {
+            "DATATYPE_MISMATCH.CAST_WITH_CONF_SUGGESTION"
+        }
+        _ => "DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION",
+    };
+    Error::invalid(condition, message).with_help(cast_help(from, to))
 }
 
 /// What leads from one type to the other without a cast.
@@ -141,8 +154,11 @@ pub fn is_string(data_type: &DataType) -> bool {
 }
 
 fn to_string(array: &ArrayRef, to: &DataType, tz: Tz) -> Result<ArrayRef> {
-    if is_string(array.data_type()) || array.data_type().is_binary() {
+    if is_string(array.data_type()) {
         return Ok(arrow::compute::cast(array, to)?);
+    }
+    if array.data_type().is_binary() {
+        return binary_to_string(array, to);
     }
     let mut builder = StringViewBuilder::with_capacity(array.len());
     let mut text = String::new();
@@ -157,6 +173,18 @@ fn to_string(array: &ArrayRef, to: &DataType, tz: Tz) -> Result<ArrayRef> {
     }
     let strings: ArrayRef = Arc::new(builder.finish());
     if to == &DataType::Utf8View { Ok(strings) } else { Ok(arrow::compute::cast(&strings, to)?) }
+}
+
+/// Bytes as text; what is no UTF-8 becomes the replacement character, as it is shown in Spark.
+fn binary_to_string(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    let strings = arrow::compute::cast(array, to)?;
+    if strings.null_count() == array.null_count() {
+        return Ok(strings);
+    }
+    let bytes = arrow::compute::cast(array, &DataType::BinaryView)?;
+    let text = |b: Option<&[u8]>| b.map(|b| String::from_utf8_lossy(b).into_owned());
+    let strings: ArrayRef = Arc::new(bytes.as_binary_view().iter().map(text).collect::<StringViewArray>());
+    Ok(arrow::compute::cast(&strings, to)?)
 }
 
 fn from_string(array: &ArrayRef, to: &DataType, mode: Mode, tz: Tz) -> Result<ArrayRef> {

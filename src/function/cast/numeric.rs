@@ -191,7 +191,7 @@ pub fn fits(value: i128, precision: u8) -> bool {
 pub fn out_of_range(value: &str, precision: u8, scale: i8) -> Error {
     let to = sql_type_name(&DataType::Decimal128(precision, scale));
     let message = format!("the value {value} cannot be represented as \"{to}\"");
-    Error::execution("NUMERIC_VALUE_OUT_OF_RANGE", message)
+    Error::execution("NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION", message)
         .with_help("use `try_cast` to get NULL instead, or a larger precision")
 }
 

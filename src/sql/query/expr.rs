@@ -410,9 +410,6 @@ impl<'c> ExprContext<'c> {
 
     /// `struct(a, 1 AS b)`: a field without a name of its own has that of its column, or `col1`, `col2`, ….
     fn make_struct(&self, values: &[sql::Expr], e: &sql::Expr) -> Result<Expr> {
-        if values.iter().all(|v| !matches!(v, sql::Expr::Named { .. })) {
-            return self.call("struct", self.exprs(values)?, e);
-        }
         let mut args = vec![];
         for (i, value) in values.iter().enumerate() {
             let (name, value) = match value {
@@ -500,7 +497,7 @@ fn relocate(e: Error, span: Option<Span>) -> Error {
 }
 
 /// The text of a type, which may stand in quotes as a whole.
-fn type_text(t: &sql::DataType) -> String {
+pub fn type_text(t: &sql::DataType) -> String {
     match t {
         sql::DataType::Custom(name, _) => match name.0.as_slice() {
             [part] => part.as_ident().map_or_else(|| t.to_string(), |i| i.value.clone()),

@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
     self as sql, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArguments,
 };
 
+use super::aggregate_call::{one_argument, within_group};
 use super::expr::{ExprContext, name_parts, string};
 use super::types::parse_data_type;
 use super::{mismatch, operators};
@@ -21,11 +22,11 @@ use crate::options::did_you_mean;
 use crate::plan::generators::Kind;
 
 /// What a call's parentheses hold.
-struct Arguments {
-    args: Vec<Expr>,
-    distinct: bool,
-    order_by: Vec<SortExpr>,
-    nulls: Option<NullTreatment>,
+pub struct Arguments {
+    pub args: Vec<Expr>,
+    pub distinct: bool,
+    pub order_by: Vec<SortExpr>,
+    pub nulls: Option<NullTreatment>,
 }
 
 impl ExprContext<'_> {
@@ -42,13 +43,14 @@ impl ExprContext<'_> {
         if let Some(call) = self.higher_order(&name, f, e)? {
             return self.typed(call, e);
         }
-        let name = spark_alias(name);
+        let name = spark_alias(name, f.over.is_some());
         let arguments = self.arguments(f, &name)?;
         if let Some(over) = &f.over {
             return self.window_function(&name, arguments, over, f, e);
         }
         let (name, arguments) = within_group(name, arguments, !f.within_group.is_empty());
-        if let Some(udaf) = self.planner.state.aggregate_functions().get(&name) {
+        let base = if name == "collect_union" { "collect_list" } else { name.as_str() };
+        if let Some(udaf) = self.planner.state.aggregate_functions().get(base) {
             let nested = find_aggregate_exprs(arguments.args.iter());
             if !nested.is_empty() {
                 let message = format!("an aggregate function is inside the aggregate function '{name}'");
@@ -57,6 +59,7 @@ impl ExprContext<'_> {
                     .with_help("aggregate in a subquery first"));
             }
             let arguments = one_argument(&name, arguments, self)?;
+            let (udaf, arguments) = self.rewritten(&name, udaf, arguments, e)?;
             let filter = f.filter.as_deref().map(|x| self.aggregate_filter(x).map(Box::new)).transpose()?;
             let params = AggregateFunctionParams {
                 args: arguments.args,
@@ -71,7 +74,8 @@ impl ExprContext<'_> {
             if params.args.is_empty() && name == "count" {
                 return Err(wrong_count(&name, "at least 1", 0).with_help("write count(*) to count rows"));
             }
-            let call = Expr::AggregateFunction(AggregateFunction { func: udaf.clone(), params });
+            let call = Expr::AggregateFunction(AggregateFunction { func: udaf, params });
+            let call = if name == "collect_union" { self.united(call, e)? } else { call };
             return self.typed(call, e);
         }
         if arguments.distinct || f.filter.is_some() || !arguments.order_by.is_empty() {
@@ -125,6 +129,8 @@ impl ExprContext<'_> {
             ("isnan", [x]) => self.call("coalesce", vec![self.call("isnan", vec![x.clone()], e)?, lit(false)], e),
             ("date_add" | "dateadd" | "timestampadd", [_, _, _]) => self.call("timestampadd", args, e),
             ("date_diff" | "datediff" | "timestampdiff", [_, _, _]) => self.call("timestampdiff", args, e),
+            ("current_catalog", []) => Ok(string("spark_catalog")),
+            ("current_database" | "current_schema", []) => Ok(string("default")),
             ("getdate", []) => self.call("now", args, e),
             ("localtimestamp", []) => {
                 let ntz = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);
@@ -258,7 +264,7 @@ impl ExprContext<'_> {
             return Err(self.unknown_function(name, e));
         };
         let spec = self.window_spec(over)?;
-        let mut call = WindowFunction::new(definition, a.args);
+        let mut call = WindowFunction::new(definition, window_arguments(name, a.args));
         call.params.distinct = a.distinct;
         call.params.null_treatment = a.nulls;
         call.params.filter = f.filter.as_deref().map(|x| self.expr(x).map(Box::new)).transpose()?;
@@ -358,62 +364,34 @@ impl ExprContext<'_> {
 }
 
 /// Spark's name of a function that has another here.
-fn spark_alias(name: String) -> String {
+fn spark_alias(name: String, window: bool) -> String {
     match name.as_str() {
+        "first_value" if !window => "first".to_owned(),
+        "last_value" if !window => "last".to_owned(),
         "array_agg" => "collect_list".to_owned(),
         "try_avg" => "avg".to_owned(),
         _ => name,
     }
 }
 
+/// The arguments as DataFusion's window functions take them.
+fn window_arguments(name: &str, mut args: Vec<Expr>) -> Vec<Expr> {
+    match (name, args.as_mut_slice()) {
+        ("nth_value", [_, Expr::Literal(position, _)]) => {
+            if let Ok(long) = position.cast_to(&DataType::Int64) {
+                *position = long;
+            }
+        }
+        // The key is that of the window, whatever is named here.
+        ("rank" | "dense_rank" | "percent_rank", [_, ..]) => args.clear(),
+        _ => {}
+    }
+    args
+}
+
 /// Whether the first of three arguments is a unit of time, written as a word.
 fn takes_unit(name: &str) -> bool {
     matches!(name, "date_add" | "dateadd" | "timestampadd" | "date_diff" | "datediff" | "timestampdiff")
-}
-
-/// `percentile_cont(p) WITHIN GROUP (ORDER BY x)` and its like as the aggregate of `x` that they are.
-fn within_group(name: String, mut a: Arguments, ordered: bool) -> (String, Arguments) {
-    if !ordered || a.order_by.len() != 1 {
-        return (name, a);
-    }
-    let percentile = matches!(name.as_str(), "percentile_cont" | "percentile_disc") && a.args.len() == 1;
-    let mode = name == "mode" && a.args.is_empty();
-    if !(percentile || mode) {
-        return (name, a);
-    }
-    let Some(key) = a.order_by.pop() else { return (name, a) };
-    let double = |e: Expr| operators::cast(e, &DataType::Float64, false);
-    let percentage = a.args.pop();
-    match (name.as_str(), percentage) {
-        ("percentile_disc", Some(p)) => {
-            a.args = vec![double(key.expr), p];
-            (if key.asc { "percentile_disc" } else { "percentile_disc_desc" }.to_owned(), a)
-        }
-        (_, Some(p)) => {
-            let p = if key.asc { p } else { lit(1.0) - double(p) };
-            a.args = vec![key.expr, p];
-            ("percentile".to_owned(), a)
-        }
-        (_, None) => {
-            a.args = vec![key.expr];
-            (name, a)
-        }
-    }
-}
-
-/// `count(DISTINCT a, b)` counts the rows in which all are there; a list without a separator has none.
-fn one_argument(name: &str, mut a: Arguments, cx: &ExprContext) -> Result<Arguments> {
-    if name == "count" && a.distinct && a.args.len() > 1 {
-        let all = a.args.iter().cloned().map(Expr::is_not_null).reduce(Expr::and).unwrap_or_else(|| lit(true));
-        let Some(tuple) = cx.planner.state.scalar_functions().get("struct").map(|f| f.call(a.args.clone())) else {
-            return Err(Error::internal("there is no function struct"));
-        };
-        a.args = vec![operators::case(vec![(all, tuple)], None, cx.schema)?];
-    }
-    if matches!(name, "listagg" | "string_agg") && a.args.len() == 1 {
-        a.args.push(string(""));
-    }
-    Ok(a)
 }
 
 /// The type that a function such as `int(x)` casts to.

@@ -30,6 +30,11 @@ impl ExprContext<'_> {
         let FunctionArguments::List(list) = &f.args else { return Ok(Some(Generator { kind, outer, args: vec![] })) };
         let args = list.args.iter().map(|a| match a {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => self.checked(e),
+            FunctionArg::Named { name: argument, arg: FunctionArgExpr::Expr(e), .. }
+                if list.args.len() == 1 && argument.value.eq_ignore_ascii_case(argument_name(kind)) =>
+            {
+                self.checked(e)
+            }
             other => Err(Error::unsupported(
                 "UNSUPPORTED_FEATURE",
                 format!("the argument '{other}' of '{name}' is not supported"),
@@ -122,6 +127,11 @@ fn columns(n: usize) -> String {
 
 fn names(n: usize) -> String {
     if n == 1 { "1 name is".to_owned() } else { format!("{n} names are") }
+}
+
+/// What the argument of a generator is called in `explode(collection => …)`.
+fn argument_name(kind: Kind) -> &'static str {
+    if matches!(kind, Kind::Inline) { "input" } else { "collection" }
 }
 
 /// The names that the user gave, of which there must be one for each column, or Spark's.

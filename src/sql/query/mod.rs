@@ -11,6 +11,7 @@
 //! [`PlannedQuery::names`] has the names to show.
 
 mod aggregate;
+mod aggregate_call;
 mod calls;
 mod dialect;
 mod expr;

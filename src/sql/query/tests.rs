@@ -137,7 +137,7 @@ async fn names_of_expressions() {
 #[tokio::test]
 async fn literals() {
     check(&[
-        ("SELECT 1, 3000000000, 1.5, 1.0E7, 2D, 3L", "1|3000000000|1.5|1.0E7|2|3: 1,3000000000,1.5,10000000.0,2.0,3"),
+        ("SELECT 1, 3000000000, 1.5, 1.0E7, 2D, 3L", "1|3000000000|1.5|1.0E7|2.0|3: 1,3000000000,1.5,10000000.0,2.0,3"),
         ("SELECT TIMESTAMP '1970-01-01 00:00:05' + INTERVAL 1 MINUTE AS t", "t: 1970-01-01T00:01:05Z"),
         ("SELECT DATE '2020-02-03' AS d, \"dq\" AS s, 'a' 'b' AS c", "d|s|c: 2020-02-03,dq,ab"),
         ("SELECT a == '2' AS e, a <=> NULL AS n, NOT a IN (1, 2) AS i FROM t WHERE a = 2", "e|n|i: true,false,false"),

@@ -1,11 +1,20 @@
 //! The names of columns without an alias, as Spark prints them.
 
+mod call;
+
+use arrow::array::{Array, IntervalMonthDayNanoArray};
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DateTimeField, DuplicateTreatment, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Subscript, UnaryOperator, Value,
+    self as sql, AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DateTimeField, Expr, Ident, Subscript,
+    TrimWhereField, UnaryOperator, Value,
 };
 
+use super::expr::{interval_of, type_text};
 use super::scope::{Scope, join};
+use super::types::parse_data_type;
+use super::{literal, types};
+use crate::function::display::format_value;
 
 /// The name of a select item: of a field or of a cast column it is the column's own.
 pub fn output_name(expr: &Expr, scope: &Scope) -> String {
@@ -38,8 +47,8 @@ pub fn display_name(expr: &Expr, scope: &Scope) -> String {
         Expr::Nested(e) => name(e),
         Expr::Identifier(i) => i.value.clone(),
         Expr::CompoundIdentifier(parts) => without_qualifier(parts, scope),
-        Expr::Value(v) => literal(&v.value),
-        Expr::Function(f) => function(f, scope),
+        Expr::Value(v) => literal_name(&v.value),
+        Expr::Function(f) => call::function(f, scope),
         Expr::BinaryOp { left, op, right } => binary(&name(left), op, &name(right)),
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } if matches!(**expr, Expr::Value(_)) => {
             format!("-{}", name(expr))
@@ -52,15 +61,24 @@ pub fn display_name(expr: &Expr, scope: &Scope) -> String {
         },
         Expr::IsNull(e) => format!("({} IS NULL)", name(e)),
         Expr::IsNotNull(e) => format!("({} IS NOT NULL)", name(e)),
-        Expr::IsTrue(e) => format!("({} IS TRUE)", name(e)),
-        Expr::IsFalse(e) => format!("({} IS FALSE)", name(e)),
+        Expr::IsUnknown(e) => format!("({} IS NULL)", name(e)),
+        Expr::IsNotUnknown(e) => format!("({} IS NOT NULL)", name(e)),
+        Expr::IsTrue(e) => format!("({} <=> true)", name(e)),
+        Expr::IsNotTrue(e) => format!("(NOT ({} <=> true))", name(e)),
+        Expr::IsFalse(e) => format!("({} <=> false)", name(e)),
+        Expr::IsNotFalse(e) => format!("(NOT ({} <=> false))", name(e)),
+        Expr::IsDistinctFrom(l, r) => format!("(NOT ({} <=> {}))", name(l), name(r)),
+        Expr::IsNotDistinctFrom(l, r) => format!("({} <=> {})", name(l), name(r)),
         Expr::Between { expr, negated, low, high } => {
             negate(*negated, format!("between({}, {}, {})", name(expr), name(low), name(high)))
         }
         Expr::InList { expr, list: items, negated } => {
             negate(*negated, format!("({} IN ({}))", name(expr), list(items)))
         }
-        Expr::Like { expr, pattern, negated, .. } => negate(*negated, format!("{} LIKE {}", name(expr), name(pattern))),
+        Expr::Like { expr, pattern, negated, escape_char, .. } => {
+            let escape = escape_char.as_ref().map(|c| format!(" ESCAPE {c}")).unwrap_or_default();
+            negate(*negated, format!("{} LIKE {}{escape}", name(expr), name(pattern)))
+        }
         Expr::ILike { expr, pattern, negated, .. } => {
             negate(*negated, format!("ilike({}, {})", name(expr), name(pattern)))
         }
@@ -72,7 +90,7 @@ pub fn display_name(expr: &Expr, scope: &Scope) -> String {
         }
         Expr::Cast { kind, expr, data_type, .. } => {
             let function = if *kind == CastKind::TryCast { "TRY_CAST" } else { "CAST" };
-            format!("{function}({} AS {})", name(expr), data_type.to_string().to_uppercase())
+            format!("{function}({} AS {})", name(expr), type_of_cast(data_type))
         }
         Expr::CompoundFieldAccess { root, access_chain } => {
             access_chain.iter().fold(name(root), |base, access| match access {
@@ -81,36 +99,43 @@ pub fn display_name(expr: &Expr, scope: &Scope) -> String {
                 AccessExpr::Subscript(other) => format!("{base}[{other}]"),
             })
         }
-        Expr::TypedString(t) => match t.value.value.clone().into_string() {
-            Some(text) => format!("{} '{text}'", t.data_type),
-            None => t.to_string(),
-        },
-        Expr::Substring { expr, substring_from, substring_for, .. } => {
+        Expr::TypedString(t) => typed(t),
+        Expr::Substring { expr, substring_from, substring_for, shorthand, .. } => {
+            let function = if *shorthand { "substr" } else { "substring" };
             let from = substring_from.as_deref().map_or("1".to_owned(), name);
             let length = substring_for.as_deref().map_or("2147483647".to_owned(), name);
-            format!("substring({}, {from}, {length})", name(expr))
+            format!("{function}({}, {from}, {length})", name(expr))
         }
-        Expr::Trim { trim_where, trim_what, expr, .. } => match (trim_where, trim_what) {
-            (None, None) => format!("trim({})", name(expr)),
-            (w, None) => format!("TRIM({} FROM {})", w.map_or("BOTH".to_owned(), |w| w.to_string()), name(expr)),
-            (w, Some(what)) => {
-                format!("TRIM({} {} FROM {})", w.map_or("BOTH".to_owned(), |w| w.to_string()), name(what), name(expr))
-            }
-        },
+        Expr::Trim { trim_where, trim_what, expr, .. } => {
+            trim(*trim_where, trim_what.as_deref().map(name), &name(expr))
+        }
+        Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+            let length = overlay_for.as_deref().map_or("-1".to_owned(), name);
+            format!("overlay({}, {}, {}, {length})", name(expr), name(overlay_what), name(overlay_from))
+        }
         Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
             format!("CEIL({})", name(expr))
         }
         Expr::Floor { expr, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
             format!("FLOOR({})", name(expr))
         }
-        Expr::Ceil { expr, field: CeilFloorKind::Scale(s) } => format!("ceil({}, {})", name(expr), literal(&s.value)),
-        Expr::Floor { expr, field: CeilFloorKind::Scale(s) } => format!("floor({}, {})", name(expr), literal(&s.value)),
+        Expr::Ceil { expr, field: CeilFloorKind::Scale(s) } => {
+            format!("ceil({}, {})", name(expr), literal_name(&s.value))
+        }
+        Expr::Floor { expr, field: CeilFloorKind::Scale(s) } => {
+            format!("floor({}, {})", name(expr), literal_name(&s.value))
+        }
         Expr::Extract { field, expr, .. } => format!("extract({field} FROM {})", name(expr)),
         Expr::Position { expr, r#in } => format!("locate({}, {}, 1)", name(expr), name(r#in)),
-        Expr::Interval(i) => interval(&i.value),
+        Expr::Interval(i) => interval(i),
         Expr::Subquery(_) => "scalarsubquery()".to_owned(),
         Expr::Exists { negated, .. } => negate(*negated, "exists()".to_owned()),
-        Expr::Tuple(items) => format!("struct({})", list(items)),
+        Expr::Tuple(items) => {
+            let field = |(i, e): (usize, &Expr)| format!("col{}, {}", i + 1, name(e));
+            format!("named_struct({})", items.iter().enumerate().map(field).collect::<Vec<_>>().join(", "))
+        }
+        Expr::Struct { values, .. } => format!("struct({})", list(values)),
+        Expr::Named { expr, name: alias } => format!("{} AS {}", name(expr), alias.value),
         other => other.to_string(),
     }
 }
@@ -121,26 +146,63 @@ fn without_qualifier(parts: &[Ident], scope: &Scope) -> String {
     join(&parts[qualified.unwrap_or(0)..])
 }
 
-fn literal(v: &Value) -> String {
+fn literal_name(v: &Value) -> String {
     match v {
-        Value::Number(n, _) => {
-            n.trim_end_matches(|c: char| c.is_ascii_alphabetic() && !c.eq_ignore_ascii_case(&'e')).to_owned()
-        }
+        Value::Number(text, long) => match literal::number(text, *long) {
+            Ok(number) => shown(&number).unwrap_or_else(|| text.clone()),
+            Err(_) => text.clone(),
+        },
         Value::Null => "NULL".to_owned(),
         Value::Boolean(b) => b.to_string(),
+        Value::HexStringLiteral(digits) => {
+            let padding = if digits.len() % 2 == 1 { "0" } else { "" };
+            format!("X'{padding}{}'", digits.to_uppercase())
+        }
         other => other.clone().into_string().unwrap_or_else(|| other.to_string()),
     }
 }
 
-/// `INTERVAL '10' SECOND` for one pair of number and unit.
-fn interval(value: &Expr) -> String {
-    let text = match value {
-        Expr::Value(v) => literal(&v.value),
-        other => other.to_string(),
+/// A value as the console prints it.
+fn shown(value: &ScalarValue) -> Option<String> {
+    value.to_array().ok().map(|array| format_value(array.as_ref(), 0, chrono_tz::Tz::UTC))
+}
+
+/// `DATE '2020-01-01'`: the value that was read, where it does not depend on a zone.
+fn typed(t: &sql::TypedString) -> String {
+    let Some(text) = t.value.value.clone().into_string() else { return t.to_string() };
+    let value = match parse_data_type(&t.data_type.to_string()) {
+        Ok(DataType::Timestamp(unit, Some(_))) => literal::typed(&DataType::Timestamp(unit, None), &text, None),
+        Ok(other) => literal::typed(&other, &text, None),
+        Err(_) => None,
     };
-    match text.split_whitespace().collect::<Vec<_>>().as_slice() {
-        [number, unit] => format!("INTERVAL '{number}' {}", unit.trim_end_matches('s').to_uppercase()),
-        _ => format!("INTERVAL '{text}'"),
+    let value = value.and_then(Result::ok).and_then(|v| shown(&v));
+    format!("{} '{}'", t.data_type, value.unwrap_or(text))
+}
+
+/// `INTERVAL '10' SECOND`, whatever units it was written in.
+fn interval(i: &sql::Interval) -> String {
+    match interval_of(i).ok().and_then(crate::interval::Interval::to_arrow) {
+        Some(value) => format_value(&IntervalMonthDayNanoArray::from(vec![value]) as &dyn Array, 0, chrono_tz::Tz::UTC),
+        None => i.to_string(),
+    }
+}
+
+fn type_of_cast(data_type: &sql::DataType) -> String {
+    match parse_data_type(&type_text(data_type)) {
+        Ok(parsed) => types::spark_type_name(&parsed).to_uppercase(),
+        Err(_) => data_type.to_string().to_uppercase(),
+    }
+}
+
+fn trim(side: Option<TrimWhereField>, what: Option<String>, text: &str) -> String {
+    let (function, side) = match side {
+        Some(TrimWhereField::Leading) => ("ltrim", "LEADING"),
+        Some(TrimWhereField::Trailing) => ("rtrim", "TRAILING"),
+        Some(TrimWhereField::Both) | None => ("trim", "BOTH"),
+    };
+    match what {
+        Some(what) => format!("TRIM({side} {what} FROM {text})"),
+        None => format!("{function}({text})"),
     }
 }
 
@@ -172,32 +234,4 @@ fn case(operand: Option<&Expr>, conditions: &[CaseWhen], otherwise: Option<&Expr
         text += &format!(" ELSE {}", display_name(e, scope));
     }
     text + " END"
-}
-
-fn function(f: &Function, scope: &Scope) -> String {
-    let name = f.name.0.last().and_then(|p| p.as_ident()).map(|i| i.value.to_lowercase()).unwrap_or_default();
-    if ["window", "session_window"].contains(&name.as_str()) {
-        return name;
-    }
-    let arg = |a: &FunctionArg| match a {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => display_name(e, scope),
-        FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => "1".to_owned(),
-        other => other.to_string(),
-    };
-    let mut text = match &f.args {
-        FunctionArguments::None => format!("{name}()"),
-        FunctionArguments::Subquery(_) => format!("{name}(…)"),
-        FunctionArguments::List(l) => {
-            let args = l.args.iter().map(arg).collect::<Vec<_>>().join(", ");
-            let distinct = if l.duplicate_treatment == Some(DuplicateTreatment::Distinct) { "DISTINCT " } else { "" };
-            if name == "if" { format!("(IF({args}))") } else { format!("{name}({distinct}{args})") }
-        }
-    };
-    if let Some(filter) = &f.filter {
-        text += &format!(" FILTER (WHERE {})", display_name(filter, scope));
-    }
-    if let Some(over) = &f.over {
-        text += &format!(" OVER ({over})");
-    }
-    text
 }
