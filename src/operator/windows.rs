@@ -40,6 +40,11 @@ impl Windows {
         })
     }
 
+    /// The start of the block that holds `time`; blocks are as long as windows. `None` if it is out of range.
+    pub fn block(&self, time: i64) -> Option<i64> {
+        floor(time, self.size, self.start)
+    }
+
     /// Length of a pane.
     pub fn pane_width(&self) -> i64 {
         let (mut a, mut b) = (self.size, self.slide);

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayData, ArrayRef, AsArray, BooleanArray, make_array};
-use datafusion::arrow::buffer::{Buffer, NullBuffer};
+use datafusion::arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use datafusion::arrow::datatypes::DataType;
 
 use super::StateBackend;
 use super::backend::Block;
+use super::prefetch::{AHEAD, prefetch};
 use crate::error::{Error, Result};
 
 const CHUNK_SLOTS: usize = 1024;
@@ -80,8 +81,9 @@ impl FixedColumn {
     pub fn gather(&self, slots: impl ExactSizeIterator<Item = u32> + Clone) -> Result<ArrayRef> {
         let len = slots.len();
         let values = by_width!(self.width, gather_values(self, slots.clone()));
-        let valid: Vec<bool> = slots.map(|s| self.is_valid(s as usize)).collect();
-        let nulls = Some(NullBuffer::from(valid)).filter(|n| n.null_count() > 0);
+        let mut slots = slots;
+        let valid = BooleanBuffer::collect_bool(len, |_| slots.next().is_some_and(|s| self.is_valid(s as usize)));
+        let nulls = Some(NullBuffer::new(valid)).filter(|n| n.null_count() > 0);
         if self.data_type == DataType::Boolean {
             return Ok(Arc::new(BooleanArray::new(values.iter().map(|b| *b != 0).collect(), nulls)));
         }
@@ -120,9 +122,13 @@ impl FixedColumn {
     }
 }
 
-fn gather_values<const W: usize>(column: &FixedColumn, slots: impl ExactSizeIterator<Item = u32>) -> Vec<u8> {
+fn gather_values<const W: usize>(column: &FixedColumn, slots: impl ExactSizeIterator<Item = u32> + Clone) -> Vec<u8> {
     let mut out = Vec::with_capacity(slots.len() * W);
+    let mut ahead = slots.clone().skip(AHEAD);
     for slot in slots {
+        if let Some(slot) = ahead.next() {
+            column.chunks[slot as usize / CHUNK_SLOTS].prefetch(slot as usize % CHUNK_SLOTS, W);
+        }
         let (chunk, at) = (slot as usize / CHUNK_SLOTS, slot as usize % CHUNK_SLOTS);
         let values = column.chunks[chunk].values.as_chunks::<W>().0;
         out.extend_from_slice(&values[at]);
@@ -162,6 +168,13 @@ fn scatter_values<const W: usize>(
 }
 
 impl Chunk {
+    /// Brings a value and whether it is one into the cache.
+    #[inline]
+    fn prefetch(&self, at: usize, width: usize) {
+        prefetch(&raw const self.values[at * width]);
+        prefetch(&raw const self.valid[at / 64]);
+    }
+
     #[inline]
     fn set<const W: usize>(&mut self, at: usize, value: &[u8; W], is_valid: bool) {
         self.values.as_chunks_mut::<W>().0[at] = *value;

@@ -20,6 +20,7 @@ use datafusion::common::hash_utils::{RandomState, create_hashes};
 
 use super::StateBackend;
 use super::backend::Block;
+use super::prefetch::prefetch;
 use crate::error::Result;
 
 const EMPTY: u64 = u64::MAX;
@@ -50,15 +51,22 @@ pub struct KeyEncoder {
 }
 
 /// The keys of some rows, and their hashes.
+#[derive(Clone)]
 pub struct EncodedKeys {
-    rows: Rows,
-    hashes: Vec<u64>,
+    rows: Arc<Rows>,
+    hashes: Arc<Vec<u64>>,
+    len: usize,
 }
 
 impl EncodedKeys {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.hashes.len()
+        self.len
+    }
+
+    /// Those of the first `len` rows.
+    pub fn first(&self, len: usize) -> Self {
+        Self { len: len.min(self.len), ..self.clone() }
     }
 
     /// What looking them up gives where there are no keys yet; see [`KeyIndex::locate`].
@@ -86,7 +94,8 @@ impl KeyEncoder {
         };
         let mut hashes = vec![0; rows];
         create_hashes(columns, &self.random_state, &mut hashes)?;
-        Ok(EncodedKeys { rows: self.converter.convert_columns(columns)?, hashes })
+        let encoded = self.converter.convert_columns(columns)?;
+        Ok(EncodedKeys { rows: Arc::new(encoded), hashes: Arc::new(hashes), len: rows })
     }
 
     /// The columns of these keys.
@@ -164,17 +173,6 @@ impl<'a> Iterator for ChunkKeys<'a> {
     }
 }
 
-#[inline(always)]
-fn prefetch<T>(address: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch is a hint; it reads nothing that the program can see and faults on no address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch(address.cast::<i8>(), std::arch::x86_64::_MM_HINT_T0)
-    };
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
-
 impl KeyIndex {
     /// An empty index.
     pub fn new(encoder: Arc<KeyEncoder>, backend: StateBackend) -> Self {
@@ -205,10 +203,16 @@ impl KeyIndex {
     /// The slot of every key, or [`MISSING`]. Several threads may look up at once.
     pub fn locate(&self, keys: &EncodedKeys) -> Vec<u32> {
         let mut slots = Vec::with_capacity(keys.len());
-        for start in (0..keys.len()).step_by(GROUP) {
-            let rows = start..(start + GROUP).min(keys.len());
-            self.prefetch(&keys.hashes[rows.clone()]);
-            slots.extend(rows.map(|row| self.find(keys.hashes[row], keys.rows.row(row).data()).unwrap_or(MISSING)));
+        let mut groups = keys.hashes[..keys.len()].chunks(GROUP).peekable();
+        self.prefetch_table(groups.peek().copied().unwrap_or_default());
+        while let Some(hashes) = groups.next() {
+            self.prefetch_table(groups.peek().copied().unwrap_or_default());
+            let candidates = self.prefetch(hashes);
+            let from = slots.len();
+            let find = |(i, (hash, candidate)): (usize, (&u64, usize))| {
+                self.find(candidate, *hash, keys.rows.row(from + i).data()).unwrap_or(MISSING)
+            };
+            slots.extend(hashes.iter().zip(candidates).enumerate().map(find));
         }
         slots
     }
@@ -219,12 +223,11 @@ impl KeyIndex {
             if group.iter().all(|s| *s != MISSING) {
                 continue;
             }
-            if (self.len() + GROUP) * 2 > self.table.len() {
-                self.grow();
-            }
+            self.make_room();
             self.prefetch_table(&keys.hashes[start..start + group.len()]);
             for (row, slot) in (start..).zip(group).filter(|(_, slot)| **slot == MISSING) {
-                *slot = self.find_or_insert(keys.hashes[row], keys.rows.row(row).data());
+                let hash = keys.hashes[row];
+                *slot = self.find_or_insert(self.home(hash), hash, keys.rows.row(row).data());
             }
         }
     }
@@ -236,12 +239,13 @@ impl KeyIndex {
         slots.clear();
         slots.reserve(rows);
         for start in (0..rows).step_by(GROUP) {
-            if (self.len() + GROUP) * 2 > self.table.len() {
-                self.grow();
-            }
+            self.make_room();
             let rows = start..(start + GROUP).min(rows);
-            self.prefetch(&keys.hashes[rows.clone()]);
-            slots.extend(rows.map(|row| self.find_or_insert(keys.hashes[row], keys.rows.row(row).data())));
+            self.prefetch_table(&keys.hashes[rows.clone()]);
+            let candidates = self.prefetch(&keys.hashes[rows.clone()]);
+            let find_or_insert =
+                |(row, at): (usize, usize)| self.find_or_insert(at, keys.hashes[row], keys.rows.row(row).data());
+            slots.extend(rows.zip(candidates).map(find_or_insert));
         }
         Ok(())
     }
@@ -249,82 +253,110 @@ impl KeyIndex {
     /// The slot of the key of each of these rows into `slots`, making slots for keys not seen before.
     pub fn intern_encoded(&mut self, keys: &EncodedKeys, rows: &[u32], slots: &mut Vec<u32>) {
         slots.clear();
-        for group in rows.chunks(GROUP) {
-            if (self.len() + GROUP) * 2 > self.table.len() {
-                self.grow();
-            }
-            self.prefetch_rows(keys, group);
-            let find_or_insert =
-                |row: &u32| self.find_or_insert(keys.hashes[*row as usize], keys.rows.row(*row as usize).data());
-            slots.extend(group.iter().map(find_or_insert));
+        let mut groups = rows.chunks(GROUP).peekable();
+        while let Some(group) = groups.next() {
+            self.make_room();
+            let candidates = self.prefetch_rows(keys, group, groups.peek().copied());
+            let find_or_insert = |(row, at): (&u32, usize)| {
+                let row = *row as usize;
+                self.find_or_insert(at, keys.hashes[row], keys.rows.row(row).data())
+            };
+            slots.extend(group.iter().zip(candidates).map(find_or_insert));
         }
     }
 
     /// The slot of the key of each of these rows into `slots`; `u32::MAX` for a key that is not there.
     pub fn find_encoded(&self, keys: &EncodedKeys, rows: &[u32], slots: &mut Vec<u32>) {
         slots.clear();
-        for group in rows.chunks(GROUP) {
-            self.prefetch_rows(keys, group);
-            let find = |row: &u32| self.find(keys.hashes[*row as usize], keys.rows.row(*row as usize).data());
-            slots.extend(group.iter().map(|row| find(row).unwrap_or(MISSING)));
+        let mut groups = rows.chunks(GROUP).peekable();
+        while let Some(group) = groups.next() {
+            let candidates = self.prefetch_rows(keys, group, groups.peek().copied());
+            let find = |(row, at): (&u32, usize)| {
+                let row = *row as usize;
+                self.find(at, keys.hashes[row], keys.rows.row(row).data()).unwrap_or(MISSING)
+            };
+            slots.extend(group.iter().zip(candidates).map(find));
         }
     }
 
-    fn prefetch_rows(&self, keys: &EncodedKeys, rows: &[u32]) {
+    /// [`Self::prefetch`] for these rows, and the table's entries for those that come `next`.
+    fn prefetch_rows(&self, keys: &EncodedKeys, rows: &[u32], next: Option<&[u32]>) -> [usize; GROUP] {
+        for row in next.unwrap_or_default() {
+            prefetch(&raw const self.table[self.home(keys.hashes[*row as usize])]);
+        }
         let mut hashes = [0; GROUP];
         for (hash, row) in hashes.iter_mut().zip(rows) {
             *hash = keys.hashes[*row as usize];
         }
-        self.prefetch(&hashes[..rows.len().min(GROUP)]);
+        self.prefetch(&hashes[..rows.len().min(GROUP)])
+    }
+
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        hash as usize & (self.table.len() - 1)
     }
 
     fn prefetch_table(&self, hashes: &[u64]) {
-        let mask = self.table.len() - 1;
         for hash in hashes {
-            prefetch(&raw const self.table[*hash as usize & mask]);
+            prefetch(&raw const self.table[self.home(*hash)]);
         }
     }
 
-    /// Brings what looking up these hashes will read into the cache, one step of it after the other for all of them.
-    fn prefetch(&self, hashes: &[u64]) {
-        let mask = self.table.len() - 1;
-        self.prefetch_table(hashes);
-        for hash in hashes {
-            let entry = self.table[*hash as usize & mask];
+    /// Brings what looking up these hashes will read into the cache, one step of it after the other for all of them. Where
+    /// the search for each can begin.
+    fn prefetch(&self, hashes: &[u64]) -> [usize; GROUP] {
+        let mut candidates = [0; GROUP];
+        for (candidate, hash) in candidates.iter_mut().zip(hashes) {
+            *candidate = self.candidate(self.home(*hash), *hash);
+            let entry = self.table[*candidate];
             if entry != EMPTY {
                 prefetch(&raw const self.places[entry as u32 as usize]);
             }
         }
-        for hash in hashes {
-            let entry = self.table[*hash as usize & mask];
+        for candidate in &candidates[..hashes.len().min(GROUP)] {
+            let entry = self.table[*candidate];
             if entry != EMPTY {
                 let (chunk, offset) = self.places[entry as u32 as usize];
                 prefetch(&raw const self.arena.chunk(chunk)[offset as usize]);
             }
         }
+        candidates
+    }
+
+    /// From `position` on, the first entry that may be of a key of this hash, or is empty.
+    #[inline]
+    fn candidate(&self, mut position: usize, hash: u64) -> usize {
+        let mask = self.table.len() - 1;
+        loop {
+            let entry = self.table[position];
+            if entry == EMPTY || entry >> 32 == hash >> 32 {
+                return position;
+            }
+            position = (position + 1) & mask;
+        }
     }
 
     #[inline]
-    fn find_or_insert(&mut self, hash: u64, key: &[u8]) -> u32 {
-        match self.find(hash, key) {
+    fn find_or_insert(&mut self, position: usize, hash: u64, key: &[u8]) -> u32 {
+        match self.find(position, hash, key) {
             Ok(slot) => slot,
             Err(position) => self.insert(position, hash, key),
         }
     }
 
+    /// The slot of a key that is at `position` or after it, or where it belongs.
     #[inline]
-    fn find(&self, hash: u64, key: &[u8]) -> Result<u32, usize> {
-        let mask = self.table.len() - 1;
-        let mut position = hash as usize & mask;
+    fn find(&self, mut position: usize, hash: u64, key: &[u8]) -> Result<u32, usize> {
         loop {
+            position = self.candidate(position, hash);
             let entry = self.table[position];
             if entry == EMPTY {
                 return Err(position);
             }
-            if entry >> 32 == hash >> 32 && self.arena.key(self.places[entry as u32 as usize]) == key {
+            if self.arena.key(self.places[entry as u32 as usize]) == key {
                 return Ok(entry as u32);
             }
-            position = (position + 1) & mask;
+            position = (position + 1) & (self.table.len() - 1);
         }
     }
 
@@ -338,8 +370,20 @@ impl KeyIndex {
         slot
     }
 
-    fn grow(&mut self) {
-        let len = ((self.len() + GROUP) * 2).next_power_of_two();
+    /// Makes room for the keys of a group.
+    fn make_room(&mut self) {
+        self.reserve(GROUP);
+    }
+
+    /// Makes room for this many keys more.
+    pub fn reserve(&mut self, keys: usize) {
+        let needed = (self.len() + keys) * 2;
+        if needed > self.table.len() {
+            self.grow(needed.next_power_of_two());
+        }
+    }
+
+    fn grow(&mut self, len: usize) {
         self.table = vec![EMPTY; len];
         for (slot, hash) in self.hashes.iter().enumerate() {
             let mut position = *hash as usize & (len - 1);

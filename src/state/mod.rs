@@ -6,12 +6,14 @@ mod backend;
 mod column;
 mod entries;
 mod key_index;
+mod prefetch;
 mod segment;
 mod store;
 
 pub use backend::StateBackend;
 pub use entries::{Entry, EntryCodec, EntryKey, EntryMap, FrozenEntryState, VariableSize};
 pub use key_index::{EncodedKeys, KeyEncoder, KeyIndex};
+pub use prefetch::{AHEAD, prefetch};
 pub use store::{Columns, FrozenStore, KeyedStore, record_batch};
 
 use std::fmt;

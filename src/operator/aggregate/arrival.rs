@@ -112,21 +112,17 @@ impl AggregateOperator {
         late: i64,
         (slices, arrivals): (&Slices, &mut Arrivals),
     ) -> Result<()> {
-        for (pane, rows) in window.panes(batch)? {
-            let part = self.part(rows)?;
-            for end in window.ends(pane) {
-                let end = end?;
-                if end <= late {
-                    arrivals.late.push((end, part.clone()));
-                } else {
-                    arrivals.visits.entry(end).or_default().push(visit(slices, end, part.clone()));
-                }
+        for (end, part) in self.in_windows(window, batch)? {
+            if end <= late {
+                arrivals.late.push((end, part));
+            } else {
+                arrivals.visits.entry(end).or_default().push(visit(slices, end, part));
             }
         }
         Ok(())
     }
 
-    fn part(&self, rows: RecordBatch) -> Result<Arc<Part>> {
+    pub(super) fn part(&self, rows: RecordBatch) -> Result<Arc<Part>> {
         let keys = self.encoder.encode(&rows.columns()[..self.num_store_keys()], rows.num_rows())?;
         Ok(Arc::new(Part { rows, keys }))
     }

@@ -18,6 +18,9 @@
 //! rows; then aggregates and key columns are computed beside each other. The result is that of one thread.
 
 mod arrival;
+mod combine;
+#[cfg(test)]
+mod combine_tests;
 mod emit;
 mod evict;
 mod merge;

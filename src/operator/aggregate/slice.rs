@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use super::arrival::{Part, Visit};
 use crate::error::Result;
 use crate::operator::event_time::EventTimeKey;
-use crate::state::{KeyEncoder, KeyedStore, StateBackend};
+use crate::state::{AHEAD, KeyEncoder, KeyedStore, StateBackend, prefetch};
 
 /// Marks a group as one of the batch's new ones, until the number of the old ones is known.
 const NEW: usize = 1 << (usize::BITS - 1);
@@ -145,6 +145,9 @@ impl Slice {
             self.store.insert_missing(&visit.part.keys, &mut visit.slots);
             let mut groups = Vec::with_capacity(visit.slots.len());
             for (row, slot) in visit.slots.iter().enumerate() {
+                if let Some(mark) = visit.slots.get(row + AHEAD).and_then(|next| self.marks.get(*next as usize)) {
+                    prefetch(mark);
+                }
                 let Some(mark) = self.marks.get_mut(*slot as usize) else {
                     let new = *slot as usize - old_len;
                     if new == new_firsts.len() {

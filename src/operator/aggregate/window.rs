@@ -7,7 +7,6 @@ use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, StructArray, Time
 use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimestampMicrosecondType};
 
-use super::arrival::{ByNumber, take};
 use crate::error::{Error, Result};
 use crate::operator::event_time::TIMELESS;
 use crate::operator::windows::Windows;
@@ -31,16 +30,6 @@ impl WindowKey {
             *field = Arc::new(Field::new(field.name(), DataType::Struct(self.fields.clone()), true));
         }
         Schema::new(fields)
-    }
-
-    /// The rows of each pane, without the pane's column.
-    pub fn panes(&self, batch: &RecordBatch) -> Result<Vec<(i64, RecordBatch)>> {
-        let mut by_pane = ByNumber::default();
-        for (row, pane) in self.pane_column(batch)?.values().iter().enumerate() {
-            by_pane.push(*pane, row as u32);
-        }
-        let batch = self.remove(batch)?;
-        by_pane.rows().map(|(pane, rows)| Ok((pane, take(&batch, rows)?))).collect()
     }
 
     /// The rows without the window or its pane.
@@ -91,7 +80,8 @@ impl WindowKey {
         Ok(Arc::new(StructArray::try_new(self.fields.clone(), vec![times(starts), times(ends)], None)?))
     }
 
-    fn pane_column<'a>(&self, batch: &'a RecordBatch) -> Result<&'a TimestampMicrosecondArray> {
+    /// The panes of partial rows.
+    pub fn pane_column<'a>(&self, batch: &'a RecordBatch) -> Result<&'a TimestampMicrosecondArray> {
         let panes = batch.columns().get(self.column).and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
         panes.ok_or_else(|| Error::internal("a partial row without its pane"))
     }

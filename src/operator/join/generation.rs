@@ -16,7 +16,7 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 
 use super::spec::SideSpec;
 use crate::error::Result;
-use crate::state::{Columns, EncodedKeys, KeyEncoder, KeyIndex};
+use crate::state::{Columns, EncodedKeys, KeyEncoder, KeyIndex, prefetch};
 
 /// No row, and no slot.
 pub const NONE: u32 = u32::MAX;
@@ -147,6 +147,25 @@ impl Generation {
         self.index.find_encoded(keys, keyed, slots);
     }
 
+    /// Makes room for about this many rows.
+    pub fn reserve(&mut self, rows: usize) {
+        self.index.reserve(rows);
+    }
+
+    /// Brings what [`Self::head`] will read into the cache: of a key that comes later the place of its newest row, of one
+    /// that comes soon that row.
+    #[inline]
+    pub fn prefetch(&self, later: Option<&u32>, soon: Option<&u32>) {
+        let head = |slot: Option<&u32>| self.heads.get(*slot? as usize);
+        if let Some(head) = head(later) {
+            prefetch(head);
+        }
+        if let Some(head) = head(soon).filter(|head| **head != NONE) {
+            prefetch(&raw const self.older[*head as usize]);
+            prefetch(&raw const self.dead.0[*head as usize / 64]);
+        }
+    }
+
     /// The newest living row of a key.
     pub fn head(&mut self, slot: u32) -> u32 {
         let head = self.living(self.heads[slot as usize]);
@@ -242,8 +261,16 @@ impl Generation {
 
     /// Whether there is a row to evict.
     pub fn has_expired(&mut self, bound: i64) -> bool {
-        let first = self.queue.first_key_value().map(|(key, _)| key.saturating_mul(BUCKET_US));
-        first.is_some_and(|first| first <= bound) && !self.expired(bound).is_empty()
+        let last = bound.div_euclid(BUCKET_US);
+        let (times, dead) = (&self.times, &self.dead);
+        let lives = |row: &u32| !dead.get(*row);
+        self.queue.range_mut(..=last).any(|(key, bucket)| {
+            if *key < last {
+                return bucket.rows.iter().any(lives);
+            }
+            bucket.sort(times);
+            bucket.rows.iter().rev().take_while(|row| times[**row as usize] <= bound).any(lives)
+        })
     }
 
     /// The living rows.

@@ -9,6 +9,7 @@
 use super::generation::{Generation, NONE, NewRows};
 use super::spec::{Expiry, Prepared, SideSpec};
 use crate::error::Result;
+use crate::state::AHEAD;
 
 /// Rows of the smallest full generation.
 const FEW: usize = 4096;
@@ -161,7 +162,11 @@ impl Side {
         let goes = rows_go || spec.expiry != Expiry::Never;
         let full = if goes { (live / 3).max(FEW) } else { MANY };
         if self.active().len() >= full {
-            self.generations.push(Generation::try_new(spec)?);
+            let mut next = Generation::try_new(spec)?;
+            if goes {
+                next.reserve(full);
+            }
+            self.generations.push(next);
         }
         let active = self.generations.len() - 1;
         let mut kept = Vec::with_capacity(self.generations.len());
@@ -270,6 +275,7 @@ impl Probe {
             slots
         });
         while let (Some(row), Some(slot)) = (new.keyed.get(self.position), slots.get(self.position)) {
+            generation.prefetch(slots.get(self.position + 2 * AHEAD), slots.get(self.position + AHEAD));
             let begun = self.cursor.take();
             let mut stored = match (begun, *slot) {
                 (_, NONE) => NONE,

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
-use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{JoinType, Result as DfResult};
+use datafusion::common::{JoinType, Result as DfResult, ScalarValue};
+use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::utils::collect_columns;
 
 use super::generation::{NEVER, NewRows};
@@ -191,8 +192,9 @@ impl Residual {
             let at = needed.iter().position(|c| c.index() == column.index()).unwrap_or_default();
             Ok(Transformed::yes(Arc::new(Column::new(column.name(), at)) as Arc<dyn PhysicalExpr>))
         };
-        let filter = filter.transform_up(moved).data()?;
-        Ok(Self { filter, columns, schema: Arc::new(Schema::new(fields)) })
+        let schema = Arc::new(Schema::new(fields));
+        let filter = filter.transform_up(moved).data()?.transform_up(|e| without_calendar(e, &schema)).data()?;
+        Ok(Self { filter, columns, schema })
     }
 
     /// Which pairs pass. `column` gives a column of a side, for each pair.
@@ -205,6 +207,24 @@ impl Residual {
         let rows = crate::state::record_batch(self.schema.clone(), columns, pairs)?;
         passes(&self.filter, &rows)
     }
+}
+
+/// An instant moved by hours or less, with the interval as a duration: adding that asks no calendar and no time zone.
+fn without_calendar(e: Arc<dyn PhysicalExpr>, schema: &Schema) -> DfResult<Transformed<Arc<dyn PhysicalExpr>>> {
+    let Some(sum) = e.downcast_ref::<BinaryExpr>().filter(|b| matches!(b.op(), Operator::Plus | Operator::Minus))
+    else {
+        return Ok(Transformed::no(e));
+    };
+    let interval = sum.right().downcast_ref::<Literal>().and_then(|literal| match literal.value() {
+        ScalarValue::IntervalMonthDayNano(Some(i)) if (i.months, i.days, i.nanoseconds % 1000) == (0, 0, 0) => {
+            Some(i.nanoseconds / 1000)
+        }
+        _ => None,
+    });
+    let is_instant = matches!(sum.left().data_type(schema)?, DataType::Timestamp(TimeUnit::Microsecond, _));
+    let Some(micros) = interval.filter(|_| is_instant) else { return Ok(Transformed::no(e)) };
+    let duration = Arc::new(Literal::new(ScalarValue::DurationMicrosecond(Some(micros))));
+    Ok(Transformed::yes(Arc::new(BinaryExpr::new(sum.left().clone(), *sum.op(), duration))))
 }
 
 /// Which rows a condition is true for.
