@@ -147,9 +147,9 @@ impl Generation {
         self.index.find_encoded(keys, keyed, slots);
     }
 
-    /// Makes room for about this many rows.
-    pub fn reserve(&mut self, rows: usize) {
-        self.index.reserve(rows);
+    /// Makes room for this many keys.
+    pub fn reserve(&mut self, keys: usize) {
+        self.index.reserve(keys);
     }
 
     /// Brings what [`Self::head`] will read into the cache: of a key that comes later the place of its newest row, of one

@@ -164,7 +164,8 @@ impl Side {
         if self.active().len() >= full {
             let mut next = Generation::try_new(spec)?;
             if goes {
-                next.reserve(full);
+                // It will hold about as many keys.
+                next.reserve(self.active().index().len());
             }
             self.generations.push(next);
         }

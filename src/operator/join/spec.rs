@@ -232,3 +232,39 @@ pub fn passes(filter: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<Bool
     let values = filter.evaluate(rows)?.into_array(rows.num_rows())?;
     Ok(datafusion::common::cast::as_boolean_array(&values)?.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::TimestampMicrosecondArray;
+    use datafusion::arrow::datatypes::{Field, IntervalMonthDayNano};
+
+    use super::*;
+
+    /// `l >= r - interval` over two columns of times in another zone, and whether it asks a calendar.
+    fn not_before(interval: IntervalMonthDayNano) -> (Residual, bool) {
+        let time = DataType::Timestamp(TimeUnit::Microsecond, Some("Europe/Berlin".into()));
+        let side = |name: &str| Arc::new(Schema::new(vec![Field::new(name, time.clone(), true)]));
+        let interval = Arc::new(Literal::new(ScalarValue::IntervalMonthDayNano(Some(interval))));
+        let earliest = Arc::new(BinaryExpr::new(Arc::new(Column::new("r", 1)), Operator::Minus, interval));
+        let filter = BinaryExpr::new(Arc::new(Column::new("l", 0)), Operator::GtEq, earliest);
+        let residual = Residual::try_new(Arc::new(filter), &side("l"), &side("r")).unwrap();
+        let asks = residual.filter.to_string().contains("IntervalMonthDayNano");
+        (residual, asks)
+    }
+
+    #[test]
+    fn a_range_of_seconds_asks_no_calendar() {
+        let (residual, asks) = not_before(IntervalMonthDayNano::new(0, 0, 10_000_000_000));
+        assert!(!asks);
+        let times = |seconds: [i64; 3]| -> ArrayRef {
+            let micros = TimestampMicrosecondArray::from_iter_values(seconds.map(|s| s * 1_000_000));
+            Arc::new(micros.with_timezone("Europe/Berlin"))
+        };
+        let sides = [times([90, 91, 300]), times([100, 101, 311])];
+        let passed = residual.passes(3, |side, _| Ok(sides[side].clone())).unwrap();
+        assert_eq!(passed.iter().collect::<Vec<_>>(), [Some(true), Some(true), Some(false)]);
+
+        // A day has 23 to 25 hours.
+        assert!(not_before(IntervalMonthDayNano::new(0, 1, 0)).1);
+    }
+}
