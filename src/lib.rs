@@ -29,7 +29,7 @@ mod state;
 pub mod testing;
 mod time;
 
-pub use checkpoint::describe as checkpoint_describe;
+pub use checkpoint::{CheckpointDescription, describe as checkpoint_describe};
 pub use error::{Error, ErrorKind, Result, Span};
 pub use operator::state_function::TimeMode;
 pub use operator::state_function::group_state::{GroupState, GroupStateTimeout};

@@ -1,4 +1,5 @@
 -- Rows of a stream, completed from a table.
+-- Relative paths start at the working directory: run it from the root of the repository, or give paths with -D.
 CREATE STREAM clicks USING rate OPTIONS (rowsPerSecond 2);
 
 CREATE TABLE customers (id BIGINT, name STRING, city STRING)

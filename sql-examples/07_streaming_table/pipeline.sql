@@ -1,4 +1,5 @@
 -- A sink, the flow that fills it and a table to read, in one statement.
+-- Relative paths start at the working directory: run it from the root of the repository, or give paths with -D.
 CREATE STREAM ticks USING rate OPTIONS (rowsPerSecond 20);
 
 CREATE STREAMING TABLE even_ticks

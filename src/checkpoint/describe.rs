@@ -19,8 +19,8 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// `CHECKPOINT_NOT_FOUND` if there is none, `CHECKPOINT_VERSION` if it has another format version. Damage in the log or
-/// in a snapshot is part of the text.
-pub fn describe(dir: &Path) -> Result<String> {
+/// in a snapshot is part of the description.
+pub fn describe(dir: &Path) -> Result<CheckpointDescription> {
     let fs: Arc<dyn Fs> = Arc::new(OsFs);
     let Some(metadata) = read_json::<Metadata>(&*fs, &metadata_path(dir))? else {
         let message = format!("there is no checkpoint in '{}'", dir.display());
@@ -28,11 +28,34 @@ pub fn describe(dir: &Path) -> Result<String> {
             Error::checkpoint("CHECKPOINT_NOT_FOUND", message).with_help("it would have a file 'metadata.json'")
         );
     };
-    let mut text = String::new();
-    describe_metadata(&metadata, &mut text);
-    describe_snapshots(&SnapshotDir { fs: Arc::clone(&fs), dir: dir.join("snapshots") }, &mut text)?;
-    describe_log(&*fs, &dir.join("log"), &mut text)?;
-    Ok(text)
+    let mut shown = CheckpointDescription::default();
+    describe_metadata(&metadata, &mut shown.text);
+    describe_snapshots(&SnapshotDir { fs: Arc::clone(&fs), dir: dir.join("snapshots") }, &mut shown)?;
+    describe_log(&*fs, &dir.join("log"), &mut shown)?;
+    Ok(shown)
+}
+
+/// What a checkpoint has in it, for people.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct CheckpointDescription {
+    /// Everything, line by line.
+    pub text: String,
+    /// What is not as it was written: file, place and reason.
+    pub damage: Vec<String>,
+}
+
+impl CheckpointDescription {
+    /// The damage as an error, if there is any.
+    ///
+    /// # Errors
+    /// `CHECKPOINT_CORRUPT`.
+    pub fn check(&self) -> Result<()> {
+        if self.damage.is_empty() {
+            return Ok(());
+        }
+        Err(Error::corrupt_checkpoint(format!("the checkpoint is damaged: {}", self.damage.join("; "))))
+    }
 }
 
 // Writing to a `String` cannot fail, so the results of `writeln!` are dropped here.
@@ -48,12 +71,16 @@ fn describe_metadata(m: &Metadata, text: &mut String) {
     }
 }
 
-fn describe_snapshots(snapshots: &SnapshotDir, text: &mut String) -> Result<()> {
+fn describe_snapshots(snapshots: &SnapshotDir, shown: &mut CheckpointDescription) -> Result<()> {
+    let text = &mut shown.text;
     text.push_str("snapshots\n");
     for batch_id in snapshots.list()? {
         let _ = match snapshots.manifest(batch_id) {
             Ok(None) => writeln!(text, "  batch {batch_id}: not finished"),
-            Err(e) => writeln!(text, "  batch {batch_id}: {}", e.message()),
+            Err(e) => {
+                shown.damage.push(format!("snapshot of batch {batch_id}: {}", e.message()));
+                writeln!(text, "  batch {batch_id}: {}", e.message())
+            }
             Ok(Some(manifest)) => {
                 let _ = writeln!(text, "  batch {batch_id}: {} bytes, record {:08x}", manifest.bytes, manifest.hash);
                 for (operator, size) in &manifest.operators {
@@ -66,11 +93,14 @@ fn describe_snapshots(snapshots: &SnapshotDir, text: &mut String) -> Result<()> 
     Ok(())
 }
 
-fn describe_log(fs: &dyn Fs, dir: &Path, text: &mut String) -> Result<()> {
+fn describe_log(fs: &dyn Fs, dir: &Path, shown: &mut CheckpointDescription) -> Result<()> {
+    let text = &mut shown.text;
     text.push_str("log\n");
     let mut batches: Vec<(BatchHeader, u32, String)> = vec![];
     let mut last_commit = None;
-    for number in list_segments(fs, dir)? {
+    let segments = list_segments(fs, dir)?;
+    for number in segments.iter().copied() {
+        let newest = segments.last() == Some(&number);
         let path = dir.join(segment_name(number));
         let file = match fs.open(&path, false) {
             // A running query may just have dropped it.
@@ -79,13 +109,21 @@ fn describe_log(fs: &dyn Fs, dir: &Path, text: &mut String) -> Result<()> {
         };
         let Some(mut scan) = Scan::open(file, &path)? else {
             let _ = writeln!(text, "  segment {number}: no valid header");
+            shown.damage.extend((!newest).then(|| format!("file '{}' has no valid header", path.display())));
             continue;
         };
         let (mut schemas, mut records) = (Schemas::default(), 0u64);
         let end = loop {
             match scan.next()? {
                 Step::End => break String::new(),
-                Step::Broken(reason) => break format!("; what follows is no record: {reason}"),
+                // What was being written when the lights went out.
+                Step::Broken(_) if newest && !scan.was_durable()? => {
+                    break "; the end is torn, and the next start cuts it off".to_owned();
+                }
+                Step::Broken(reason) => {
+                    shown.damage.push(format!("file '{}', byte {}: {reason}", path.display(), scan.position));
+                    break format!("; what follows is no record: {reason}");
+                }
                 Step::Record(at, body) => {
                     records += 1;
                     match at.header.kind {

@@ -22,7 +22,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use describe::describe;
+pub use describe::{CheckpointDescription, describe};
 pub use diff::diff_metadata;
 pub use record::FORMAT_VERSION;
 pub use store::{Checkpoint, CheckpointOptions, Recovered};

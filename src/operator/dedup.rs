@@ -313,8 +313,8 @@ impl StatefulOperator for DedupOperator {
             Expiry::Never => StateGrowth::Unbounded,
             Expiry::Key(_) => StateGrowth::Watermark("a key goes when it reaches the key's time".to_owned()),
             Expiry::Within { delay_ms, .. } => {
-                let delay = std::time::Duration::from_millis(delay_ms.unsigned_abs());
-                StateGrowth::Watermark(format!("a key goes when it reaches the time of its first row plus {delay:?}"))
+                let delay = crate::interval::duration_text(delay_ms.saturating_mul(1000));
+                StateGrowth::Watermark(format!("a key goes when it reaches the time of its first row plus {delay}"))
             }
         }
     }

@@ -26,6 +26,8 @@ use crate::state::OperatorState;
 pub enum StateGrowth {
     /// Nothing does: every new key stays.
     Unbounded,
+    /// Nothing does: in words, what stays.
+    UnboundedRows(String),
     /// It is of one size.
     Fixed,
     /// The watermark: in words, what goes when.
@@ -36,6 +38,7 @@ impl fmt::Display for StateGrowth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unbounded => f.write_str("unbounded: nothing removes a key, so it grows with every new one"),
+            Self::UnboundedRows(what) => write!(f, "unbounded: {what}"),
             Self::Fixed => f.write_str("of one size"),
             Self::Watermark(what) => write!(f, "bounded by the watermark: {what}"),
         }

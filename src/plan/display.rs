@@ -31,7 +31,7 @@ static REWRITES: LazyLock<Option<Rewrites>> = LazyLock::new(|| {
             r#"(?:"\))?"#,
         ))
         .ok()?,
-        place: Regex::new(r"\b([\p{L}_][\p{L}\d_]*|\))@\d+\b").ok()?,
+        place: Regex::new(r"(\b[\p{L}_][\p{L}\d_]*|[)}])@\d+\b").ok()?,
         window_of: Regex::new(r"__window_of\((?:[\w.#]*\.)?(\w+), ?(?:[\w.#]*\.)?(\w+)\)").ok()?,
         pane: Regex::new(r"__pane\(([^()]*)\)|__windows\(").ok()?,
         hidden: Regex::new(r"\b(\w+)#[\w#]*").ok()?,
@@ -95,7 +95,7 @@ mod tests {
             ("count(Int64(1))", "count(1)"),
             ("window(s.ts,Utf8View(\"1 minute\"),Utf8View(\"30 seconds\"))", "window(s.ts, '1 minute', '30 seconds')"),
             ("keys=[__window_of(tumble.window_start,tumble.window_end)]", "keys=[{window_start, window_end}]"),
-            ("v@0 as v, upper(name@1)", "v as v, upper(name)"),
+            ("v@0 as v, upper(name@1)@2", "v as v, upper(name)"),
             ("s.v > Int32(2) AND b = Boolean(true) AND n = Int64(NULL)", "s.v > 2 AND b = true AND n = NULL"),
             ("d > Decimal128(Some(5),3,2)", "d > 0.05"),
             (

@@ -8,6 +8,7 @@
 
 mod bind;
 pub mod dedup;
+pub mod display;
 pub mod generators;
 mod join;
 mod legality;

@@ -21,6 +21,7 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, Physic
 use datafusion::physical_plan::displayable;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
+use super::display::as_sql;
 use super::join::{self, StreamJoinNode};
 use super::micro_batch::bound_streams;
 use super::node::{DedupExpiry, StatefulKind, StatefulNode};
@@ -30,6 +31,7 @@ use super::rewrite::StreamRewrite;
 use super::state_function::{Function, function_context};
 use super::watermark::{WatermarkNode, event_time_columns};
 use crate::error::{Error, Result};
+use crate::interval::duration_text;
 use crate::operator::state_function::StateFunctionOperator;
 use crate::operator::{
     AggregateOperator, DedupOperator, EventTimeKey, EventTimeTracker, Expiry, GroupKeys, InputWatermark, LimitOperator,
@@ -66,12 +68,12 @@ impl StreamPlan {
         let physical = displayable(self.serial.as_ref()).indent(false).to_string();
         let stateful = self.explain_state();
         if extended {
-            return format!(
-                "== Optimized Logical Plan ==\n{}\n\n== Physical Plan ==\n{physical}{stateful}",
-                self.logical.display_indent()
-            );
+            let logical = self.logical.display_indent();
+            return as_sql(&format!(
+                "== Optimized Logical Plan ==\n{logical}\n\n== Physical Plan ==\n{physical}{stateful}"
+            ));
         }
-        format!("== Physical Plan ==\n{physical}{stateful}")
+        as_sql(&format!("== Physical Plan ==\n{physical}{stateful}"))
     }
 
     /// The stateful operators, what bounds their state, and the watermarks.
@@ -89,8 +91,8 @@ impl StreamPlan {
             text += "\n== Watermarks ==\n";
         }
         for WatermarkInput { streams, column, delay_ms } in inputs {
-            let delay = std::time::Duration::from_millis(delay_ms.unsigned_abs());
-            text += &format!("'{column}' of {}, delay {delay:?}\n", streams.join(", "));
+            let delay = duration_text(delay_ms.saturating_mul(1000));
+            text += &format!("'{column}' of {}, delay {delay}\n", streams.join(", "));
         }
         text
     }

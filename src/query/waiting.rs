@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::progress::iso_timestamp;
+use crate::interval::duration_text;
 use crate::operator::{StatefulOperator, WatermarkState};
+use crate::plan::display::as_sql;
 
 /// Beyond Spark's progress: the watermark of the next batch, and why it is where it is.
 #[derive(Debug, Clone, Serialize)]
@@ -73,7 +75,7 @@ impl Waiting {
         };
         let operator = |(o, late): (&Arc<dyn StatefulOperator>, &u64)| WaitingOperator {
             operator_name: o.operator_name().to_owned(),
-            state: o.bound().to_string(),
+            state: as_sql(&o.bound().to_string()),
             // The watermark has milliseconds: it closes what ends within one only with the next.
             next_close: o.first_close_us().map(|us| iso_timestamp(us.saturating_add(999).div_euclid(1000))),
             num_late_rows: *late,
@@ -90,7 +92,10 @@ impl Waiting {
         let mut text = format!("watermark: {}\n", self.watermark);
         for i in &self.inputs {
             let seen = match &i.max_event_time {
-                Some(max) => format!("{} (latest {max}, delay {} ms)", i.watermark, i.delay_ms),
+                Some(max) => {
+                    let delay = duration_text(i.delay_ms.saturating_mul(1000));
+                    format!("{} (latest {max}, delay {delay})", i.watermark)
+                }
                 None => "no rows yet".to_owned(),
             };
             let role = match (i.is_idle, i.holds_watermark) {

@@ -150,11 +150,10 @@ impl Session {
         let physical = frame.create_physical_plan().await?;
         let physical = datafusion::physical_plan::displayable(physical.as_ref()).indent(false).to_string();
         let logical = plan.display_indent();
-        Ok(if extended {
-            format!("== Logical Plan ==\n{logical}\n\n== Physical Plan ==\n{physical}")
-        } else {
-            format!("== Physical Plan ==\n{physical}")
-        })
+        Ok(crate::plan::display::as_sql(&match extended {
+            true => format!("== Logical Plan ==\n{logical}\n\n== Physical Plan ==\n{physical}"),
+            false => format!("== Physical Plan ==\n{physical}"),
+        }))
     }
 
     /// What every flow of the script is, without starting one.

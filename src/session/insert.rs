@@ -124,14 +124,23 @@ pub(super) async fn for_columns(
     Ok(PlannedQuery { plan: LogicalPlanBuilder::from(planned.plan).project(exprs)?.build()?, names })
 }
 
+/// The condition of a query with other columns than are needed.
+fn arity_mismatch(given: usize, needed: usize) -> &'static str {
+    if given < needed {
+        "INSERT_COLUMN_ARITY_MISMATCH.NOT_ENOUGH_DATA_COLUMNS"
+    } else {
+        "INSERT_COLUMN_ARITY_MISMATCH.TOO_MANY_DATA_COLUMNS"
+    }
+}
+
 /// The query under the names of a column list, if there is one.
 pub(super) fn under_columns(mut planned: PlannedQuery, columns: &[Name]) -> Result<PlannedQuery> {
     let (named, given) = (columns.len(), planned.names.len());
     if named > 0 && named != given {
-        let reason = if given < named { "NOT_ENOUGH_DATA_COLUMNS" } else { "TOO_MANY_DATA_COLUMNS" };
+        let condition = arity_mismatch(given, named);
         let message = format!("{named} columns are named, but the query has {given}");
         let span = columns[0].span.to(columns[named - 1].span);
-        return Err(Error::invalid(format!("INSERT_COLUMN_ARITY_MISMATCH.{reason}"), message)
+        return Err(Error::invalid(condition, message)
             .with_span(span)
             .with_help("name each column of the query once, in its order"));
     }
@@ -182,13 +191,10 @@ fn cast_to(plan: LogicalPlan, schema: &arrow::datatypes::Schema, table: &str) ->
     let columns = plan.schema().columns();
     if columns.len() != schema.fields().len() {
         let (given, needed) = (columns.len(), schema.fields().len());
-        let reason = if given < needed { "NOT_ENOUGH_DATA_COLUMNS" } else { "TOO_MANY_DATA_COLUMNS" };
+        let condition = arity_mismatch(given, needed);
         let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-        return Err(Error::invalid(
-            format!("INSERT_COLUMN_ARITY_MISMATCH.{reason}"),
-            format!("the query has {given} columns, table '{table}' has {needed}"),
-        )
-        .with_help(format!("select {}", names.join(", "))));
+        return Err(Error::invalid(condition, format!("the query has {given} columns, table '{table}' has {needed}"))
+            .with_help(format!("select {}", names.join(", "))));
     }
     let exprs = columns.into_iter().zip(schema.fields());
     let exprs = exprs.map(|(c, f)| cast(Expr::Column(c), f.data_type().clone()).alias(f.name()));

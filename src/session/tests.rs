@@ -168,9 +168,13 @@ async fn explain_flow_says_what_bounds_the_state() {
     let text = text_of(&session, "EXPLAIN FLOW f").await.unwrap();
     assert!(text.contains("[0] stateStoreSave: keys=[k, "), "{text}");
     assert!(text.contains("bounded by the watermark: a group goes when it reaches the end of '"), "{text}");
-    assert!(text.contains("'ts' of orders, delay 10s\n'pt' of payments, delay 0ns"), "{text}");
+    assert!(text.contains("'ts' of orders, delay 10 seconds\n'pt' of payments, delay 0 seconds"), "{text}");
     let unbounded = "EXPLAIN SELECT k, count(*) FROM orders GROUP BY k";
-    assert!(text_of(&session, unbounded).await.unwrap().contains("state: unbounded"));
+    let text = text_of(&session, unbounded).await.unwrap();
+    assert!(text.contains("state: unbounded") && text.contains("aggregates=[count(1)]"), "{text}");
+    let joined = "EXPLAIN SELECT a.k FROM orders a JOIN orders b ON a.k = b.k";
+    let text = text_of(&session, joined).await.unwrap();
+    assert!(text.contains("state: unbounded: left rows are kept for ever"), "{text}");
 }
 
 /// Rows of a memory stream with these times, in seconds.
@@ -204,8 +208,8 @@ async fn explain_waiting_says_which_input_holds_the_watermark() {
     let text = text_of(&session, "EXPLAIN WAITING f").await.unwrap();
     for part in [
         "watermark: 1970-01-01T00:00:40.000Z\n",
-        "'ts' of orders: 1970-01-01T00:01:26.000Z (latest 1970-01-01T00:01:36.000Z, delay 10000 ms)\n",
-        "'pt' of payments: 1970-01-01T00:00:40.000Z (latest 1970-01-01T00:00:40.000Z, delay 0 ms), holds the watermark\n",
+        "'ts' of orders: 1970-01-01T00:01:26.000Z (latest 1970-01-01T00:01:36.000Z, delay 10 seconds)\n",
+        "'pt' of payments: 1970-01-01T00:00:40.000Z (latest 1970-01-01T00:00:40.000Z, delay 0 seconds), holds the watermark\n",
         "[0] stateStoreSave: the oldest of its state closes at 1970-01-01T00:01:00.000Z; 0 late rows\n",
     ] {
         assert!(text.contains(part), "{part} is not in {text}");

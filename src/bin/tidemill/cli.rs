@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// Spark's Structured Streaming semantics in SQL, in one binary, without a JVM.
 #[derive(Debug, Parser)]
-#[command(name = "tidemill", version, about, max_term_width = 100)]
+#[command(name = "tidemill", version, about, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -14,6 +14,18 @@ pub struct Cli {
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
 }
+
+/// Below the help of the program.
+const EXAMPLES: &str = "\
+Examples:
+  tidemill demo                              a word count that needs nothing
+  tidemill run pipeline.sql -D PORT=9999     until Ctrl-C, or until every flow has ended
+  tidemill run -e \"SELECT 1 + 1\"            a query from the command line
+  tidemill sql                               statements as they are typed
+
+Exit codes: 0 done, or stopped by Ctrl-C or SIGTERM; 1 a flow has failed; 2 the script or the command line
+is wrong, and nothing was started; 130 a second Ctrl-C.
+Colours are for terminals only; NO_COLOR turns them off.";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

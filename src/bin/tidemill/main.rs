@@ -55,7 +55,10 @@ fn dispatch(runtime: &tokio::runtime::Runtime, command: Command) -> u8 {
         Command::Test(args) => runtime.block_on(test(args)),
         Command::Sql(args) => shell::shell(runtime, &args),
         Command::Checkpoint { command: CheckpointCommand::Show { dir } } => match tidemill::checkpoint_describe(&dir) {
-            Ok(text) => output::print(&text),
+            Ok(shown) => {
+                let printed = output::print(&shown.text);
+                shown.check().map_or_else(|e| fail(&e, None), |()| printed)
+            }
             Err(e) => fail(&e, None),
         },
     }
@@ -86,7 +89,7 @@ fn init_logs(verbose: u8) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| output::StandardError)
         .with_ansi(output::colour())
         .with_target(verbose > 1)
         .init();

@@ -1,6 +1,9 @@
 //! Writing to the two standard streams. A closed pipe is the reader's way to say that it has enough.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+
+use rustyline::ExternalPrinter;
 
 use tidemill::{Error, RowSet, Session, SourceText, StatementResult, render_error};
 
@@ -11,10 +14,50 @@ pub fn colour() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
+/// A printer that writes above the line that is being typed.
+type Above = Box<dyn ExternalPrinter + Send>;
+
+/// Set while a shell reads from a terminal.
+static ABOVE: Mutex<Option<Above>> = Mutex::new(None);
+
+/// From now on, lines on the standard error go above the prompt of a shell.
+pub fn print_above(printer: Above) {
+    *ABOVE.lock().unwrap_or_else(PoisonError::into_inner) = Some(printer);
+}
+
 /// A line on the standard error.
 pub fn say(text: &str) {
     // There is nowhere left to report that the standard error is closed.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(StandardError, "{text}");
+}
+
+/// The standard error, for messages and logs.
+pub struct StandardError;
+
+impl Write for StandardError {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut above = ABOVE.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(printer) = above.as_mut() else { return io::stderr().lock().write(bytes) };
+        match printer.print(String::from_utf8_lossy(bytes).into_owned()) {
+            Ok(()) => Ok(bytes.len()),
+            Err(_) => io::stderr().lock().write(bytes),
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.write(bytes)? {
+            written if written < bytes.len() => io::stderr().lock().write_all(&bytes[written..]),
+            _ => Ok(()),
+        }
+    }
+
+    fn write_fmt(&mut self, text: std::fmt::Arguments<'_>) -> io::Result<()> {
+        self.write_all(text.to_string().as_bytes())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Text on the standard output; the exit code.

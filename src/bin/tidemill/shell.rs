@@ -1,5 +1,6 @@
 //! `tidemill sql`: statements as they are typed.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use rustyline::error::ReadlineError;
@@ -13,11 +14,12 @@ use crate::run::{make_session, variables};
 use crate::{FAILED, WRONG};
 
 const HELP: &str = "\
-A statement ends with ';' and may have several lines.
+A statement ends with ';' and may have several lines; help, quit and exit need none.
   CREATE STREAM lines USING socket OPTIONS (host '127.0.0.1', port 9999);
   SELECT value FROM lines;        a query over a stream runs until it is stopped
   SHOW FLOWS;   STOP FLOW f;      what runs, and ending it
-Ctrl-C drops what is typed; on an empty line it stops every flow. Ctrl-D or .exit leaves.";
+Ctrl-C drops what is typed, or ends the query that runs; on an empty line it stops every flow.
+Ctrl-D, exit, quit or \\q leaves; the arrow keys bring back what was typed before.";
 
 const PROMPT: &str = "tidemill> ";
 const CONTINUATION: &str = "       -> ";
@@ -40,6 +42,17 @@ pub fn shell(runtime: &Runtime, args: &SessionArgs) -> u8 {
         // The first time there is none.
         let _ = editor.load_history(file);
     }
+    if std::io::stdin().is_terminal() {
+        say(&format!(
+            "Tidemill {}. Statements end with ';'. Type help for help, exit to leave.",
+            env!("CARGO_PKG_VERSION")
+        ));
+        match editor.create_external_printer() {
+            // Log lines that come while a line is typed go above it.
+            Ok(printer) => crate::output::print_above(Box::new(printer)),
+            Err(e) => tracing::debug!("no printer beside the prompt: {e}"),
+        }
+    }
     let code = read_statements(runtime, &session, &mut editor, args);
     if let Some(Err(e)) = history.map(|file| editor.save_history(&file)) {
         say(&format!("warning: the history was not kept: {e}"));
@@ -48,15 +61,38 @@ pub fn shell(runtime: &Runtime, args: &SessionArgs) -> u8 {
     code
 }
 
+/// A line that is no SQL.
+#[derive(Debug, PartialEq, Eq)]
+enum ShellCommand {
+    Help,
+    Quit,
+    Unknown,
+}
+
+impl ShellCommand {
+    /// The words of other shells, with or without a semicolon.
+    fn of(line: &str) -> Option<Self> {
+        let line = line.trim().trim_end_matches(';').trim_end().to_ascii_lowercase();
+        match line.as_str() {
+            "help" | "?" | ".help" | "\\h" | "\\?" => Some(Self::Help),
+            "exit" | "quit" | ".exit" | ".quit" | "\\q" => Some(Self::Quit),
+            other if other.starts_with('.') || other.starts_with('\\') => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
+
 fn read_statements(runtime: &Runtime, session: &Session, editor: &mut DefaultEditor, args: &SessionArgs) -> u8 {
     let mut text = String::new();
     loop {
         match editor.readline(if text.is_empty() { PROMPT } else { CONTINUATION }) {
             Ok(line) if text.is_empty() && line.trim().is_empty() => {}
-            Ok(line) if text.is_empty() && line.trim_start().starts_with('.') => match line.trim() {
-                ".exit" | ".quit" => return 0,
-                ".help" => say(HELP),
-                other => say(&format!("there is no command '{other}'; .help shows what there is")),
+            Ok(line) if text.is_empty() && ShellCommand::of(&line).is_some() => match ShellCommand::of(&line) {
+                Some(ShellCommand::Quit) => return 0,
+                Some(ShellCommand::Unknown) => {
+                    say(&format!("there is no command '{}'; help shows what there is", line.trim()));
+                }
+                _ => say(HELP),
             },
             Ok(line) => {
                 text.push_str(&line);
@@ -71,7 +107,7 @@ fn read_statements(runtime: &Runtime, session: &Session, editor: &mut DefaultEdi
             }
             Err(ReadlineError::Interrupted) if text.is_empty() => {
                 if stop_all(runtime, session) == 0 {
-                    say("Ctrl-D or .exit leaves");
+                    say("Ctrl-D or exit leaves");
                 }
             }
             Err(ReadlineError::Interrupted) => text.clear(),
@@ -135,4 +171,19 @@ fn stop_all(runtime: &Runtime, session: &Session) -> usize {
 
 fn history_file() -> Option<PathBuf> {
     std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".tidemill_history"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_need_no_semicolon() {
+        for line in ["exit", "QUIT;", " \\q ", ".exit"] {
+            assert_eq!(ShellCommand::of(line), Some(ShellCommand::Quit), "{line}");
+        }
+        assert_eq!(ShellCommand::of("help"), Some(ShellCommand::Help));
+        assert_eq!(ShellCommand::of("\\d"), Some(ShellCommand::Unknown));
+        assert_eq!(ShellCommand::of("SELECT 1"), None);
+    }
 }

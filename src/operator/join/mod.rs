@@ -183,7 +183,11 @@ impl StatefulOperator for JoinOperator {
     fn bound(&self) -> StateGrowth {
         let [left, right] = &self.spec.sides;
         match [left, right].iter().any(|s| s.expiry == Expiry::Never) {
-            true => StateGrowth::Unbounded,
+            true => StateGrowth::UnboundedRows(format!(
+                "left rows are {}, right rows are {}; WATERMARK on both streams and a time range in ON would bound both",
+                left.kept(),
+                right.kept()
+            )),
             false => StateGrowth::Watermark(format!("left rows are {}, right rows are {}", left.kept(), right.kept())),
         }
     }

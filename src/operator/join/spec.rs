@@ -13,6 +13,7 @@ use datafusion::physical_expr::utils::collect_columns;
 
 use super::generation::{NEVER, NewRows};
 use crate::error::{Error, Result};
+use crate::interval::duration_text;
 use crate::operator::StateBound;
 use crate::operator::event_time::{bound_us, times};
 use crate::operator::input_watermark::least;
@@ -129,7 +130,11 @@ impl SideSpec {
             Expiry::Column(column, bounds) => {
                 let slowest = bounds.iter().map(|b| b.offset_us).min().unwrap_or_default();
                 let name = self.schema.field(*column).name();
-                format!("kept until the watermark passes {name} by {} ms", -(slowest / 1000))
+                match slowest {
+                    0 => format!("kept until the watermark passes {name}"),
+                    us if us < 0 => format!("kept until the watermark passes {name} by {}", duration_text(-us)),
+                    us => format!("kept until the watermark is {} before {name}", duration_text(us)),
+                }
             }
         }
     }

@@ -182,6 +182,9 @@ fn unknown_clause(c: &Cursor<'_>, allowed: &[Clause]) -> Error {
     let found = c.slice(c.span());
     let e = Error::invalid("PARSE_SYNTAX_ERROR", format!("'{found}' is not a clause of this statement"))
         .with_span(c.span());
+    if found == "-" {
+        return e.with_help("a name with a dash stands in backquotes, as in USING `rate-micro-batch`");
+    }
     match did_you_mean(found, words.iter().copied()) {
         Some(near) => e.with_help(format!("did you mean {near}?")),
         None => e.with_help(format!("it has {}", words.join(", "))),

@@ -210,6 +210,12 @@ error[UNSUPPORTED_FEATURE]: the continuous trigger comes with a later release
 fn conditions_and_places() {
     for (text, condition, at, help) in [
         ("CREATE STREAM s", "PARSE_SYNTAX_ERROR", "s", "add USING format"),
+        (
+            "CREATE STREAM s USING rate-micro-batch",
+            "PARSE_SYNTAX_ERROR",
+            "-",
+            "a name with a dash stands in backquotes, as in USING `rate-micro-batch`",
+        ),
         ("CREATE STREM s USING x", "PARSE_SYNTAX_ERROR", "STREM", "did you mean STREAM?"),
         ("CREATE STREAM s USING a USING b", "DUPLICATE_CLAUSES", "USING", ""),
         ("CREATE STREAM s USING a OPTIONS (k 1, K 2)", "DUPLICATE_KEY", "K", ""),
