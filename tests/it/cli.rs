@@ -132,3 +132,14 @@ fn the_shell_stops_its_flows_at_the_end_of_input() {
     let ended = shell.ended();
     assert!(ended.assert_code(0).stderr.contains("flow 'f' was stopped"), "{}", ended.stderr);
 }
+
+#[test]
+fn the_shell_has_the_words_of_other_shells() {
+    let home = tempfile::tempdir().unwrap();
+    let mut shell = Tidemill::start(command(["sql"]).stdin(Stdio::piped()).env("HOME", home.path()));
+    shell.write_stdin("help\nSELECT 1 AS one;\nquit\n");
+    let ended = shell.ended();
+    ended.assert_code(0);
+    assert!(ended.stderr.contains("SHOW FLOWS"), "{}", ended.stderr);
+    assert!(ended.stdout.contains("|one|"), "{}", ended.stdout);
+}

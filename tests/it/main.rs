@@ -5,6 +5,7 @@
 #![cfg(all(feature = "cli", unix))]
 
 mod cli;
+mod conditions;
 mod console;
 mod crash;
 mod errors;

@@ -131,6 +131,16 @@ fn a_restart_after_a_clean_stop_goes_on() {
     for text in ["select value", "complete", "batch 2", "lines: 2 -> 3"] {
         assert!(shown.stdout.to_lowercase().contains(text), "no {text} in:\n{}", shown.stdout);
     }
+    let mut segments: Vec<_> =
+        std::fs::read_dir(root.path().join("words/log")).unwrap().map(|e| e.unwrap().path()).collect();
+    segments.sort();
+    let mut bytes = std::fs::read(&segments[0]).unwrap();
+    bytes[200] ^= 1;
+    std::fs::write(&segments[0], bytes).unwrap();
+    let shown = run_to_end(["checkpoint", "show", root.path().join("words").to_str().unwrap()]);
+    shown.assert_code(1);
+    let file = segments[0].to_str().unwrap();
+    assert!(shown.stderr.contains("CHECKPOINT_CORRUPT") && shown.stderr.contains(file), "{}", shown.stderr);
 }
 
 #[test]
