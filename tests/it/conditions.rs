@@ -6,12 +6,17 @@ use std::path::Path;
 use regex::Regex;
 
 /// Words in capitals that are no conditions.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 15] = [
+    "BINARY_OP_DIFF_TYPES",
+    "BINARY_OP_WRONG_TYPE",
     "CARGO_PKG_VERSION",
     "DAYOFWEEK_ISO",
+    "DENSE_RANK",
     "DOW_ISO",
     "MATCH_RECOGNIZE",
     "NO_COLOR",
+    "PERCENT_RANK",
+    "REGEXP_LIKE",
     "TIDEMILL_FAILPOINTS",
     "TIMESTAMP_LTZ",
     "TIMESTAMP_NTZ",
