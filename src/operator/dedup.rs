@@ -36,7 +36,10 @@ const NEVER: i64 = i64::MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Expiry {
     /// Never.
-    Never,
+    Never {
+        /// The column of the input by which rows are late.
+        late_by: Option<usize>,
+    },
     /// At its event time, which is one of the keys.
     Key(EventTimeKey),
     /// At the event time of its first row, the column `time` of the input, plus a delay.
@@ -48,13 +51,17 @@ pub enum Expiry {
     },
 }
 
+impl Expiry {
+    fn expires(self) -> bool {
+        !matches!(self, Self::Never { .. })
+    }
+}
+
 /// The keys seen so far.
 pub struct DedupOperator {
     schema: SchemaRef,
     keys: Vec<Arc<dyn PhysicalExpr>>,
     expiry: Expiry,
-    /// Whether its input has an event time, by which Spark decides about batches without data.
-    timed: bool,
     inner: Mutex<Inner>,
 }
 
@@ -83,13 +90,13 @@ impl DedupOperator {
     pub fn try_new(
         schema: SchemaRef,
         keys: Vec<Arc<dyn PhysicalExpr>>,
-        (expiry, timed): (Expiry, bool),
+        expiry: Expiry,
         space: &StateSpace,
     ) -> Result<Self> {
         let field =
             |(i, k): (usize, &Arc<dyn PhysicalExpr>)| Ok(Field::new(format!("key_{i}"), k.data_type(&schema)?, true));
         let mut fields = keys.iter().enumerate().map(field).collect::<Result<Vec<_>>>()?;
-        if expiry != Expiry::Never {
+        if expiry.expires() {
             fields.push(Field::new("expiry_us", DataType::Int64, false));
         }
         let inner = Inner {
@@ -105,7 +112,7 @@ impl DedupOperator {
             metrics: StateMetrics::default(),
             memory: MemoryConsumer::new("state of a deduplication").register(&space.pool),
         };
-        Ok(Self { schema, keys, expiry, timed, inner: Mutex::new(inner) })
+        Ok(Self { schema, keys, expiry, inner: Mutex::new(inner) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -140,7 +147,8 @@ impl DedupOperator {
     /// The rows that are not late, if some are.
     fn in_time(&self, batch: &RecordBatch, late: i64) -> Result<Option<RecordBatch>> {
         let times = match self.expiry {
-            Expiry::Never => return Ok(None),
+            Expiry::Never { late_by: None } => return Ok(None),
+            Expiry::Never { late_by: Some(time) } => times(batch.column(time))?,
             Expiry::Key(event_time) => {
                 let key =
                     self.keys.get(event_time.column).ok_or_else(|| Error::internal("a key without its event time"))?;
@@ -160,7 +168,7 @@ impl DedupOperator {
     /// When each row's key would expire.
     fn expiries(&self, batch: &RecordBatch, keys: &[ArrayRef]) -> Result<Option<Vec<i64>>> {
         Ok(match self.expiry {
-            Expiry::Never => None,
+            Expiry::Never { .. } => None,
             Expiry::Key(event_time) => Some(event_time.times(keys)?.into_iter().map(|t| t.unwrap_or(NEVER)).collect()),
             Expiry::Within { time, delay_ms } => {
                 // A row without a time counts as one of the epoch, as in Spark.
@@ -310,7 +318,7 @@ impl StatefulOperator for DedupOperator {
 
     fn bound(&self) -> StateGrowth {
         match self.expiry {
-            Expiry::Never => StateGrowth::Unbounded,
+            Expiry::Never { .. } => StateGrowth::Unbounded,
             Expiry::Key(_) => StateGrowth::Watermark("a key goes when it reaches the key's time".to_owned()),
             Expiry::Within { delay_ms, .. } => {
                 let delay = crate::interval::duration_text(delay_ms.saturating_mul(1000));
@@ -321,12 +329,12 @@ impl StatefulOperator for DedupOperator {
 
     fn first_close_us(&self) -> Option<i64> {
         let inner = self.lock();
-        let slots = inner.queue.first_key_value().filter(|_| self.expiry != Expiry::Never)?.1;
+        let slots = inner.queue.first_key_value().filter(|_| self.expiry.expires())?.1;
         slots.iter().map(|s| inner.expiries[*s as usize]).filter(|e| *e > inner.dead_to && *e != NEVER).min()
     }
 
     fn wants_batch(&self) -> bool {
-        self.timed
+        true
     }
 }
 
@@ -334,7 +342,7 @@ impl OperatorState for DedupOperator {
     fn operator_name(&self) -> &'static str {
         match self.expiry {
             Expiry::Within { .. } => "dedupeWithinWatermark",
-            Expiry::Never | Expiry::Key(_) => "dedupe",
+            Expiry::Never { .. } | Expiry::Key(_) => "dedupe",
         }
     }
 
@@ -343,7 +351,7 @@ impl OperatorState for DedupOperator {
         let stored = &inner.store.schema().fields()[..self.keys.len()];
         let keys = self.keys.iter().zip(stored).map(|(k, f)| format!("key {} {}", by_name(k), f.data_type()));
         let expiry = match self.expiry {
-            Expiry::Never => None,
+            Expiry::Never { .. } => None,
             Expiry::Key(event_time) => Some(format!("event time key {}", event_time.column)),
             Expiry::Within { .. } => Some("within watermark".to_owned()),
         };
@@ -356,20 +364,20 @@ impl OperatorState for DedupOperator {
         let mut changes = vec![];
         if !slots.is_empty() {
             let mut columns = inner.store.keys(&slots)?;
-            if self.expiry != Expiry::Never {
+            if self.expiry.expires() {
                 columns.push(Arc::new(Int64Array::from(expiries)));
             }
             let rows = record_batch(inner.store.schema().clone(), columns, slots.len())?;
             changes.push(StateChange { store: 0, kind: ChangeKind::Put, rows });
         }
-        if self.expiry != Expiry::Never && inner.would_evict(inner.evict_to) {
+        if self.expiry.expires() && inner.would_evict(inner.evict_to) {
             changes.push(evict::change(inner.evict_to)?);
         }
         Ok(changes)
     }
 
     fn publish(&self) -> Result<()> {
-        let expires = self.expiry != Expiry::Never;
+        let expires = self.expiry.expires();
         let mut inner = self.lock();
         inner.metrics.rows_updated = inner.accept(expires)? as u64;
         inner.metrics.rows_dropped_by_watermark = std::mem::take(&mut inner.dropped);
@@ -389,11 +397,11 @@ impl OperatorState for DedupOperator {
 
     fn apply(&self, change: &StateChange) -> Result<()> {
         let mut inner = self.lock();
-        if change.kind == ChangeKind::Evict && self.expiry != Expiry::Never {
+        if change.kind == ChangeKind::Evict && self.expiry.expires() {
             inner.evict(evict::bound(change)?)?;
             return inner.account();
         }
-        if self.expiry == Expiry::Never {
+        if !self.expiry.expires() {
             inner.store.apply(change)?;
             inner.published = inner.store.len();
             return inner.account();
@@ -417,7 +425,7 @@ impl OperatorState for DedupOperator {
     fn freeze(&self) -> Result<Arc<dyn FrozenState>> {
         let inner = self.lock();
         let store = inner.store.freeze();
-        let expires = self.expiry != Expiry::Never;
+        let expires = self.expiry.expires();
         Ok(Arc::new(Frozen { store, dead_to: expires.then_some(inner.dead_to) }))
     }
 

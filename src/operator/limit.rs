@@ -42,7 +42,9 @@ impl LimitOperator {
         let mut inner = self.lock();
         let passed = inner.staged.unwrap_or(inner.passed);
         let rows = (self.limit - passed).clamp(0, batch.num_rows() as i64);
-        inner.staged = Some(passed + rows);
+        if rows > 0 {
+            inner.staged = Some(passed + rows);
+        }
         batch.slice(0, rows as usize)
     }
 }
@@ -104,9 +106,11 @@ impl OperatorState for LimitOperator {
 
     fn publish(&self) -> Result<()> {
         let mut inner = self.lock();
-        if let Some(passed) = inner.staged.take() {
+        let staged = inner.staged.take();
+        inner.metrics.rows_updated = u64::from(staged.is_some());
+        if let Some(passed) = staged {
             inner.passed = passed;
-            inner.metrics = StateMetrics { rows_total: 1, rows_updated: 1, memory_used_bytes: 8, ..Default::default() };
+            (inner.metrics.rows_total, inner.metrics.memory_used_bytes) = (1, 8);
         }
         Ok(())
     }

@@ -39,8 +39,6 @@ pub enum StatefulKind {
     Dedup {
         /// When a key is forgotten.
         expiry: DedupExpiry,
-        /// Whether the input has an event time.
-        timed: bool,
     },
     /// Passes the first rows.
     Limit {
@@ -55,7 +53,10 @@ pub enum StatefulKind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum DedupExpiry {
     /// Never.
-    Never,
+    Never {
+        /// The column of the input by which rows are late.
+        late_by: Option<Column>,
+    },
     /// At the event time among the keys.
     Key(EventTimeKey),
     /// At the event time of its first row plus the delay of the watermark.
@@ -150,14 +151,22 @@ impl UserDefinedLogicalNodeCore for StatefulNode {
         Ok(Self { expressions, input, schema, kind: self.kind.clone(), id: self.id })
     }
 
-    /// An aggregate needs the columns its expressions name; the others pass all of them on.
-    fn necessary_children_exprs(&self, _output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
-        if !matches!(self.kind, StatefulKind::Aggregate { .. } | StatefulKind::Session { .. }) {
-            return None;
-        }
+    /// The columns that its expressions name, and those that it passes on. An event time that nothing above asks for is gone
+    /// below a deduplication by other keys, which then drops nothing as late: as in Spark.
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let passed: &[usize] = match self.kind {
+            StatefulKind::Aggregate { .. } | StatefulKind::Session { .. } => &[],
+            StatefulKind::Dedup { .. } | StatefulKind::Limit { .. } => output_columns,
+            StatefulKind::Function(_) => return None,
+        };
         let schema = self.input.schema();
-        let named = self.expressions.iter().flat_map(Expr::column_refs);
-        let columns: BTreeSet<usize> = named.filter_map(|c| schema.maybe_index_of_column(c)).collect();
+        let time = match &self.kind {
+            StatefulKind::Dedup { expiry: DedupExpiry::Within { time, .. } } => Some(time),
+            _ => None,
+        };
+        let named = self.expressions.iter().flat_map(Expr::column_refs).chain(time);
+        let named = named.filter_map(|c| schema.maybe_index_of_column(c));
+        let columns: BTreeSet<usize> = named.chain(passed.iter().copied()).collect();
         Some(vec![columns.into_iter().collect()])
     }
 }

@@ -23,6 +23,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 
 use super::display::as_sql;
 use super::join::{self, StreamJoinNode};
+use super::late_columns::place_late_columns;
 use super::micro_batch::bound_streams;
 use super::node::{DedupExpiry, StatefulKind, StatefulNode};
 use super::pane::panes_of;
@@ -110,7 +111,7 @@ pub async fn plan_stream(session: &SessionState, plan: &LogicalPlan, mode: Outpu
     let partitions = session.config().target_partitions();
     let parallel_state = streaming_state(session, mode, &operators, partitions);
     let serial_state = streaming_state(session, mode, &operators, 1);
-    let logical = join::place_stream_joins(serial_state.optimize(plan)?, &serial_state)?;
+    let logical = place_late_columns(join::place_stream_joins(serial_state.optimize(plan)?, &serial_state)?)?;
     let input_watermarks = join::input_watermarks(&logical).into_values().collect();
     let serial = physical_plan(&serial_state, &logical).await?;
     let parallel = if partitions > 1 { physical_plan(&parallel_state, &logical).await? } else { serial.clone() };
@@ -233,11 +234,11 @@ impl ExtensionPlanner for StatefulPlanner {
             StatefulKind::Session { keys, session, timed, mode } => {
                 self.session(node, (*keys, *session, *timed), (*mode).into(), &planning)?
             }
-            StatefulKind::Dedup { expiry, timed } => {
+            StatefulKind::Dedup { expiry } => {
                 let keys = node.expressions.iter().map(|e| planning.expression(e)).collect::<DfResult<Vec<_>>>()?;
                 let expiry = planning.expiry(expiry)?;
                 let space = StateSpace::of(session);
-                let make = || DedupOperator::try_new(planning.input.schema(), keys, (expiry, *timed), &space);
+                let make = || DedupOperator::try_new(planning.input.schema(), keys, expiry, &space);
                 StatefulExec::new(node.id, vec![planning.input.clone()], self.operators.get_or_make(node.id, make)?)
             }
             StatefulKind::Limit { rows } => {
@@ -266,7 +267,10 @@ impl Planning<'_> {
 
     fn expiry(&self, expiry: &DedupExpiry) -> DfResult<Expiry> {
         Ok(match expiry {
-            DedupExpiry::Never => Expiry::Never,
+            DedupExpiry::Never { late_by } => {
+                let late_by = late_by.as_ref().map(|c| self.logical.index_of_column(c)).transpose()?;
+                Expiry::Never { late_by }
+            }
             DedupExpiry::Key(key) => Expiry::Key(*key),
             DedupExpiry::Within { time, delay_ms } => {
                 Expiry::Within { time: self.logical.index_of_column(time)?, delay_ms: *delay_ms }

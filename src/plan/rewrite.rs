@@ -147,10 +147,10 @@ fn dedup(keys: &[Expr], within: bool, schema: &DFSchema) -> DfResult<StatefulKin
         },
         _ => {
             let keys = keys.iter().map(|k| Ok(k.to_field(schema)?.1)).collect::<DfResult<Vec<_>>>()?;
-            event_time_key(&keys).map_or(DedupExpiry::Never, DedupExpiry::Key)
+            event_time_key(&keys).map_or(DedupExpiry::Never { late_by: None }, DedupExpiry::Key)
         }
     };
-    Ok(StatefulKind::Dedup { expiry, timed: !timed.is_empty() })
+    Ok(StatefulKind::Dedup { expiry })
 }
 
 /// A key that holds floats, with -0.0 as 0.0 and one NaN, as in Spark; other keys as they are.

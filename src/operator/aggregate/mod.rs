@@ -253,7 +253,8 @@ impl StatefulOperator for AggregateOperator {
     }
 
     fn wants_batch(&self) -> bool {
-        self.event_time.is_some()
+        // Whether or not a key is the event time, as in Spark.
+        self.mode != OutputMode::Complete
     }
 }
 

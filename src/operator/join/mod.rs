@@ -238,17 +238,16 @@ impl OperatorState for JoinOperator {
         let mut inner = self.lock();
         inner.metrics.rows_dropped_by_watermark = std::mem::take(&mut inner.dropped);
         inner.metrics.rows_updated = std::mem::take(&mut inner.updated);
-        inner.metrics.rows_removed = 0;
+        let before = inner.metrics.rows_total + inner.metrics.rows_updated;
         let bounds = inner.bounds;
         for side in [LEFT, RIGHT] {
             let matched_go = self.spec.is_semi() && side == LEFT;
-            let evicted = inner.sides[side].publish(&self.spec.sides[side], bounds[side], matched_go)?;
-            // What an outer join gives instead of removing is not counted, as in Spark.
-            if !self.spec.keeps(side) {
-                inner.metrics.rows_removed += evicted as u64;
-            }
+            inner.sides[side].publish(&self.spec.sides[side], bounds[side], matched_go)?;
         }
-        inner.account()
+        inner.account()?;
+        // Evicted, given without a match, or of no more use after one.
+        inner.metrics.rows_removed = before.saturating_sub(inner.metrics.rows_total);
+        Ok(())
     }
 
     fn abort(&self) {

@@ -84,7 +84,15 @@ impl Planner<'_> {
             }
             _ => None,
         };
-        exprs.iter().filter_map(|e| name(e).map(|n| Ok((n, cx.expr(e)?)))).collect()
+        let mut windows: Vec<(String, Expr)> = vec![];
+        for e in exprs.iter().flat_map(grouping_members) {
+            let Some(name) = name(e) else { continue };
+            let window = (name, cx.expr(e)?);
+            if !windows.contains(&window) {
+                windows.push(window);
+            }
+        }
+        Ok(windows)
     }
 
     /// Aggregates the relation if the query does, and brings `exprs`, with their places, to its result.
@@ -182,4 +190,14 @@ fn over(expr: Expr, made: &[Expr]) -> Result<Expr> {
         Ok(Transformed::new(Expr::Column(column), true, TreeNodeRecursion::Jump))
     })?;
     Ok(replaced.data)
+}
+
+/// The keys inside ROLLUP, CUBE and GROUPING SETS, or the key itself.
+fn grouping_members(e: &sql::Expr) -> Vec<&sql::Expr> {
+    match e {
+        sql::Expr::Rollup(sets) | sql::Expr::Cube(sets) | sql::Expr::GroupingSets(sets) => {
+            sets.iter().flatten().collect()
+        }
+        e => vec![e],
+    }
 }
