@@ -2,7 +2,7 @@
 //! `JoinConditionSplitPredicates`.
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{DFSchema, ExprSchema, NullEquality};
+use datafusion::common::{Column, DFSchema, ExprSchema, NullEquality};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, Operator};
 
@@ -24,6 +24,10 @@ pub struct Key {
 impl Key {
     /// What the equality says about the time of `this` side's rows, as `state_bounds` does of a range.
     pub fn bounds(&self, this: &DFSchema, other: &DFSchema) -> Vec<StateBound> {
+        let is_timed = |e: &Expr| e.column_refs().into_iter().any(|c| is_event_time(c, this));
+        if !is_timed(&self.left) && !is_timed(&self.right) {
+            return vec![];
+        }
         let (left, right) = (self.left.clone(), self.right.clone());
         // Strict, for what is gone is exactly what the watermark has reached.
         state_bounds(&[left.clone().lt(right.clone()), left.gt(right)], this, other)
@@ -111,6 +115,10 @@ fn key(conjunct: &Expr, left: &DFSchema, right: &DFSchema) -> Option<Key> {
     Some(Key { left: l.as_ref().clone(), right: r.as_ref().clone(), null_equal })
 }
 
+fn is_event_time(column: &Column, schema: &DFSchema) -> bool {
+    schema.field_from_column(column).is_ok_and(|f| watermark_delay_ms(f).is_some())
+}
+
 fn is_over(e: &Expr, schema: &DFSchema) -> bool {
     e.column_refs().into_iter().all(|c| schema.has_column(c))
 }
@@ -118,7 +126,7 @@ fn is_over(e: &Expr, schema: &DFSchema) -> bool {
 /// Whether a key is a column with a watermark; a cast that only concerns NULL or metadata does not count.
 fn has_watermark(key: &Expr, schema: &DFSchema) -> bool {
     match key {
-        Expr::Column(c) => schema.field_from_column(c).is_ok_and(|f| watermark_delay_ms(f).is_some()),
+        Expr::Column(c) => is_event_time(c, schema),
         Expr::Alias(a) => has_watermark(&a.expr, schema),
         Expr::Cast(cast) => {
             let struct_ = |e: &Expr| matches!(e.get_type(schema), Ok(DataType::Struct(_)));

@@ -57,8 +57,8 @@ fn is_bounded(join: &Join) -> bool {
         return true;
     }
     let conjuncts = condition.residual();
-    let of_left = || state_bounds(&conjuncts, left, right).iter().any(|b| b.follows);
-    let of_right = || state_bounds(&conjuncts, right, left).iter().any(|b| b.follows);
+    let of_left = || !state_bounds(&conjuncts, left, right).is_empty();
+    let of_right = || !state_bounds(&conjuncts, right, left).is_empty();
     match join.join_type {
         JoinType::Right => of_right(),
         JoinType::Full => of_left() || of_right(),

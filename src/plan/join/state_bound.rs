@@ -71,15 +71,16 @@ impl Inequality<'_> {
         let is_event_time =
             |schema: &DFSchema, c: &Column| schema.field_from_column(c).is_ok_and(|f| watermark_delay_ms(f).is_some());
         let (mine, others): (Vec<_>, Vec<_>) = terms.columns.iter().partition(|(c, _)| this.has_column(c));
-        // Solved for this side's time, which must be the larger.
-        let [(time, true)] = mine[..] else { return None };
+        // Solved for this side's column, which must be the larger. As in Spark it need not be the event time: a bound of any
+        // column counts as one of the side's time.
+        let [(_, true)] = mine[..] else { return None };
         let follows = match others[..] {
             [] => false,
             [(column, false)] => is_event_time(other, column).then_some(true)?,
             _ => return None,
         };
         let offset_us = i64::try_from(terms.constant_us).ok()?;
-        is_event_time(this, time).then_some(StateBound { follows, offset_us, inclusive: self.inclusive })
+        Some(StateBound { follows, offset_us, inclusive: self.inclusive })
     }
 }
 
