@@ -11,6 +11,7 @@ pub mod dedup;
 pub mod display;
 pub mod generators;
 mod join;
+mod key_filter;
 mod late_columns;
 mod legality;
 mod micro_batch;

@@ -31,6 +31,7 @@ use datafusion::logical_expr::{Expr, Extension, Join, LogicalPlan};
 use self::condition::{Condition, Key};
 use self::node::SideNode;
 use self::state_bound::state_bounds;
+use super::key_filter::push_key_filters;
 use super::legality::check_one_event_time;
 use super::node::StatefulNode;
 use super::watermark::event_time_columns;
@@ -49,14 +50,25 @@ pub fn is_stream_join(join: &Join) -> bool {
 /// A join without an equality, and one with two event times on a side.
 pub fn place_stream_joins(plan: LogicalPlan, session: &SessionState) -> Result<LogicalPlan> {
     let has_join = any(&plan, |n| matches!(n, LogicalPlan::Join(j) if is_stream_join(j)));
-    let plan = if has_join {
-        let inferred = infer::infer_filters(plan)?;
-        let optimized = session.optimizer().optimize(inferred, session, |_, _| {})?;
-        optimized.transform_up(|node| Ok(place(node)?)).data()?
-    } else {
-        plan
-    };
+    let plan = if has_join { optimized(infer::infer_filters(plan)?, session)? } else { plan };
+    let plan = below_aggregates(plan, session)?;
+    let plan = if has_join { plan.transform_up(|node| Ok(place(node)?)).data()? } else { plan };
     Ok(numbered(plan)?)
+}
+
+fn optimized(plan: LogicalPlan, session: &SessionState) -> DfResult<LogicalPlan> {
+    session.optimizer().optimize(plan, session, |_, _| {})
+}
+
+/// Moves filters on keys below aggregates, one after the other: each time the optimizer takes them as far as it can.
+fn below_aggregates(mut plan: LogicalPlan, session: &SessionState) -> DfResult<LogicalPlan> {
+    loop {
+        let pushed = push_key_filters(plan)?;
+        if !pushed.transformed {
+            return Ok(pushed.data);
+        }
+        plan = optimized(pushed.data, session)?;
+    }
 }
 
 fn place(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
