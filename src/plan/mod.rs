@@ -10,6 +10,7 @@ mod bind;
 pub mod dedup;
 pub mod display;
 pub mod generators;
+mod grouping_sets;
 mod join;
 mod key_filter;
 mod late_columns;

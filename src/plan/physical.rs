@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::common::JoinType;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec};
+use datafusion::physical_plan::projection::ProjectionExec;
 
 use super::micro_batch::MicroBatchExec;
 use crate::error::{Error, Result};
@@ -55,12 +56,16 @@ pub fn check(plan: &Arc<dyn ExecutionPlan>, mode: OutputMode) -> Result<()> {
     })
 }
 
-/// Below a stateful operator its own partial aggregate is at home.
+/// Below a stateful operator its own partial aggregate is at home, which grouping sets have below a projection.
 fn check_below_state(plan: &Arc<dyn ExecutionPlan>, mode: OutputMode) -> Result<()> {
-    if plan.name() != "AggregateExec" {
+    let aggregate = match plan.downcast_ref::<ProjectionExec>() {
+        Some(projection) => projection.input(),
+        None => plan,
+    };
+    if aggregate.name() != "AggregateExec" {
         return check(plan, mode);
     }
-    plan.children().into_iter().try_for_each(|child| check(child, mode))
+    aggregate.children().into_iter().try_for_each(|child| check(child, mode))
 }
 
 fn reads_stream(plan: &Arc<dyn ExecutionPlan>) -> bool {

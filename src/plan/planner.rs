@@ -14,7 +14,7 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::utils::{enumerate_grouping_sets, powerset};
 use datafusion::logical_expr::{Expr, GroupingSet, LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
+use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
@@ -22,6 +22,7 @@ use datafusion::physical_plan::displayable;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use super::display::as_sql;
+use super::grouping_sets::{anchored, without_anchor};
 use super::join::{self, StreamJoinNode};
 use super::late_columns::place_late_columns;
 use super::micro_batch::bound_streams;
@@ -352,6 +353,7 @@ impl StatefulPlanner {
         let (keys, window) = panes_of(keys, planning.logical)?;
         let group_by = planning.group_by(&keys)?;
         let num_keys = group_by.output_exprs().len();
+        let (group_by, is_anchored) = anchored(group_by);
         let input = planning.input.clone();
         let schema = input.schema();
         let lower = |e: &Expr| {
@@ -362,17 +364,19 @@ impl StatefulPlanner {
         let filters = lowered.iter().map(|l| l.filter.clone()).collect();
         let functions = lowered.into_iter().map(|l| l.aggregate).collect();
         let partial = AggregateExec::try_new(AggregateMode::Partial, group_by, functions, filters, input, schema)?;
+        // The partial aggregate may have replaced a function by its reverse: its own list is the one to merge with.
+        let functions = partial.aggr_expr().to_vec();
+        let partial: Arc<dyn ExecutionPlan> = Arc::new(partial);
+        let partial = if is_anchored { without_anchor(partial)? } else { partial };
         let output: SchemaRef = node.schema.inner().clone();
         let make = || {
-            check_result_types(&output, &partial, num_keys, window.as_ref())?;
-            // The partial aggregate may have replaced a function by its reverse: its own list is the one to merge with.
-            let functions = partial.aggr_expr().to_vec();
+            check_result_types(&output, (&partial.schema(), &functions), num_keys, window.as_ref())?;
             let space = StateSpace::of(planning.session);
             let keys = GroupKeys { count: num_keys, event_time, window: window.clone() };
             AggregateOperator::try_new(&partial.schema(), output.clone(), keys, functions, mode, &space)
         };
         let operator = self.operators.get_or_make(node.id, make)?;
-        Ok(StatefulExec::new(node.id, vec![Arc::new(partial)], operator))
+        Ok(StatefulExec::new(node.id, vec![partial], operator))
     }
 }
 
@@ -413,13 +417,13 @@ impl StatefulPlanner {
 /// What the aggregates give must be what the rest of the plan was made for.
 fn check_result_types(
     output: &Schema,
-    partial: &AggregateExec,
+    (partial, functions): (&SchemaRef, &[Arc<AggregateFunctionExpr>]),
     num_keys: usize,
     window: Option<&WindowKey>,
 ) -> Result<()> {
-    let keys = window.map_or_else(|| partial.schema(), |w| Arc::new(w.schema(&partial.schema())));
+    let keys = window.map_or_else(|| partial.clone(), |w| Arc::new(w.schema(partial)));
     let keys = keys.fields()[..num_keys].iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
-    let values = partial.aggr_expr().iter().map(|a| a.field().data_type().clone());
+    let values = functions.iter().map(|a| a.field().data_type().clone());
     let actual: Vec<DataType> = keys.into_iter().chain(values).collect();
     let expected: Vec<DataType> = output.fields().iter().map(|f| f.data_type().clone()).collect();
     check_types(&actual, &expected)
