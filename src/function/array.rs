@@ -20,6 +20,8 @@ use crate::{Error, Result};
 pub fn functions() -> Vec<ScalarUDF> {
     vec![
         function("array_insert", 3..=3, insert_type, array_insert),
+        function("array_append", 2..=2, |types| added_type("array_append", types), |call| added(call, -1)),
+        function("array_prepend", 2..=2, |types| added_type("array_prepend", types), |call| added(call, 1)),
         function("array_position", 2..=2, |_| Ok(DataType::Int64), array_position),
         function("arrays_overlap", 2..=2, |_| Ok(DataType::Boolean), arrays_overlap),
         function("flatten", 1..=1, |types| list_argument(types, 0), flatten),
@@ -76,11 +78,35 @@ fn insert_type(types: &Types) -> Result<DataType> {
     common.map(list_of).ok_or_else(|| coercion::mismatch("array_insert", [&item, types.get(2)]))
 }
 
+/// The type of an array with one more item.
+fn added_type(name: &str, types: &Types) -> Result<DataType> {
+    let DataType::List(item) = types.get(0) else {
+        return Err(super::collection::wrong_type("ARRAY", types.get(0)));
+    };
+    let (item, added) = (item.data_type(), types.get(1));
+    // Text does not follow the other side here.
+    let text = |t: &DataType| super::cast::is_string(t);
+    let fits = item == &DataType::Null || added == &DataType::Null || text(item) == text(added);
+    let common = coercion::wider(item, added).filter(|_| fits);
+    common.map(list_of).ok_or_else(|| {
+        coercion::mismatch(name, [item, added]).with_condition("DATATYPE_MISMATCH.ARRAY_FUNCTION_DIFF_TYPES")
+    })
+}
+
+fn added(call: &Call, position: i32) -> Result<ArrayRef> {
+    inserted(call, &Int32Array::from(vec![position; call.rows()]), 1)
+}
+
 /// A position beyond the end fills with NULL; -1 is behind the last element.
 fn array_insert(call: &Call) -> Result<ArrayRef> {
+    inserted(call, &call.ints(1)?, 2)
+}
+
+/// The arrays with argument `item` at these positions.
+fn inserted(call: &Call, positions: &Int32Array, item: usize) -> Result<ArrayRef> {
     let DataType::List(field) = call.return_type() else { return Err(Error::internal("array_insert gives a list")) };
-    let (lists, positions) = (call.cast(0, call.return_type())?, call.ints(1)?);
-    let (list, items) = (lists.as_list::<i32>(), call.cast(2, field.data_type())?);
+    let lists = call.cast(0, call.return_type())?;
+    let (list, items) = (lists.as_list::<i32>(), call.cast(item, field.data_type())?);
     let nulls = new_null_array(field.data_type(), 1);
     let (mut takes, mut lengths) = (vec![], vec![]);
     let valid = NullBuffer::from_iter((0..list.len()).map(|row| list.is_valid(row) && positions.is_valid(row)));

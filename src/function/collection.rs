@@ -248,12 +248,22 @@ fn sort_lists(call: &Call, options: impl Fn(usize) -> SortOptions) -> Result<Arr
 }
 
 fn reverse_type(types: &Types) -> Result<DataType> {
-    Ok(if matches!(types.get(0), DataType::List(_)) { types.get(0).clone() } else { DataType::Utf8View })
+    Ok(match types.get(0) {
+        list @ DataType::List(_) => list.clone(),
+        t if t.is_binary() => DataType::Binary,
+        t if t.is_nested() => return Err(wrong_type("STRING or ARRAY", t)),
+        _ => DataType::Utf8View,
+    })
 }
 
-/// The characters of a text or the elements of an array, from the end.
+/// The characters of a text, the bytes of a binary or the elements of an array, from the end.
 fn reverse(call: &Call) -> Result<ArrayRef> {
     let array = call.array(0)?;
+    if call.return_type().is_binary() {
+        let binary = call.cast(0, &DataType::Binary)?;
+        let reversed = binary.as_binary::<i32>().iter().map(|b| b.map(|b| b.iter().rev().copied().collect::<Vec<_>>()));
+        return Ok(Arc::new(reversed.collect::<BinaryArray>()));
+    }
     let Some(list) = array.as_list_opt::<i32>() else {
         let text = call.strings(0)?;
         let reversed = text.iter().map(|s| s.map(|s| s.chars().rev().collect::<String>()));

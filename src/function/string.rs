@@ -7,7 +7,6 @@ use arrow::datatypes::DataType;
 use datafusion::logical_expr::ScalarUDF;
 
 use super::cast::is_string;
-use super::display::{Style, write_value};
 use super::scalar::{Call, function};
 use super::type_name::{sql_type_name, type_name};
 use crate::{Error, Result};
@@ -16,7 +15,7 @@ use crate::{Error, Result};
 pub fn functions() -> Vec<ScalarUDF> {
     vec![
         function("locate", 2..=3, |_| Ok(DataType::Int32), locate),
-        function("instr", 2..=2, |_| Ok(DataType::Int32), instr),
+        function("instr", 2..=4, |_| Ok(DataType::Int32), instr),
         function("initcap", 1..=1, |_| Ok(DataType::Utf8View), |call| map_text(call, initcap)),
         function("upper", 1..=1, |_| Ok(DataType::Utf8View), |call| map_text(call, str::to_uppercase))
             .with_aliases(["ucase"]),
@@ -25,12 +24,9 @@ pub fn functions() -> Vec<ScalarUDF> {
         function("left", 2..=2, |_| Ok(DataType::Utf8View), left),
         function("right", 2..=2, |_| Ok(DataType::Utf8View), right),
         function("repeat", 2..=2, |_| Ok(DataType::Utf8View), repeat),
-        function("lpad", 2..=3, |_| Ok(DataType::Utf8View), |call| pad(call, true)),
-        function("rpad", 2..=3, |_| Ok(DataType::Utf8View), |call| pad(call, false)),
         function("startswith", 2..=2, |_| Ok(DataType::Boolean), |call| test(call, |a, b| a.starts_with(b))),
         function("endswith", 2..=2, |_| Ok(DataType::Boolean), |call| test(call, |a, b| a.ends_with(b))),
         function("contains", 2..=2, |_| Ok(DataType::Boolean), |call| test(call, |a, b| a.contains(b))),
-        function("format_number", 2..=2, |_| Ok(DataType::Utf8View), format_number),
         function("length", 1..=1, |_| Ok(DataType::Int32), length).with_aliases([
             "char_length",
             "character_length",
@@ -89,9 +85,40 @@ fn locate(call: &Call) -> Result<ArrayRef> {
     Ok(Arc::new(rows.collect::<Int32Array>()))
 }
 
+/// `instr(text, part[, start[, occurrence]])`: a negative start is counted from the end and searches backwards.
 fn instr(call: &Call) -> Result<ArrayRef> {
     let (text, parts) = (call.strings(0)?, call.strings(1)?);
-    Ok(Arc::new(text.iter().zip(parts.iter()).map(|(t, p)| Some(position(p?, t?, 1))).collect::<Int32Array>()))
+    let number = |i: usize| if i < call.len() { call.ints(i) } else { Ok(Int32Array::from(vec![1; call.rows()])) };
+    let (starts, occurrences) = (number(2)?, number(3)?);
+    if let Some(wrong) = occurrences.iter().flatten().find(|n| *n < 1) {
+        let message = format!("the occurrence of 'instr' must be positive, but is {wrong}");
+        return Err(Error::execution("INVALID_PARAMETER_VALUE.OCCURRENCE", message)
+            .with_help("1 is the first one from the start; a negative start searches backwards"));
+    }
+    let rows = text.iter().zip(&parts).zip(starts.iter().zip(&occurrences)).map(|((text, part), (start, nth))| {
+        let (text, part, start, nth) = (text?, part?, start?, nth?);
+        Some(if (start, nth) == (1, 1) { position(part, text, 1) } else { occurrence(part, text, start, nth) })
+    });
+    Ok(Arc::new(rows.collect::<Int32Array>()))
+}
+
+fn occurrence(part: &str, text: &str, start: i32, nth: i32) -> i32 {
+    if part.is_empty() {
+        return 1;
+    }
+    let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    let count = places.len() as i64;
+    let first = if start < 0 { count + i64::from(start) } else { i64::from(start) - 1 };
+    if start == 0 || !(0..count).contains(&first) {
+        return 0;
+    }
+    let found = |i: &usize| text[places[*i]..].starts_with(part);
+    let (first, skip) = (first as usize, nth as usize - 1);
+    let hit = match start {
+        1.. => (first..places.len()).filter(found).nth(skip),
+        _ => (0..=first).rev().filter(found).nth(skip),
+    };
+    hit.map_or(0, |i| i as i32 + 1)
 }
 
 /// Words are what white space separates.
@@ -141,84 +168,6 @@ fn repeat(call: &Call) -> Result<ArrayRef> {
         }
     }
     Ok(Arc::new(builder.finish()))
-}
-
-fn pad(call: &Call, before: bool) -> Result<ArrayRef> {
-    let (text, lengths) = (call.strings(0)?, call.ints(1)?);
-    let pads = if call.len() > 2 { call.strings(2)? } else { StringViewArray::from(vec![" "; call.rows()]) };
-    let rows = text.iter().zip(lengths.iter()).zip(pads.iter());
-    let rows = rows.map(|((text, length), pad)| Some(padded(text?, length?.max(0) as usize, pad?, before)));
-    Ok(Arc::new(rows.collect::<StringViewArray>()))
-}
-
-fn padded(text: &str, length: usize, pad: &str, before: bool) -> String {
-    let count = text.chars().count();
-    if count >= length {
-        return text.chars().take(length).collect();
-    }
-    let fill: String = pad.chars().cycle().take(if pad.is_empty() { 0 } else { length - count }).collect();
-    if before { fill + text } else { text.to_owned() + &fill }
-}
-
-/// `#,###,##0.00` with as many decimals as the second argument says, rounded half even as Java's `DecimalFormat`.
-fn format_number(call: &Call) -> Result<ArrayRef> {
-    let places = call.ints(1)?;
-    let values = call.array(0)?;
-    let exact = match values.data_type() {
-        t if t.is_integer() || matches!(t, DataType::Decimal128(_, _)) => None,
-        _ => Some(call.doubles(0)?),
-    };
-    let mut builder = StringViewBuilder::with_capacity(values.len());
-    for row in 0..values.len() {
-        let places = if places.is_null(row) { -1 } else { places.value(row) };
-        if values.is_null(row) || places < 0 {
-            builder.append_null();
-            continue;
-        }
-        let plain = match &exact {
-            Some(doubles) => format!("{:.*}", places as usize, doubles.value(row)),
-            None => {
-                let mut text = String::new();
-                write_value(&mut text, &values, row, call.tz(), Style::Cast);
-                rounded_half_even(&text, places as usize)
-            }
-        };
-        builder.append_value(grouped(&plain));
-    }
-    Ok(Arc::new(builder.finish()))
-}
-
-/// A plain decimal number with exactly `places` digits behind the point.
-fn rounded_half_even(number: &str, places: usize) -> String {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if fraction.len() <= places {
-        let point = if places > 0 { "." } else { "" };
-        return format!("{whole}{point}{fraction:0<places$}");
-    }
-    let digits = format!("{}{}", whole.trim_start_matches('-'), &fraction[..places]);
-    let rest = &fraction[places..];
-    let odd = digits.as_bytes().last().is_some_and(|d| d % 2 == 1);
-    let above = rest.as_bytes()[0] > b'5' || (rest.as_bytes()[0] == b'5' && rest[1..].bytes().any(|b| b != b'0'));
-    let up = above || (rest.as_bytes()[0] == b'5' && odd);
-    let value = digits.parse::<i128>().unwrap_or(i128::MAX).saturating_add(i128::from(up));
-    let text = format!("{value:0>width$}", width = places + 1);
-    let (whole, fraction) = text.split_at(text.len() - places);
-    let sign = if number.starts_with('-') { "-" } else { "" };
-    format!("{sign}{whole}{}{fraction}", if places > 0 { "." } else { "" })
-}
-
-/// Puts commas between groups of three digits.
-fn grouped(number: &str) -> String {
-    let (sign, number) = number.strip_prefix('-').map_or(("", number), |n| ("-", n));
-    let (whole, fraction) = number.find('.').map_or((number, ""), |at| number.split_at(at));
-    let mut out = String::from(sign);
-    for (i, digit) in whole.chars().enumerate() {
-        if i > 0 && (whole.len() - i) % 3 == 0 && digit.is_ascii_digit() {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out + fraction
 }
 
 fn conv(call: &Call) -> Result<ArrayRef> {

@@ -33,6 +33,7 @@ pub fn functions() -> Vec<AggregateUDF> {
     let mut all = vec![
         sum::sum(),
         sum::avg(),
+        sum::try_avg(),
         sum::count_if(),
         extreme::min(),
         extreme::max(),

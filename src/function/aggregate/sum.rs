@@ -31,6 +31,11 @@ pub fn avg() -> AggregateUDF {
         .with_aliases(["mean"])
 }
 
+/// `try_avg(x)`: NULL where `avg` fails.
+pub fn try_avg() -> AggregateUDF {
+    AggregateUDF::new_from_impl(Delegating { name: "try_avg", inner: Avg::new(), signature: user_defined() })
+}
+
 /// DataFusion's function with ours for the types where the two differ.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Delegating<F> {
@@ -43,7 +48,7 @@ struct Delegating<F> {
 #[derive(Debug, Clone)]
 enum Kind {
     CheckedLong,
-    Decimal { average: bool, scale: i8, to: (u8, i8) },
+    Decimal(DecimalRule),
 }
 
 impl<F> Delegating<F> {
@@ -65,7 +70,8 @@ impl<F> Delegating<F> {
         match (self.name, input, args.return_type()) {
             ("sum", DataType::Int64, _) => Some(Kind::CheckedLong),
             (name, DataType::Decimal128(_, scale), DataType::Decimal128(p, s)) => {
-                Some(Kind::Decimal { average: name == "avg", scale: *scale, to: (*p, *s) })
+                let (average, tolerant) = (name != "sum", name == "try_avg");
+                Some(Kind::Decimal(DecimalRule { average, tolerant, scale: *scale, to: (*p, *s) }))
             }
             _ => None,
         }
@@ -88,7 +94,9 @@ impl<F: AggregateUDFImpl + PartialEq + Eq + std::hash::Hash> AggregateUDFImpl fo
 
     fn return_type(&self, arg_types: &[DataType]) -> DfResult<DataType> {
         match (self.name, self.coerced(arg_types)?) {
-            ("avg", DataType::Decimal128(p, s)) => Ok(DataType::Decimal128((p + 4).min(38), (s + 4).min(38))),
+            ("avg" | "try_avg", DataType::Decimal128(p, s)) => {
+                Ok(DataType::Decimal128((p + 4).min(38), (s + 4).min(38)))
+            }
             (_, coerced) => self.inner.return_type(&[coerced]),
         }
     }
@@ -105,9 +113,7 @@ impl<F: AggregateUDFImpl + PartialEq + Eq + std::hash::Hash> AggregateUDFImpl fo
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
         match self.kind(&args) {
             Some(Kind::CheckedLong) => Ok(Box::new(LongSum::default())),
-            Some(Kind::Decimal { average, scale, to }) => {
-                Ok(Box::new(DecimalFold { rule: DecimalRule { average, scale, to }, sum: 0, count: 0 }))
-            }
+            Some(Kind::Decimal(rule)) => Ok(Box::new(DecimalFold { rule, sum: 0, count: 0 })),
             None => self.inner.accumulator(args),
         }
     }
@@ -119,10 +125,7 @@ impl<F: AggregateUDFImpl + PartialEq + Eq + std::hash::Hash> AggregateUDFImpl fo
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
         match self.kind(&args) {
             Some(Kind::CheckedLong) => Ok(Box::new(LongSumGroups::default())),
-            Some(Kind::Decimal { average, scale, to }) => {
-                let rule = DecimalRule { average, scale, to };
-                Ok(Box::new(DecimalGroups { rule, sums: Vec::new(), counts: Vec::new() }))
-            }
+            Some(Kind::Decimal(rule)) => Ok(Box::new(DecimalGroups { rule, sums: Vec::new(), counts: Vec::new() })),
             None => self.inner.create_groups_accumulator(args),
         }
     }
@@ -135,6 +138,9 @@ impl<F: AggregateUDFImpl + PartialEq + Eq + std::hash::Hash> AggregateUDFImpl fo
         datafusion::logical_expr::utils::AggregateOrderSensitivity::Insensitive
     }
 }
+
+/// The sum that stands for one that is too large. No sum of DECIMAL that has a result is as large.
+const OVERFLOWN: i128 = i128::MAX;
 
 /// What a state's DECIMAL sum is kept in.
 const WIDE: DataType = DataType::Decimal128(38, 0);
@@ -255,6 +261,8 @@ impl GroupsAccumulator for LongSumGroups {
 #[derive(Debug, Clone, Copy)]
 struct DecimalRule {
     average: bool,
+    /// NULL instead of an error.
+    tolerant: bool,
     /// The scale of the input and of the sum.
     scale: i8,
     /// Precision and scale of the result.
@@ -267,9 +275,15 @@ impl DecimalRule {
             return Ok(None);
         }
         let (precision, _) = self.to;
-        let value = if self.average { self.average(sum, count) } else { Some(sum) };
+        let value = if sum == OVERFLOWN {
+            None
+        } else if self.average {
+            self.average(sum, count)
+        } else {
+            Some(sum)
+        };
         let value = value.filter(|v| fits(*v, precision));
-        value.map(Some).ok_or_else(decimal_overflow)
+        if self.tolerant { Ok(value) } else { value.map(Some).ok_or_else(decimal_overflow) }
     }
 
     /// Half up.
@@ -281,7 +295,8 @@ impl DecimalRule {
     }
 
     fn add(&self, to: i128, value: i128) -> Result<i128> {
-        to.checked_add(value).ok_or_else(decimal_overflow)
+        let sum = to.checked_add(value).filter(|_| to != OVERFLOWN && value != OVERFLOWN);
+        if self.tolerant { Ok(sum.unwrap_or(OVERFLOWN)) } else { sum.ok_or_else(decimal_overflow) }
     }
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{AggregateUDF, Expr, lit};
+use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
+use datafusion::logical_expr::{AggregateUDF, Expr, ExprSchemable, lit};
 use datafusion::sql::sqlparser::ast as sql;
 
 use super::expr::{ExprContext, string};
 use super::function::Arguments;
 use super::operators;
+use super::special_call::is_interval;
 use crate::error::{Error, Result};
 use crate::function::MAX_BY_ROWS;
 
@@ -38,10 +40,30 @@ impl ExprContext<'_> {
                 a.args = vec![operators::case(vec![(there, value.clone())], None, self.schema)?];
                 "avg"
             }
-            // The flag asks for what is always so here; an estimate is as exact as any that is asked for.
-            ("mode", [_, Expr::Literal(ScalarValue::Boolean(Some(_)), _)])
-            | ("approx_count_distinct", [_, Expr::Literal(_, _)]) => {
+            // The flag asks for what is always so here.
+            ("mode", [_, Expr::Literal(ScalarValue::Boolean(Some(_)), _)]) => {
                 a.args.truncate(1);
+                return Ok((Arc::clone(udaf), a));
+            }
+            ("approx_count_distinct", [_, deviation]) => {
+                check_deviation(deviation)?;
+                a.args.truncate(1);
+                return Ok((Arc::clone(udaf), a));
+            }
+            ("percentile" | "percentile_approx" | "approx_percentile", [_, percentage, rest @ ..]) => {
+                check_percentage(name, percentage)?;
+                if name != "percentile" {
+                    rest.iter().try_for_each(|accuracy| check_accuracy(name, accuracy))?;
+                }
+                return Ok((Arc::clone(udaf), a));
+            }
+            ("listagg" | "string_agg", [_, delimiter]) if !delimiter.column_refs().is_empty() => {
+                let message = format!("the delimiter of '{name}' must be the same for all rows");
+                return Err(Error::invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", message)
+                    .with_help(format!("write it in quotes: {name}(v, ',')")));
+            }
+            ("collect_set", [of]) => {
+                operators::check_no_map(name, of, self.schema)?;
                 return Ok((Arc::clone(udaf), a));
             }
             _ => return Ok((Arc::clone(udaf), a)),
@@ -50,6 +72,21 @@ impl ExprContext<'_> {
             Some(udaf) => Ok((Arc::clone(udaf), a)),
             None => Err(self.unknown_function(target, e)),
         }
+    }
+
+    /// The average of intervals: their sum, divided by how many there are.
+    pub fn average_interval(&self, of: &Expr, p: &AggregateFunctionParams, e: &sql::Expr) -> Result<Option<Expr>> {
+        if !is_interval(&of.get_type(self.schema)?) {
+            return Ok(None);
+        }
+        let aggregate = |name: &str| match self.planner.state.aggregate_functions().get(name) {
+            Some(udaf) => Ok(Expr::AggregateFunction(AggregateFunction { func: Arc::clone(udaf), params: p.clone() })),
+            None => Err(self.unknown_function(name, e)),
+        };
+        let (sum, count) = (aggregate("sum")?, aggregate("count")?);
+        // Of no values the sum is NULL, whatever it is divided by.
+        let divisor = self.call("greatest", operators::unify("greatest", vec![count, lit(1i64)], self.schema)?, e)?;
+        operators::binary(sum, &sql::BinaryOperator::Divide, divisor, self.schema).map(Some)
     }
 
     /// The items of all arrays that were collected, each once.
@@ -73,6 +110,78 @@ fn check_rows(name: &str, rows: &Expr) -> Result<()> {
         _ => {
             let message = format!("the number of rows of '{name}' must be between 1 and {MAX_BY_ROWS}");
             Err(Error::invalid("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", message))
+        }
+    }
+}
+
+/// The standard error of the sketch that counts.
+const DEVIATION: f64 = 0.0082;
+
+/// The relative deviation that `approx_count_distinct` may have: a sketch has one of its own, which must satisfy it.
+fn check_deviation(deviation: &Expr) -> Result<()> {
+    let wanted = match deviation {
+        Expr::Literal(value, _) if value.data_type().is_floating() || value.data_type().is_decimal() => {
+            value.cast_to(&DataType::Float64).ok()
+        }
+        _ => None,
+    };
+    let Some(ScalarValue::Float64(Some(wanted))) = wanted else {
+        let message = "the deviation of 'approx_count_distinct' must be a literal of DOUBLE or DECIMAL";
+        return Err(Error::invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", message)
+            .with_help("write the number itself: approx_count_distinct(v, 0.05)"));
+    };
+    // Where Spark's sketch has too few registers.
+    if wanted > 0.391 || wanted <= 0.0 {
+        let message =
+            format!("the deviation of 'approx_count_distinct' must be above 0 and at most 0.39, not {wanted}");
+        return Err(Error::invalid("FAILED_FUNCTION_CALL", message).with_help("write a share of 1, as in 0.05"));
+    }
+    if wanted < DEVIATION {
+        let message = format!("'approx_count_distinct' has a deviation of {DEVIATION}, above the {wanted} asked for");
+        return Err(Error::unsupported("UNSUPPORTED_FEATURE", message)
+            .with_help("leave the deviation out, or count exactly: size(collect_set(v))"));
+    }
+    Ok(())
+}
+
+/// The percentages that a percentile is asked for, which are the same for all rows.
+fn check_percentage(name: &str, percentage: &Expr) -> Result<()> {
+    if !percentage.column_refs().is_empty() {
+        let message = format!("the percentage of '{name}' must be the same for all rows");
+        return Err(Error::invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", message)
+            .with_help(format!("write the number itself: {name}(v, 0.95)")));
+    }
+    match percentage {
+        Expr::Literal(value, _) if value.is_null() => {
+            let message = format!("the percentage of '{name}' must not be NULL");
+            Err(Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_NULL", message)
+                .with_help(format!("write the share of rows: {name}(v, 0.95)")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The accuracy of an approximate percentile, which is exact here whatever is asked for.
+fn check_accuracy(name: &str, accuracy: &Expr) -> Result<()> {
+    let number = match accuracy {
+        Expr::Literal(value, _) => value.cast_to(&DataType::Int64).ok(),
+        _ => {
+            let message = format!("the accuracy of '{name}' must be a literal");
+            return Err(Error::invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", message)
+                .with_help(format!("write the number itself, or leave it out: {name}(v, 0.95)")));
+        }
+    };
+    match number {
+        Some(ScalarValue::Int64(Some(n))) if (1..=i64::from(i32::MAX)).contains(&n) => Ok(()),
+        Some(ScalarValue::Int64(None)) => {
+            let message = format!("the accuracy of '{name}' must not be NULL");
+            Err(Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_NULL", message)
+                .with_help(format!("leave it out: {name}(v, 0.95)")))
+        }
+        _ => {
+            let message = format!("the accuracy of '{name}' must be between 1 and {}", i32::MAX);
+            Err(Error::invalid("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", message)
+                .with_help("10000 is what Spark takes if it is left out"))
         }
     }
 }

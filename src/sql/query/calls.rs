@@ -5,6 +5,62 @@ use datafusion::sql::sqlparser::tokenizer::{Span as SqlSpan, Token, TokenWithSpa
 
 use super::tokens::{at, is_token, is_word, quoted};
 
+/// The operator `>>>`, which sqlparser knows as an operator that a dialect adds.
+pub const SHIFT_UNSIGNED: &str = ">>>";
+
+/// `>>>` becomes one token, `TABLE t` the query that it is short for, and `TIMESTAMP_LTZ '…'` has the usual name.
+pub fn respell(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for (i, t) in tokens.iter().enumerate() {
+        let next = tokens.get(i + 1).map(|t| &t.token);
+        match &t.token {
+            Token::Gt if out.last().is_some_and(|p| p.token == Token::ShiftRight && p.span.end == t.span.start) => {
+                let start = out.pop().map_or(t.span.start, |p| p.span.start);
+                out.push(at(Token::CustomBinaryOperator(SHIFT_UNSIGNED.to_owned()), SqlSpan::new(start, t.span.end)));
+            }
+            Token::Word(_)
+                if is_word(Some(t), "TABLE") && matches!(next, Some(Token::Word(_))) && begins_query(&out) =>
+            {
+                out.push(at(Token::make_word("SELECT", None), t.span));
+                out.push(at(Token::Mul, t.span));
+                out.push(at(Token::make_word("FROM", None), t.span));
+            }
+            Token::Word(_)
+                if is_word(Some(t), "TIMESTAMP_LTZ") && matches!(next, Some(Token::SingleQuotedString(_))) =>
+            {
+                out.push(at(Token::make_word("TIMESTAMP", None), t.span));
+            }
+            _ => out.push(t.clone()),
+        }
+    }
+    out
+}
+
+/// Whether a query may begin behind these tokens.
+fn begins_query(before: &[TokenWithSpan]) -> bool {
+    let Some(last) = before.last() else { return true };
+    let set_operation = ["UNION", "ALL", "EXCEPT", "INTERSECT", "MINUS", "DISTINCT"];
+    let open = last.token == Token::LParen && !before.iter().rev().nth(1).is_some_and(is_function);
+    open || set_operation.iter().any(|w| is_word(Some(last), w)) || is_with(before)
+}
+
+/// Whether the parenthesis behind this token holds arguments.
+fn is_function(t: &TokenWithSpan) -> bool {
+    matches!(&t.token, Token::Word(w) if w.keyword == Keyword::NoKeyword)
+}
+
+/// Whether the tokens are WITH and its queries.
+fn is_with(before: &[TokenWithSpan]) -> bool {
+    is_word(before.first(), "WITH") && before.last().is_some_and(|t| t.token == Token::RParen) && {
+        let depth = |n: i64, t: &TokenWithSpan| match t.token {
+            Token::LParen => n + 1,
+            Token::RParen => n - 1,
+            _ => n,
+        };
+        before.iter().fold(0, depth) == 0
+    }
+}
+
 /// `array(…)`, and `exists(…)` of no query, are functions, which sqlparser would read as subqueries.
 pub fn quote_calls(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     for i in 1..tokens.len() {

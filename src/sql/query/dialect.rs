@@ -3,11 +3,12 @@
 use std::any::TypeId;
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Query};
-use datafusion::sql::sqlparser::dialect::{Dialect, SparkSqlDialect};
+use datafusion::sql::sqlparser::dialect::{Dialect, Precedence, SparkSqlDialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span as SqlSpan, Token, TokenWithSpan, Tokenizer};
 
+use super::calls::SHIFT_UNSIGNED;
 use super::syntax::{parser_error, syntax_error, with_hint};
 use super::{quote, tokens};
 use crate::error::{Result, Span};
@@ -114,6 +115,16 @@ impl Dialect for TidemillDialect {
 
     fn supports_bitwise_shift_operators(&self) -> bool {
         true
+    }
+
+    /// Shifts bind weaker than `+` and stronger than `&`.
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        let is_shift = match &parser.peek_token_ref().token {
+            Token::ShiftLeft | Token::ShiftRight => true,
+            Token::CustomBinaryOperator(op) => op == SHIFT_UNSIGNED,
+            _ => false,
+        };
+        is_shift.then(|| Ok(self.prec_value(Precedence::Ampersand) + 1))
     }
 
     /// `a DIV b`, as strong as `/`; sqlparser's own rule takes everything to its right.

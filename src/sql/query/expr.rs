@@ -1,7 +1,6 @@
 //! Syntax tree of an expression to DataFusion's `Expr`, with names resolved in a scope.
 
 use datafusion::common::{DFSchema, ScalarValue, Spans};
-use datafusion::functions::string::expr_fn::{btrim, ltrim, rtrim};
 use datafusion::functions::unicode::expr_fn::strpos;
 use datafusion::logical_expr::expr::{Exists, InList, InSubquery};
 use datafusion::logical_expr::{
@@ -15,6 +14,7 @@ use super::lambda::LambdaScope;
 use super::like::LikeCall;
 use super::planner::Planner;
 use super::scope::{Env, Relation, Scope, eq_names};
+use super::special_call::user_name;
 use super::types::parse_data_type;
 use super::{interval, literal, mismatch, operators};
 use crate::error::{Error, Result, Span};
@@ -189,7 +189,7 @@ impl<'c> ExprContext<'c> {
     }
 
     /// A column, an earlier alias, or a field of one of them.
-    fn name(&self, parts: &[Ident]) -> Result<Expr> {
+    pub fn name(&self, parts: &[Ident]) -> Result<Expr> {
         if let Some(variable) = self.lambdas.and_then(|l| l.find(&parts[0])) {
             return self.fields(variable, &parts[1..]);
         }
@@ -206,7 +206,10 @@ impl<'c> ExprContext<'c> {
                 return self.fields(Expr::OuterReferenceColumn(field, column.column.clone()), &parts[used..]);
             }
         }
-        Err(self.scope.unresolved(parts, &self.planner.lines))
+        match parts {
+            [name] if name.quote_style.is_none() && is_user(&name.value) => Ok(string(&user_name())),
+            _ => Err(self.scope.unresolved(parts, &self.planner.lines)),
+        }
     }
 
     fn literal(&self, v: &Value) -> Result<Expr> {
@@ -354,20 +357,14 @@ impl<'c> ExprContext<'c> {
         e: &sql::Expr,
     ) -> Result<Expr> {
         let mut args = vec![self.expr(expr)?];
-        let Some(what) = what else {
-            let name = match side {
-                None | Some(TrimWhereField::Both) => "trim",
-                Some(TrimWhereField::Leading) => "ltrim",
-                Some(TrimWhereField::Trailing) => "rtrim",
-            };
-            return self.call(name, args, e);
+        let name = match side {
+            None | Some(TrimWhereField::Both) => "trim",
+            Some(TrimWhereField::Leading) => "ltrim",
+            Some(TrimWhereField::Trailing) => "rtrim",
         };
+        let Some(what) = what else { return self.call(name, args, e) };
         args.push(self.expr(what)?);
-        Ok(match side {
-            None | Some(TrimWhereField::Both) => btrim(args),
-            Some(TrimWhereField::Leading) => ltrim(args),
-            Some(TrimWhereField::Trailing) => rtrim(args),
-        })
+        self.call(name, args, e)
     }
 
     fn grouping_columns(&self, sets: &[Vec<sql::Expr>]) -> Result<Vec<Expr>> {
@@ -432,6 +429,11 @@ impl<'c> ExprContext<'c> {
             None => Err(self.unknown_function(name, e)),
         }
     }
+}
+
+/// Words that are a call without parentheses, where no column has the name.
+fn is_user(name: &str) -> bool {
+    ["current_user", "session_user", "user"].iter().any(|word| eq_names(word, name))
 }
 
 /// AND and OR, which give the same however their terms are grouped.

@@ -12,6 +12,23 @@ use super::types::spark_type_name;
 use crate::error::{Error, Result};
 use crate::function;
 
+/// The names that an access begins with, and what is behind them.
+pub fn leading_names<'e>(root: &sql::Expr, chain: &'e [AccessExpr]) -> (Vec<Ident>, &'e [AccessExpr]) {
+    let mut names = match root {
+        sql::Expr::Identifier(name) => vec![name.clone()],
+        sql::Expr::CompoundIdentifier(parts) => parts.clone(),
+        _ => return (vec![], chain),
+    };
+    let fields = chain.iter().map_while(|access| match access {
+        AccessExpr::Dot(sql::Expr::Identifier(field)) => Some(field.clone()),
+        _ => None,
+    });
+    let before = names.len();
+    names.extend(fields);
+    let rest = &chain[names.len() - before..];
+    (names, rest)
+}
+
 impl ExprContext<'_> {
     /// The fields on a path, one after the other.
     pub fn fields(&self, base: Expr, path: &[Ident]) -> Result<Expr> {
@@ -44,7 +61,10 @@ impl ExprContext<'_> {
 
     /// `root.field[index]…`.
     pub fn access(&self, root: &sql::Expr, chain: &[AccessExpr]) -> Result<Expr> {
-        chain.iter().try_fold(self.expr(root)?, |base, access| match access {
+        // The relation may be named in front: `t.items[0].price`.
+        let (names, chain) = leading_names(root, chain);
+        let base = if names.is_empty() { self.expr(root)? } else { self.name(&names)? };
+        chain.iter().try_fold(base, |base, access| match access {
             AccessExpr::Dot(sql::Expr::Identifier(field)) => self.field(base, field),
             AccessExpr::Subscript(Subscript::Index { index }) => {
                 operators::get_item(base, self.expr(index)?, self.schema)

@@ -4,15 +4,14 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, NullTreatment, WindowFunction};
 use datafusion::logical_expr::utils::find_aggregate_exprs;
-use datafusion::logical_expr::{
-    Case, Expr, ExprSchemable, Operator, SortExpr, WindowFrame, WindowFunctionDefinition, binary_expr, lit,
-};
+use datafusion::logical_expr::{Case, Expr, ExprSchemable, SortExpr, WindowFrame, WindowFunctionDefinition, lit};
 use datafusion::sql::sqlparser::ast::{
     self as sql, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArguments,
 };
 
 use super::aggregate_call::{one_argument, within_group};
 use super::expr::{ExprContext, name_parts, string};
+use super::special_call::user_name;
 use super::types::parse_data_type;
 use super::{mismatch, operators};
 use crate::error::{Error, Result};
@@ -74,8 +73,17 @@ impl ExprContext<'_> {
             if params.args.is_empty() && name == "count" {
                 return Err(wrong_count(&name, "at least 1", 0).with_help("write count(*) to count rows"));
             }
+            if let ("avg" | "mean" | "try_avg", [of]) = (name.as_str(), params.args.as_slice())
+                && let Some(average) = self.average_interval(of, &params, e)?
+            {
+                return self.typed(average, e);
+            }
             let call = Expr::AggregateFunction(AggregateFunction { func: udaf, params });
-            let call = if name == "collect_union" { self.united(call, e)? } else { call };
+            let call = match name.as_str() {
+                "collect_union" => self.united(call, e)?,
+                "grouping" => operators::cast(self.typed(call, e)?, &DataType::Int8, false),
+                _ => call,
+            };
             return self.typed(call, e);
         }
         if arguments.distinct || f.filter.is_some() || !arguments.order_by.is_empty() {
@@ -131,6 +139,15 @@ impl ExprContext<'_> {
             ("date_diff" | "datediff" | "timestampdiff", [_, _, _]) => self.call("timestampdiff", args, e),
             ("current_catalog", []) => Ok(string("spark_catalog")),
             ("current_database" | "current_schema", []) => Ok(string("default")),
+            ("current_user" | "session_user" | "user", []) => Ok(string(&user_name())),
+            ("arrays_zip", [_, ..]) => self.arrays_zip(args, e),
+            ("try_add" | "try_subtract" | "try_multiply" | "try_divide", [left, right]) => {
+                match self.try_times(name, left, right)? {
+                    Some(call) => Ok(call),
+                    None => self.call(name, args, e),
+                }
+            }
+            ("try_make_interval", _) => self.call("make_interval", args, e),
             ("getdate", []) => self.call("now", args, e),
             ("localtimestamp", []) => {
                 let ntz = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);
@@ -155,7 +172,6 @@ impl ExprContext<'_> {
             // The characters to cut come first.
             ("ltrim" | "rtrim", [chars, text]) => self.call(name, vec![text.clone(), chars.clone()], e),
             ("replace", [text, search]) => self.call(name, vec![text.clone(), search.clone(), lit("")], e),
-            ("array_prepend", [array, item]) => self.call(name, vec![item.clone(), array.clone()], e),
             ("array_remove", [_, _]) => self.call("array_remove_all", args, e),
             // One argument is the natural logarithm; a logarithm of what has none is NULL.
             ("log" | "ln", [x]) => logarithm(self.call("ln", vec![x.clone()], e)?, x),
@@ -178,21 +194,8 @@ impl ExprContext<'_> {
         operators::case(vec![(binary(&rest, Lt, &lit(0))?, wrapped)], Some(rest), self.schema)
     }
 
-    /// `decode(value, search, result, …[, default])`, in which NULL is found as any value.
-    fn decode(&self, args: &[Expr]) -> Result<Expr> {
-        let (value, pairs) = (&args[0], args[1..].chunks_exact(2));
-        let otherwise = pairs.remainder().first().cloned();
-        let branch = |pair: &[Expr]| -> Result<(Expr, Expr)> {
-            let (value, search) = operators::compare_as(Operator::Eq, value.clone(), pair[0].clone(), self.schema)?;
-            let same = binary_expr(value, Operator::IsNotDistinctFrom, search);
-            Ok((same, pair[1].clone()))
-        };
-        let branches = pairs.map(branch).collect::<Result<_>>()?;
-        operators::case(branches, otherwise, self.schema)
-    }
-
     /// The call, if its arguments fit.
-    fn typed(&self, call: Expr, e: &sql::Expr) -> Result<Expr> {
+    pub fn typed(&self, call: Expr, e: &sql::Expr) -> Result<Expr> {
         match call.get_type(self.schema) {
             Ok(_) => Ok(call),
             Err(err) => Err(mismatch::explain(&call, self.schema, err).with_span(self.span(e))),
@@ -256,14 +259,17 @@ impl ExprContext<'_> {
         e: &sql::Expr,
     ) -> Result<Expr> {
         let state = &self.planner.state;
-        let definition = if let Some(udaf) = state.aggregate_functions().get(name) {
-            WindowFunctionDefinition::AggregateUDF(udaf.clone())
-        } else if let Some(udwf) = state.window_functions().get(name) {
+        // A window function first: the aggregate of the same name cannot leave rows of a frame again.
+        let definition = if let Some(udwf) = state.window_functions().get(name) {
             WindowFunctionDefinition::WindowUDF(udwf.clone())
+        } else if let Some(udaf) = state.aggregate_functions().get(name) {
+            WindowFunctionDefinition::AggregateUDF(udaf.clone())
         } else {
             return Err(self.unknown_function(name, e));
         };
         let spec = self.window_spec(over)?;
+        let mut a = a;
+        take_null_flag(name, &mut a);
         let mut call = WindowFunction::new(definition, window_arguments(name, a.args));
         call.params.distinct = a.distinct;
         call.params.null_treatment = a.nulls;
@@ -368,9 +374,23 @@ fn spark_alias(name: String, window: bool) -> String {
     match name.as_str() {
         "first_value" if !window => "first".to_owned(),
         "last_value" if !window => "last".to_owned(),
+        "first" | "any_value" if window => "first_value".to_owned(),
+        "last" if window => "last_value".to_owned(),
         "array_agg" => "collect_list".to_owned(),
-        "try_avg" => "avg".to_owned(),
         _ => name,
+    }
+}
+
+/// `last_value(x, true)` is `last_value(x) IGNORE NULLS`.
+fn take_null_flag(name: &str, a: &mut Arguments) {
+    let count = match name {
+        "first_value" | "last_value" => 2,
+        "nth_value" => 3,
+        _ => return,
+    };
+    if let (true, Some(Expr::Literal(ScalarValue::Boolean(Some(ignore)), _))) = (a.args.len() == count, a.args.last()) {
+        a.nulls = Some(if *ignore { NullTreatment::IgnoreNulls } else { NullTreatment::RespectNulls });
+        a.args.pop();
     }
 }
 

@@ -30,6 +30,7 @@ mod quote;
 mod scope;
 mod select;
 mod set_operation;
+mod special_call;
 mod syntax;
 mod tokens;
 pub mod types;

@@ -20,6 +20,16 @@ pub fn cast(expr: Expr, to: &DataType, is_try: bool) -> Expr {
 
 /// `left op right`.
 pub fn binary(left: Expr, op: &BinaryOperator, right: Expr, schema: &DFSchema) -> Result<Expr> {
+    let shifted = match op {
+        BinaryOperator::PGBitwiseShiftLeft => function::shift(&left, "<<", &right),
+        BinaryOperator::PGBitwiseShiftRight => function::shift(&left, ">>", &right),
+        BinaryOperator::Custom(op) => function::shift(&left, op, &right),
+        _ => None,
+    };
+    if let Some(shifted) = shifted {
+        // Operands that do not fit are refused here.
+        return shifted.get_type(schema).map_err(Error::from).map(|_| shifted);
+    }
     let op = operator(op)?;
     if !matches!(op, Operator::And | Operator::Or)
         && let Some(planned) = function::binary(&left, op, &right, schema)?
@@ -122,6 +132,17 @@ fn is_comparable(op: Operator, left: &DataType, right: &DataType) -> bool {
     coercion::wider(left, right).is_some_and(|common| !has_map(&common))
 }
 
+/// Refuses values that contain a map, which cannot be told apart.
+pub fn check_no_map(function: &str, e: &Expr, schema: &DFSchema) -> Result<()> {
+    let data_type = e.get_type(schema).map_err(|why| mismatch::explain(e, schema, why))?;
+    if !has_map(&data_type) {
+        return Ok(());
+    }
+    let message = format!("function '{function}' does not take {}", spark_type_name(&data_type));
+    Err(Error::invalid("DATATYPE_MISMATCH.UNSUPPORTED_INPUT_TYPE", message)
+        .with_help(format!("take the entries of the map: {function}(sort_array(map_entries(m)))")))
+}
+
 /// Refuses values without an order, which `function` needs.
 pub fn check_order(function: &str, e: &Expr, schema: &DFSchema) -> Result<()> {
     let data_type = e.get_type(schema).map_err(|why| mismatch::explain(e, schema, why))?;
@@ -166,8 +187,6 @@ fn operator(op: &BinaryOperator) -> Result<Operator> {
         BinaryOperator::BitwiseAnd => Operator::BitwiseAnd,
         BinaryOperator::BitwiseOr => Operator::BitwiseOr,
         BinaryOperator::BitwiseXor => Operator::BitwiseXor,
-        BinaryOperator::PGBitwiseShiftLeft => Operator::BitwiseShiftLeft,
-        BinaryOperator::PGBitwiseShiftRight => Operator::BitwiseShiftRight,
         BinaryOperator::StringConcat => Operator::StringConcat,
         other => {
             return Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("there is no operator '{other}'"))

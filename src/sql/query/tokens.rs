@@ -7,14 +7,14 @@
 //! - interval literals become `INTERVAL 'n unit …'`; `1D`, `2S` and the like become one number;
 //! - `array(…)` and `exists(…)` of values become calls of the functions of these names;
 //! - a nested type such as `ARRAY<STRUCT<a: INT>>` becomes one name in quotes;
-//! - `TRIM(LEADING FROM s)` loses its FROM.
+//! - `TRIM(LEADING FROM s)` loses its FROM; `TABLE t` becomes `SELECT * FROM t`.
 //!
 //! Tokens keep their places, so that errors still point into the user's text.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Span as SqlSpan, Token, TokenWithSpan, Word};
 
-use super::calls::{quote_calls, quote_types};
+use super::calls::{quote_calls, quote_types, respell};
 use super::dialect::Lines;
 use super::interval::{expand_range, is_unit};
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ pub const WITHIN_WATERMARK: &str = "#within_watermark";
 /// All rewrites; white space and comments are dropped.
 pub fn rewrite(tokens: Vec<TokenWithSpan>, lines: &Lines) -> Result<Vec<TokenWithSpan>> {
     let tokens: Vec<_> = tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
-    let tokens = quote_types(quote_calls(merge_numbers(tokens)));
+    let tokens = respell(quote_types(quote_calls(merge_numbers(tokens))));
     let tokens = rewrite_intervals(tokens, lines)?;
     let tokens = drop_stream(super::windowing::rewrite(tokens));
     let tokens = rewrite_watermarks(tokens);

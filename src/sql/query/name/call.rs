@@ -160,6 +160,7 @@ fn defaults(name: &str, count: usize) -> &'static [&'static str] {
 fn kept(name: &str, count: usize, all: usize) -> usize {
     match (name, count) {
         ("first" | "first_value" | "last" | "last_value" | "any_value", 2) => 1,
+        ("approx_count_distinct", 2) => 1,
         ("from_json" | "from_csv" | "to_json" | "to_csv", _) => 1,
         ("rank" | "dense_rank" | "percent_rank", _) => 0,
         ("try_make_timestamp", 7) => 6,

@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::expr::{interval_of, type_text};
+use super::field::leading_names;
 use super::scope::{Scope, join};
 use super::types::parse_data_type;
 use super::{literal, types};
@@ -22,8 +23,8 @@ pub fn output_name(expr: &Expr, scope: &Scope) -> String {
         Expr::Nested(e) => output_name(e, scope),
         Expr::CompoundIdentifier(parts) => parts.last().map(|p| p.value.clone()).unwrap_or_default(),
         Expr::Cast { expr, .. } if is_name(expr) => output_name(expr, scope),
-        Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last() {
-            Some(AccessExpr::Dot(Expr::Identifier(field))) => field.value.clone(),
+        Expr::CompoundFieldAccess { root, access_chain } if is_name(root) => match access_chain.as_slice() {
+            [.., AccessExpr::Dot(Expr::Identifier(field))] if access_chain.iter().all(is_field) => field.value.clone(),
             _ => display_name(expr, scope),
         },
         _ => display_name(expr, scope),
@@ -37,6 +38,10 @@ fn is_name(expr: &Expr) -> bool {
         Expr::Cast { expr, .. } => is_name(expr),
         _ => false,
     }
+}
+
+fn is_field(access: &AccessExpr) -> bool {
+    matches!(access, AccessExpr::Dot(_))
 }
 
 /// An expression as Spark prints it inside another.
@@ -93,7 +98,9 @@ pub fn display_name(expr: &Expr, scope: &Scope) -> String {
             format!("{function}({} AS {})", name(expr), type_of_cast(data_type))
         }
         Expr::CompoundFieldAccess { root, access_chain } => {
-            access_chain.iter().fold(name(root), |base, access| match access {
+            let (names, rest) = leading_names(root, access_chain);
+            let base = if names.is_empty() { name(root) } else { without_qualifier(&names, scope) };
+            rest.iter().fold(base, |base, access| match access {
                 AccessExpr::Dot(e) => format!("{base}.{}", name(e)),
                 AccessExpr::Subscript(Subscript::Index { index }) => format!("{base}[{}]", name(index)),
                 AccessExpr::Subscript(other) => format!("{base}[{other}]"),
