@@ -46,7 +46,8 @@ fn begins_query(before: &[TokenWithSpan]) -> bool {
 
 /// Whether the parenthesis behind this token holds arguments.
 fn is_function(t: &TokenWithSpan) -> bool {
-    matches!(&t.token, Token::Word(w) if w.keyword == Keyword::NoKeyword)
+    const NO_FUNCTIONS: [&str; 9] = ["AS", "FROM", "JOIN", "IN", "EXISTS", "UNION", "ALL", "EXCEPT", "INTERSECT"];
+    matches!(t.token, Token::Word(_)) && !NO_FUNCTIONS.iter().any(|w| is_word(Some(t), w))
 }
 
 /// Whether the tokens are WITH and its queries.
