@@ -209,7 +209,7 @@ fn check_aggregate(aggregate: &Aggregate, mode: OutputMode, above: Above) -> Res
                 "UNSUPPORTED_STREAMING_OPERATION",
                 format!("distinct aggregations are not supported on streaming DataFrames/Datasets: {name}(DISTINCT …)"),
             )
-            .with_help("use approx_count_distinct(…), or count over a SELECT DISTINCT"));
+            .with_help("use approx_count_distinct(…)"));
         }
     }
     check_session(aggregate, mode)?;

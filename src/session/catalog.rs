@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
@@ -13,7 +13,7 @@ use super::Session;
 use super::conf::Settings;
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options, did_you_mean};
-use crate::query::Trigger;
+use crate::query::{StreamingQuery, Trigger};
 use crate::sink::{MemorySink, OutputMode, Sink};
 use crate::sql::statement::{IfThere, Name, ObjectKind};
 
@@ -60,6 +60,8 @@ pub(super) struct Flow {
     pub comment: Option<String>,
     /// Whether it was started once; it may have ended since.
     pub started: AtomicBool,
+    /// Its last run, which says how it ended.
+    pub last_run: Mutex<Option<StreamingQuery>>,
 }
 
 impl Catalog {

@@ -1,7 +1,7 @@
 //! Running a script that is right, statement by statement.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
@@ -15,7 +15,7 @@ use super::check::explain_stream;
 use super::rows::RowSet;
 use super::script::{Action, Script};
 use crate::error::{Error, Result};
-use crate::query::{QuerySpec, StreamingQuery};
+use crate::query::{QuerySpec, StreamingQuery, StreamingQueryProgress};
 use crate::sink::OutputMode;
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{Name, ObjectKind};
@@ -96,6 +96,7 @@ impl Session {
         };
         let query = self.streams().start(&self.environment(), spec).await;
         flow.started.store(true, Ordering::Release);
+        *flow.last_run.lock().unwrap_or_else(PoisonError::into_inner) = query.as_ref().ok().cloned();
         query
     }
 
@@ -199,7 +200,14 @@ impl Session {
         if !flow.started.load(Ordering::Acquire) {
             return "not started".into();
         }
-        self.streams().get_by_name(&flow.name).map_or_else(|| "ended".into(), |query| query.status().message)
+        if let Some(query) = self.streams().get_by_name(&flow.name) {
+            return query.status().message;
+        }
+        let last_run = flow.last_run.lock().unwrap_or_else(PoisonError::into_inner);
+        match last_run.as_ref().and_then(StreamingQuery::exception) {
+            Some(e) => format!("failed: {}", e.condition()),
+            None => "ended".into(),
+        }
     }
 
     fn describe_flow(&self, name: &Name) -> Result<RowSet> {
@@ -220,7 +228,8 @@ impl Session {
         if let Some(query) = self.streams().get_by_name(&flow.name) {
             rows.push(vec!["id".into(), query.id().to_string()]);
             rows.push(vec!["runId".into(), query.run_id().to_string()]);
-            rows.extend(query.last_progress().map(|p| vec!["lastProgress".into(), p.to_json()]));
+            let last = query.last_progress();
+            rows.extend(last.iter().flat_map(|p| last_batch(p)).map(|(k, v)| vec![k.to_owned(), v]));
         }
         text_rows(&["property", "value"], &rows)
     }
@@ -245,6 +254,20 @@ impl Session {
         rows.extend(object.query.map(|q| vec!["# query".into(), q, String::new()]));
         Ok(Action::Table(header, rows))
     }
+}
+
+/// What a flow's last batch was, in words.
+fn last_batch(progress: &StreamingQueryProgress) -> Vec<(&'static str, String)> {
+    let watermark = progress.event_time.get("watermark").and_then(|w| w.as_str());
+    let state: u64 = progress.state_operators.iter().map(|o| o.num_rows_total).sum();
+    let mut rows = vec![
+        ("lastBatch", progress.batch_id.to_string()),
+        ("lastBatchTime", progress.timestamp.clone()),
+        ("lastBatchRows", progress.num_input_rows.to_string()),
+        ("stateRows", state.to_string()),
+    ];
+    rows.extend(watermark.map(|w| ("watermark", w.to_owned())));
+    rows
 }
 
 /// Rows of text.

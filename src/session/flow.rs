@@ -1,8 +1,8 @@
 //! Flows: which query writes where, in which mode, when, and with which checkpoint.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::catalog::{Flow, Object, may_create, memory_sink};
 use super::check::check_flow;
@@ -200,6 +200,7 @@ impl Session {
             conf: draft.conf,
             comment: draft.comment,
             started: AtomicBool::new(false),
+            last_run: Mutex::default(),
             name: draft.name,
         };
         let flow = self.catalog().put_flow(flow);

@@ -23,7 +23,7 @@ use datafusion::prelude::SessionContext;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::insert::{InsertTarget, for_columns, insert_into_table, write_batch};
+use super::insert::{InsertTarget, check_target, for_columns, insert_into_table, write_batch};
 use super::rows::{renamed, under};
 use super::{Session, Shared, flow};
 use crate::error::{Error, Result};
@@ -73,7 +73,9 @@ impl Step {
                 .with_help("read the view `batch` and static tables"));
         }
         if let Some(target) = &target {
-            for_columns(context, &session.insert_target(target)?, &columns, planned).await?;
+            let into = session.insert_target(target)?;
+            let planned = for_columns(context, &into, &columns, planned).await?;
+            check_target(context, &into, &planned).await.map_err(|e| e.with_span(target.span))?;
         }
         Ok(Self { query, target, columns })
     }

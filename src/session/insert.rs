@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::compute::can_cast_types;
 use arrow::datatypes::FieldRef;
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
@@ -13,6 +14,7 @@ use super::Session;
 use super::rows::renamed;
 use crate::error::{Error, Result};
 use crate::function::scalar::session_time_zone;
+use crate::function::type_name;
 use crate::options::did_you_mean;
 use crate::sink::{BATCH_INSERTS, BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
 use crate::sql::query::PlannedQuery;
@@ -58,9 +60,10 @@ impl Session {
         columns: &[Name],
         planned: PlannedQuery,
     ) -> Result<BatchInsert> {
-        let target = self.insert_target(target)?;
-        let planned = for_columns(self.context(), &target, columns, planned).await?;
-        Ok(BatchInsert { target, planned })
+        let into = self.insert_target(target)?;
+        let planned = for_columns(self.context(), &into, columns, planned).await?;
+        check_target(self.context(), &into, &planned).await.map_err(|e| e.with_span(target.span))?;
+        Ok(BatchInsert { target: into, planned })
     }
 
     /// Runs the query and writes all of its rows.
@@ -133,6 +136,23 @@ fn arity_mismatch(given: usize, needed: usize) -> &'static str {
     }
 }
 
+/// Whether the target takes these rows, before anything is written.
+pub(super) async fn check_target(
+    context: &SessionContext,
+    target: &InsertTarget,
+    planned: &PlannedQuery,
+) -> Result<()> {
+    match target {
+        InsertTarget::Sink(sink) => {
+            sink.check(OutputMode::Append, &renamed(planned.plan.schema().as_arrow(), &planned.names))
+        }
+        InsertTarget::Table(key) => {
+            let schema = context.table_provider(TableReference::bare(key.as_str())).await?.schema();
+            cast_to(planned.plan.clone(), &schema, key).map(drop)
+        }
+    }
+}
+
 /// The query under the names of a column list, if there is one.
 pub(super) fn under_columns(mut planned: PlannedQuery, columns: &[Name]) -> Result<PlannedQuery> {
     let (named, given) = (columns.len(), planned.names.len());
@@ -195,6 +215,17 @@ fn cast_to(plan: LogicalPlan, schema: &arrow::datatypes::Schema, table: &str) ->
         let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         return Err(Error::invalid(condition, format!("the query has {given} columns, table '{table}' has {needed}"))
             .with_help(format!("select {}", names.join(", "))));
+    }
+    for (given, needed) in plan.schema().fields().iter().zip(schema.fields()) {
+        if !can_cast_types(given.data_type(), needed.data_type()) {
+            let (from, to) = (type_name(given.data_type()), type_name(needed.data_type()));
+            let message = format!(
+                "column '{}' of table '{table}' is of type {to}, which a value of type {from} cannot become",
+                needed.name()
+            );
+            return Err(Error::invalid("INCOMPATIBLE_DATA_FOR_TABLE.CANNOT_SAFELY_CAST", message)
+                .with_help("columns go to the table by their order, or by the names behind its name"));
+        }
     }
     let exprs = columns.into_iter().zip(schema.fields());
     let exprs = exprs.map(|(c, f)| cast(Expr::Column(c), f.data_type().clone()).alias(f.name()));

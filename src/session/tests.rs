@@ -373,6 +373,35 @@ async fn batch_inserts_add_up_in_tables_and_sinks() {
         assert_eq!(rows_of(&session, &text).await.unwrap_err().condition(), condition);
         session.sql("DROP TABLE u").await.unwrap();
     }
+    let before = std::fs::read_dir(path("table")).unwrap().count();
+    for (wrong, condition) in [
+        ("INSERT INTO t VALUES (1)", "INSERT_COLUMN_ARITY_MISMATCH.NOT_ENOUGH_DATA_COLUMNS"),
+        ("INSERT INTO t VALUES (array(1), 'x')", "INCOMPATIBLE_DATA_FOR_TABLE.CANNOT_SAFELY_CAST"),
+        ("INSERT INTO s SELECT 1 AS a, 2 AS A", "COLUMN_ALREADY_EXISTS"),
+    ] {
+        let text = format!("INSERT INTO t VALUES (9, 'z'); {wrong};");
+        assert_eq!(conditions(&session.prepare(&text, &Variables::default()).await.unwrap_err()), [condition]);
+    }
+    assert_eq!(std::fs::read_dir(path("table")).unwrap().count(), before);
+}
+
+#[tokio::test]
+async fn a_failed_flow_says_so() {
+    let session = Session::new();
+    let text = "CREATE STREAM r USING `rate-micro-batch` OPTIONS (rowsPerBatch 10);
+                CREATE FLOW f USING noop TRIGGER ONCE AS SELECT 1 / (value - 3) AS x FROM r;";
+    let Some(StatementResult::Query(query)) = session.sql(text).await.unwrap().pop() else { panic!("no query") };
+    assert_eq!(query.await_termination().await.unwrap_err().condition(), "DIVIDE_BY_ZERO");
+    let described = rows_of(&session, "DESCRIBE FLOW f").await.unwrap().concat();
+    assert!(described.contains("failed: DIVIDE_BY_ZERO"), "{described}");
+}
+
+#[tokio::test]
+async fn a_trigger_has_a_unit() {
+    for trigger in ["TRIGGER EVERY 5", "TRIGGER EVERY '5'"] {
+        let text = format!("{STREAM} CREATE FLOW f {trigger} AS SELECT k FROM s;");
+        assert_eq!(conditions(&errors(&text).await), ["INVALID_INTERVAL_FORMAT"], "{trigger}");
+    }
 }
 
 /// The rows that the last statement gives, a line each.

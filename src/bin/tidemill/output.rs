@@ -1,9 +1,7 @@
 //! Writing to the two standard streams. A closed pipe is the reader's way to say that it has enough.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
-
-use rustyline::ExternalPrinter;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidemill::{Error, RowSet, Session, SourceText, StatementResult, render_error};
 
@@ -14,15 +12,12 @@ pub fn colour() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
-/// A printer that writes above the line that is being typed.
-type Above = Box<dyn ExternalPrinter + Send>;
+/// Whether a shell shows its prompt, which a message must not be appended to.
+static PROMPT: AtomicBool = AtomicBool::new(false);
 
-/// Set while a shell reads from a terminal.
-static ABOVE: Mutex<Option<Above>> = Mutex::new(None);
-
-/// From now on, lines on the standard error go above the prompt of a shell.
-pub fn print_above(printer: Above) {
-    *ABOVE.lock().unwrap_or_else(PoisonError::into_inner) = Some(printer);
+/// From now on, lines on the standard error take the place of a prompt.
+pub fn above_prompt() {
+    PROMPT.store(io::stderr().is_terminal(), Ordering::Relaxed);
 }
 
 /// A line on the standard error.
@@ -36,19 +31,13 @@ pub struct StandardError;
 
 impl Write for StandardError {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut above = ABOVE.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(printer) = above.as_mut() else { return io::stderr().lock().write(bytes) };
-        match printer.print(String::from_utf8_lossy(bytes).into_owned()) {
-            Ok(()) => Ok(bytes.len()),
-            Err(_) => io::stderr().lock().write(bytes),
-        }
+        io::stderr().lock().write(bytes)
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self.write(bytes)? {
-            written if written < bytes.len() => io::stderr().lock().write_all(&bytes[written..]),
-            _ => Ok(()),
-        }
+        let start: &[u8] = if PROMPT.load(Ordering::Relaxed) { b"\r\x1b[K" } else { b"" };
+        // One write, so that the lines of two threads stay apart.
+        io::stderr().lock().write_all(&[start, bytes].concat())
     }
 
     fn write_fmt(&mut self, text: std::fmt::Arguments<'_>) -> io::Result<()> {

@@ -115,7 +115,7 @@ async fn wait(session: &Session, queries: Vec<StreamingQuery>, fail_fast: bool, 
     }
 }
 
-fn failed(query: &StreamingQuery, error: &tidemill::Error) {
+pub fn failed(query: &StreamingQuery, error: &tidemill::Error) {
     fail(error, None);
     say(&format!("flow '{}' has failed", query.name().unwrap_or_default()));
 }

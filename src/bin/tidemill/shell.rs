@@ -2,15 +2,16 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
-use tidemill::{Session, SourceText, is_complete};
+use tidemill::{Session, SourceText, StatementResult, StreamingQuery, is_complete};
 use tokio::runtime::Runtime;
 
 use crate::cli::SessionArgs;
 use crate::output::{fail, say, show};
-use crate::run::{make_session, variables};
+use crate::run::{failed, make_session, variables};
 use crate::{FAILED, WRONG};
 
 const HELP: &str = "\
@@ -20,6 +21,9 @@ A statement ends with ';' and may have several lines; help, quit and exit need n
   SHOW FLOWS;   STOP FLOW f;      what runs, and ending it
 Ctrl-C drops what is typed, or ends the query that runs; on an empty line it stops every flow.
 Ctrl-D, exit, quit or \\q leaves; the arrow keys bring back what was typed before.";
+
+/// Whether a flow has ended with an error.
+static FLOW_FAILED: AtomicBool = AtomicBool::new(false);
 
 const PROMPT: &str = "tidemill> ";
 const CONTINUATION: &str = "       -> ";
@@ -47,18 +51,15 @@ pub fn shell(runtime: &Runtime, args: &SessionArgs) -> u8 {
             "Tidemill {}. Statements end with ';'. Type help for help, exit to leave.",
             env!("CARGO_PKG_VERSION")
         ));
-        match editor.create_external_printer() {
-            // Log lines that come while a line is typed go above it.
-            Ok(printer) => crate::output::print_above(Box::new(printer)),
-            Err(e) => tracing::debug!("no printer beside the prompt: {e}"),
-        }
+        crate::output::above_prompt();
     }
     let code = read_statements(runtime, &session, &mut editor, args);
     if let Some(Err(e)) = history.map(|file| editor.save_history(&file)) {
         say(&format!("warning: the history was not kept: {e}"));
     }
     stop_all(runtime, &session);
-    code
+    // A script that was piped in is not right if a flow of it was not.
+    if FLOW_FAILED.load(Ordering::Relaxed) && !std::io::stdin().is_terminal() { code.max(FAILED) } else { code }
 }
 
 /// A line that is no SQL.
@@ -139,6 +140,9 @@ fn run_statement(runtime: &Runtime, session: &Session, text: &str, args: &Sessio
         };
         script.warnings.iter().for_each(|w| say(&format!("warning: {w}")));
         let executed = session.execute(script, |result| {
+            if let StatementResult::Query(query) = &result {
+                tokio::spawn(tell_failure(query.clone()));
+            }
             show(session, &result);
         });
         tokio::select! {
@@ -155,6 +159,14 @@ fn run_statement(runtime: &Runtime, session: &Session, text: &str, args: &Sessio
             }
         }
     })
+}
+
+/// Says so when a flow ends with an error: nobody waits for it here.
+async fn tell_failure(query: StreamingQuery) {
+    if let Err(e) = query.await_termination().await {
+        FLOW_FAILED.store(true, Ordering::Relaxed);
+        failed(&query, &e);
+    }
 }
 
 /// Stops every flow; how many there were.

@@ -1,9 +1,14 @@
 //! Ctrl-C and SIGTERM: the first ends everything in order, the second ends the process.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 
 /// Exit code after a second signal.
 const INTERRUPTED: i32 = 130;
+
+/// Signals so close to the first are the same wish: `timeout`, for one, sends it to the process and to its group.
+const SAME_WISH: Duration = Duration::from_millis(200);
 
 /// Tells when the process was asked to end.
 #[derive(Debug, Clone)]
@@ -18,8 +23,13 @@ impl Shutdown {
             if sender.send(true).is_err() {
                 std::process::exit(0);
             }
-            one_signal().await;
-            std::process::exit(INTERRUPTED);
+            let first = std::time::Instant::now();
+            loop {
+                one_signal().await;
+                if first.elapsed() >= SAME_WISH {
+                    std::process::exit(INTERRUPTED);
+                }
+            }
         });
         Self(receiver)
     }

@@ -263,7 +263,7 @@ fn trigger_option(key: &str, value: &str) -> Result<Trigger> {
     };
     match key {
         "trigger.processingTime" => {
-            parse_duration(value).map(processing_time).ok_or_else(|| wrong("a duration such as '10 seconds'"))
+            with_unit(value).map(processing_time).ok_or_else(|| wrong("a duration such as '10 seconds'"))
         }
         "trigger.continuous" => Err(continuous()),
         _ if !value.eq_ignore_ascii_case("true") => Err(wrong("true, or leave it out")),
@@ -284,11 +284,17 @@ pub(super) fn duration(c: &mut Cursor<'_>) -> Result<Duration> {
     if text.is_empty() {
         return Err(c.unexpected("a duration such as 10 SECONDS"));
     }
-    parse_duration(&text).ok_or_else(|| {
+    with_unit(&text).ok_or_else(|| {
         Error::invalid("INVALID_INTERVAL_FORMAT", format!("'{}' is not a duration", text.trim()))
             .with_span(first.to(c.last_span()))
             .with_help("write 10 SECONDS, 500 MILLISECONDS, 1 MINUTE 30 SECONDS, …")
     })
+}
+
+/// A number alone says milliseconds in options, but as a clause it is a unit that was forgotten.
+fn with_unit(text: &str) -> Option<Duration> {
+    let bare = text.trim().trim_matches('\'').parse::<f64>().is_ok_and(|n| n != 0.0);
+    parse_duration(text).filter(|_| !bare)
 }
 
 /// A string, or a number; and the unit behind it.
