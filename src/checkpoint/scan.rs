@@ -108,12 +108,10 @@ impl Scan {
 
     /// The error for damage at `position`.
     pub(super) fn corrupt(&self, reason: &str) -> Error {
-        corrupt(
-            &self.path,
-            self.position,
-            self.last_batch.map(|b| b + u64::from(self.header.kind == FileKind::Log)),
-            reason,
-        )
+        // What the record says itself, if it can be read, and else what would follow.
+        let own = self.header_at(self.position).ok().flatten().map(|(header, _)| header.batch_id);
+        let next = self.last_batch.map(|b| b + u64::from(self.header.kind == FileKind::Log));
+        corrupt(&self.path, self.position, own.or(next), reason)
     }
 
     fn misfit(&self, header: &RecordHeader) -> Option<&'static str> {

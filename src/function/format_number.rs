@@ -51,12 +51,18 @@ fn format_number(call: &Call) -> Result<ArrayRef> {
     if is_string(&call.value(1).data_type()) { by_pattern(call) } else { by_places(call) }
 }
 
+/// How many digits behind the point the smallest double has.
+const MAX_DIGITS: usize = 1074;
+
 /// `#,###,##0.00` with as many decimals as the second argument says, rounded half even as Java's `DecimalFormat`.
 fn by_places(call: &Call) -> Result<ArrayRef> {
     let (places, numbers) = (call.ints(1)?, Numbers::new(call)?);
     let row = |row: usize| {
         let places = places.is_valid(row).then(|| usize::try_from(places.value(row)).ok()).flatten()?;
-        numbers.values.is_valid(row).then(|| grouped(&numbers.rounded(row, 0, places)))
+        // No number has more digits than that; the formatter's own limit is 65535.
+        let exact = places.min(MAX_DIGITS);
+        let number = || grouped(&numbers.rounded(row, 0, exact)) + &"0".repeat(places - exact);
+        numbers.values.is_valid(row).then(number)
     };
     Ok(Arc::new((0..call.rows()).map(row).collect::<StringViewArray>()))
 }

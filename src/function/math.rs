@@ -21,7 +21,8 @@ pub fn functions() -> Vec<ScalarUDF> {
 }
 
 fn places_of(types: &Types) -> i8 {
-    types.literal(1).and_then(|v| v.to_string().parse().ok()).unwrap_or(0)
+    let places: Option<i64> = types.literal(1).and_then(|v| v.to_string().parse().ok());
+    places.map_or(0, |n| n.clamp(i8::MIN.into(), i8::MAX.into()) as i8)
 }
 
 /// Where a half goes.

@@ -263,6 +263,8 @@ async fn mathematics() {
         ("round(CAST(2.25 AS DOUBLE), 1), round(-0.5e0)", "2.3|-1.0"),
         ("round(log(2, 2.25), 6), round(log10(0.5), 6), round(ln(4.0), 6)", "1.169925|-0.30103|1.386294"),
         ("bround(25, -1), round(25, -1), round(-25, -1)", "20|30|-30"),
+        ("round(1.5, 300), bround(1.25BD, 256), round(1.5, -300)", "1.5|1.25|0"),
+        ("length(format_number(1.5D, 70000)), format_number(-1.5, 3)", "70002|-1.500"),
         ("round(CAST(2.5550 AS DECIMAL(10,4)), 1), round(CAST(-2.5550 AS DECIMAL(10,4)))", "2.6|-3"),
         ("bround(CAST(2.5 AS DECIMAL(2,1))), round(1.0E9), round(2.675e0, 2)", "2|1.0E9|2.68"),
         ("cbrt(27.0), hypot(3, 4), signum(-2.5e0), pow(2, 3)", "3.0|5.0|-1.0|8.0"),

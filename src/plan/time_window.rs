@@ -407,8 +407,14 @@ fn resolve_call(node: LogicalPlan, call: &ScalarFunction) -> DfResult<LogicalPla
     }
     let timed = timed.build()?;
     let (name, metadata) = (Expr::ScalarFunction(call.clone()).schema_name().to_string(), mark(call, timed.schema())?);
-    let expanded = expand(timed, call, &node)?;
-    let column = Expr::Column(Column::new_unqualified(SLIDING)).alias_with_metadata(name, metadata);
+    let mut expanded = expand(timed, call, &node)?;
+    let mut column = Expr::Column(Column::new_unqualified(SLIDING)).alias_with_metadata(name.clone(), metadata);
+    if node.expressions().iter().any(|e| matches!(e, Expr::GroupingSet(_))) {
+        // Names inside of grouping sets have no meaning: the column itself must have it.
+        let columns = expanded.schema().columns().into_iter().filter(|c| c.name != SLIDING).map(Expr::Column);
+        expanded = LogicalPlanBuilder::from(expanded.clone()).project(columns.chain([column]))?.build()?;
+        column = Expr::Column(Column::new_unqualified(name));
+    }
     let replace = |e: Expr| {
         let original = e.qualified_name();
         let replaced = e.transform_up(|e| match as_window(&e) {
@@ -416,7 +422,8 @@ fn resolve_call(node: LogicalPlan, call: &ScalarFunction) -> DfResult<LogicalPla
             None => Ok(Transformed::no(e)),
         })?;
         // Aliases inside of an expression have no meaning, and the outermost must be as it was.
-        let changed = replaced.transformed && replaced.data != column;
+        let whole = replaced.data == column || matches!(replaced.data, Expr::GroupingSet(_));
+        let changed = replaced.transformed && !whole;
         Ok(if changed {
             inner_unaliased(replaced.data)?.alias_qualified(original.0, original.1)
         } else {

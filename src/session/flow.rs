@@ -174,6 +174,11 @@ impl Session {
         let settings = FlowSettings { output_mode, ..FlowSettings::default() };
         let name = self.free_flow_name(base);
         let (place, conf, comment) = (Some(query.span), Options::new(), None);
+        if self.checkpoint_of(&name, None)?.is_some() {
+            p.warnings.push(format!(
+                "flow '{name}' is named by its place in the script, and so is its checkpoint; CREATE FLOW gives it a name of its own"
+            ));
+        }
         self.start_later(Draft { name, place, planned, query, destination, settings, conf, comment }, p).await
     }
 

@@ -117,27 +117,31 @@ impl Dialect for TidemillDialect {
         true
     }
 
-    /// Shifts bind weaker than `+` and stronger than `&`.
+    /// `||` binds as `+` does; shifts bind weaker than that and stronger than `&`.
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
-        let is_shift = match &parser.peek_token_ref().token {
-            Token::ShiftLeft | Token::ShiftRight => true,
-            Token::CustomBinaryOperator(op) => op == SHIFT_UNSIGNED,
-            _ => false,
-        };
-        is_shift.then(|| Ok(self.prec_value(Precedence::Ampersand) + 1))
+        let shift = self.prec_value(Precedence::Ampersand) + 1;
+        match &parser.peek_token_ref().token {
+            Token::StringConcat => Some(Ok(self.prec_value(Precedence::PlusMinus))),
+            Token::ShiftLeft | Token::ShiftRight => Some(Ok(shift)),
+            Token::CustomBinaryOperator(op) if op == SHIFT_UNSIGNED => Some(Ok(shift)),
+            _ => None,
+        }
     }
 
-    /// `a DIV b`, as strong as `/`; sqlparser's own rule takes everything to its right.
+    /// `a DIV b`, as strong as `/`, and `a IS [NOT] DISTINCT FROM b`, stronger than `AND`; sqlparser's own rules take everything
+    /// to their right.
     fn parse_infix(&self, parser: &mut Parser, expr: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
-        if !parser.parse_keyword(Keyword::DIV) {
+        use Keyword::{DISTINCT, DIV, FROM, IS, NOT};
+        let make: fn(Box<Expr>, Box<Expr>) -> Expr = if parser.parse_keyword(DIV) {
+            |left, right| Expr::BinaryOp { left, op: BinaryOperator::MyIntegerDivide, right }
+        } else if parser.parse_keywords(&[IS, DISTINCT, FROM]) {
+            Expr::IsDistinctFrom
+        } else if parser.parse_keywords(&[IS, NOT, DISTINCT, FROM]) {
+            Expr::IsNotDistinctFrom
+        } else {
             return None;
-        }
-        let right = parser.parse_subexpr(precedence);
-        Some(right.map(|right| Expr::BinaryOp {
-            left: Box::new(expr.clone()),
-            op: BinaryOperator::MyIntegerDivide,
-            right: Box::new(right),
-        }))
+        };
+        Some(parser.parse_subexpr(precedence).map(|right| make(Box::new(expr.clone()), Box::new(right))))
     }
 }
 
