@@ -6,13 +6,13 @@ CREATE VIEW words AS SELECT explode(split(value, ' ')) AS word, timestamp FROM l
 
 -- lines.countByWindow(Seconds(10), Seconds(5))
 CREATE FLOW count_by_window OUTPUT MODE UPDATE TRIGGER EVERY 1 SECOND
-AS SELECT window, count(*) AS n
+AS SELECT window.start, window.end, count(*) AS n
 FROM lines WATERMARK timestamp DELAY OF INTERVAL 0 SECONDS
 GROUP BY window(timestamp, '10 seconds', '5 seconds');
 
 -- pairs.reduceByKeyAndWindow(_ + _, Seconds(10), Seconds(5))
 CREATE FLOW reduce_by_key_and_window OUTPUT MODE UPDATE TRIGGER EVERY 1 SECOND
-AS SELECT window, word, count(*) AS n
+AS SELECT window.start, window.end, word, count(*) AS n
 FROM words WATERMARK timestamp DELAY OF INTERVAL 0 SECONDS
 GROUP BY window(timestamp, '10 seconds', '5 seconds'), word;
 

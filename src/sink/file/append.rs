@@ -13,14 +13,12 @@ use datafusion::datasource::sink::DataSink;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
-use futures::TryStreamExt;
 use uuid::Uuid;
 
 use super::encode::FileFormat;
-use super::{FileFormatKind, blocking, disk, local_path, manifest};
+use super::{FileFormatKind, blocking, disk, local_path, manifest, write_rows};
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options};
-use crate::sink::rows::rename;
 
 /// Options of a table that concern its reading only.
 const READ_ONLY: [&str; 8] = [
@@ -60,38 +58,23 @@ impl FileAppend {
         Ok(Self { dir, format, schema })
     }
 
-    async fn append(&self, mut rows: SendableRecordBatchStream) -> Result<u64> {
+    async fn append(&self, rows: SendableRecordBatchStream) -> Result<u64> {
         let name = format!("part-{}.{}", Uuid::new_v4(), self.format.extension());
         let hidden = self.dir.join(format!(".{name}.staged"));
-        let mut num_rows = 0;
-        let mut writer = None;
-        let written: Result<()> = async {
-            while let Some(batch) = rows.try_next().await? {
-                if batch.num_rows() == 0 {
-                    continue;
-                }
-                num_rows += batch.num_rows() as u64;
-                let writer = match &mut writer {
-                    Some(writer) => writer,
-                    None => writer.insert(self.format.start(disk::create(&hidden)?, &self.schema)?),
-                };
-                writer.write(&rename(&batch, &self.schema)?)?;
-            }
-            Ok(())
-        }
-        .await;
-        let Some(writer) = writer else { return written.map(|()| 0) };
+        let mut encoder = None;
+        let written = write_rows(&self.format, rows, &self.schema, &hidden, &mut encoder).await;
+        let Some(encoder) = encoder else { return written };
         let (dir, visible) = (self.dir.clone(), self.dir.join(name));
         blocking(move || {
-            let published = written.and_then(|()| {
-                disk::sync(&writer.finish()?, &hidden)?;
+            let published = written.and_then(|num_rows| {
+                disk::sync(&encoder.finish()?, &hidden)?;
                 disk::rename(&hidden, &visible)?;
-                disk::sync_dir(&dir)
+                disk::sync_dir(&dir)?;
+                Ok(num_rows)
             });
             published.inspect_err(|_| drop(disk::remove(&hidden)))
         })
-        .await?;
-        Ok(num_rows)
+        .await
     }
 }
 

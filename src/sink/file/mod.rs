@@ -36,7 +36,7 @@ use super::rows::{not_open, not_prepared, rename};
 use super::{BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options};
-use encode::FileFormat;
+use encode::{FileEncoder, FileFormat};
 use manifest::{Entry, FileEntry, Manifest};
 
 /// Appends one file a batch to a directory; a batch without rows adds none.
@@ -160,33 +160,44 @@ impl FileSink {
         &self,
         batch_id: u64,
         open: &Open,
-        mut rows: SendableRecordBatchStream,
+        rows: SendableRecordBatchStream,
     ) -> Result<(u64, Vec<FileEntry>)> {
         let name = format!("part-{batch_id:05}-{}.{}", Uuid::new_v4(), self.format.extension());
         let path = manifest::staged_path(&self.dir, &name);
-        let schema = &open.context.schema;
-        let mut num_rows = 0;
-        let mut writer = None;
-        while let Some(batch) = rows.try_next().await? {
-            if batch.num_rows() == 0 {
-                continue;
-            }
-            num_rows += batch.num_rows() as u64;
-            let writer = match &mut writer {
-                Some(writer) => writer,
-                None => writer.insert(self.format.start(disk::create(&path)?, schema)?),
-            };
-            writer.write(&rename(&batch, schema)?)?;
-        }
-        let Some(writer) = writer else { return Ok((0, vec![])) };
+        let mut encoder = None;
+        let num_rows = write_rows(&self.format, rows, &open.context.schema, &path, &mut encoder).await?;
+        let Some(encoder) = encoder else { return Ok((0, vec![])) };
         let size = blocking(move || {
-            let size = disk::sync(&writer.finish()?, &path)?;
+            let size = disk::sync(&encoder.finish()?, &path)?;
             disk::sync_parent(&path)?;
             Ok(size)
         })
         .await?;
         Ok((num_rows, vec![FileEntry { name, size }]))
     }
+}
+
+/// Writes rows to a new file at `path`, which is made with the first one and then in `encoder`; how many there were.
+async fn write_rows(
+    format: &FileFormat,
+    mut rows: SendableRecordBatchStream,
+    schema: &SchemaRef,
+    path: &Path,
+    encoder: &mut Option<FileEncoder>,
+) -> Result<u64> {
+    let mut num_rows = 0;
+    while let Some(batch) = rows.try_next().await? {
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        num_rows += batch.num_rows() as u64;
+        let encoder = match encoder {
+            Some(encoder) => encoder,
+            None => encoder.insert(format.start(disk::create(path)?, schema)?),
+        };
+        encoder.write(&rename(&batch, schema)?)?;
+    }
+    Ok(num_rows)
 }
 
 fn remove_staged(dir: &Path, files: &[FileEntry]) -> Result<()> {
