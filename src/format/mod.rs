@@ -5,11 +5,11 @@
 
 mod bad_records;
 mod csv;
-mod csv_line;
+mod csv_header;
+mod encoding;
 mod json;
 pub mod lines;
 pub mod parquet;
-mod pattern;
 mod rows;
 mod text;
 
@@ -23,7 +23,10 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 
+use self::lines::LineEnd;
 use crate::error::Result;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Rows of one batch as decoders make them.
 pub const BATCH_ROWS: usize = 8192;
@@ -58,8 +61,15 @@ impl LineFormat {
         }
     }
 
-    /// Whether the first line of a file is a header, which is no record.
-    pub fn has_header(&self) -> bool {
-        matches!(self, Self::Csv(f) if f.has_header())
+    /// Where records begin in the first block of a file: behind a byte order mark and the header.
+    ///
+    /// # Errors
+    /// A header that is not the schema's, if it has to be.
+    pub fn first_record(&self, block: &[u8], line_end: &LineEnd) -> Result<usize> {
+        let start = if block.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        match self {
+            Self::Csv(f) => Ok(start + f.first_record(&block[start..], line_end)?),
+            _ => Ok(start),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The options of `from_json`, `to_json`, `from_csv` and their like: `map('timestampFormat', 'dd/MM/yyyy')`.
+//! The options of `from_json`, `to_json` and their like: `map('timestampFormat', 'dd/MM/yyyy')`.
 
 use arrow::array::*;
 use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::cast::{Mode, cast_array};
 use super::java_pattern::Pattern;
 use super::scalar::Call;
-use crate::options::did_you_mean;
+use crate::options::{Options, did_you_mean};
 use crate::{Error, Result};
 
 /// How a timestamp is written where no option says otherwise.
@@ -23,8 +23,6 @@ pub struct RecordOptions {
     pub fail_fast: bool,
     /// The column that takes the text of a malformed record.
     pub corrupt_record: String,
-    /// Between the values of a line.
-    pub separator: char,
     /// Whether fields that are NULL are left out.
     pub ignore_nulls: bool,
     /// The zone of local times.
@@ -39,7 +37,6 @@ impl RecordOptions {
             date: None,
             fail_fast: false,
             corrupt_record: "_corrupt_record".to_owned(),
-            separator: ',',
             ignore_nulls: true,
             tz: call.tz(),
         };
@@ -81,13 +78,6 @@ impl RecordOptions {
                     "PERMISSIVE" => false,
                     "FAILFAST" => true,
                     _ => return Err(wrong("PERMISSIVE or FAILFAST")),
-                }
-            }
-            "sep" | "delimiter" => {
-                let mut chars = value.chars();
-                self.separator = match (chars.next(), chars.next()) {
-                    (Some(c), None) => c,
-                    _ => return Err(wrong("one character")),
                 }
             }
             _ => self.ignore_nulls = value.parse().map_err(|_| wrong("true or false"))?,
@@ -135,6 +125,26 @@ impl RecordOptions {
         }
         Some(text)
     }
+}
+
+/// The options in argument `i`, if it is there.
+///
+/// # Errors
+/// `INVALID_OPTIONS.NON_MAP_FUNCTION` for what is no map.
+pub fn option_map(call: &Call, i: usize) -> Result<Options> {
+    if i >= call.len() || call.rows() == 0 {
+        return Ok(Options::new());
+    }
+    let array = call.array(i)?;
+    let Some(map) = array.as_map_opt().filter(|m| m.is_valid(0)) else {
+        return Err(Error::invalid("INVALID_OPTIONS.NON_MAP_FUNCTION", "the options must be a map of literals")
+            .with_help("write map('key', 'value')"));
+    };
+    let entries = map.value(0);
+    let text = |column: usize| cast_array(entries.column(column), &DataType::Utf8View, Mode::Ansi, call.tz());
+    let (keys, values) = (text(0)?, text(1)?);
+    let pairs = keys.as_string_view().iter().zip(values.as_string_view().iter());
+    Ok(pairs.map(|(key, value)| (key.unwrap_or_default(), value.unwrap_or_default())).collect())
 }
 
 /// The error of a record that cannot be read.

@@ -17,13 +17,14 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::prelude::SessionContext;
 
-use super::file::format::{FileFormat, FormatOptions};
+use super::file::format::FormatOptions;
 use super::file::listing::Location;
 use super::file::read::FileReader;
-use super::file::{format_name, infer_schema};
+use super::file::{format_name, infer_schema, zone_of};
 use super::provider::{source_schema, unknown_format};
 use crate::error::{Error, Result};
 use crate::format::BadRecordCounter;
+use crate::function::scalar::session_time_zone;
 use crate::options::{OptionReader, Options};
 use crate::sink::file::{FileAppend, FileFormatKind};
 
@@ -36,7 +37,7 @@ pub const TABLE_FORMATS: [&str; 4] = ["text", "csv", "json", "parquet"];
 /// # Errors
 /// `DATA_SOURCE_NOT_FOUND` for an unknown format, `PATH_NOT_FOUND`, options that are missing, unknown or wrong.
 pub async fn static_table(
-    _ctx: &SessionContext,
+    ctx: &SessionContext,
     format: &str,
     declared: Option<SchemaRef>,
     options: &Options,
@@ -57,7 +58,7 @@ pub async fn static_table(
     }
     let schema = match declared {
         Some(declared) => source_schema(&declared),
-        None => infer_schema(&read, &location, format_name(format)?, &location.path)?,
+        None => infer_schema(&read, &location, format_name(format)?, &location.path, zone_of(ctx))?,
     };
     table(kind, read, location, schema, options)
 }
@@ -79,6 +80,10 @@ fn read_options(format: &str, options: &Options) -> Result<(FileFormatKind, Form
     let mut reader = OptionReader::new(format!("the {format} table"), options);
     let location = Location::read(&mut reader)?;
     let format_options = FormatOptions::read(format, &mut reader)?;
+    if kind == FileFormatKind::Csv {
+        // How rows are written to the table.
+        ["quoteAll", "escapeQuotes"].into_iter().try_for_each(|key| reader.bool(key, false).map(drop))?;
+    }
     reader.finish()?;
     Ok((kind, format_options, location))
 }
@@ -91,7 +96,6 @@ fn table(
     options: &Options,
 ) -> Result<Arc<dyn TableProvider>> {
     format.check(&schema)?;
-    let format = format.build(schema.clone(), BadRecordCounter::default());
     Ok(Arc::new(StaticFiles { schema, location, format, kind, options: options.clone() }))
 }
 
@@ -99,7 +103,7 @@ fn table(
 struct StaticFiles {
     schema: SchemaRef,
     location: Location,
-    format: FileFormat,
+    format: FormatOptions,
     kind: FileFormatKind,
     options: Options,
 }
@@ -124,12 +128,16 @@ impl TableProvider for StaticFiles {
         let location = self.location.clone();
         let listing = SpawnedTask::spawn_blocking(move || location.list());
         let files = listing.join().await.map_err(|e| DataFusionError::External(Box::new(e)))??.files;
-        // Parquet reads only the columns that are asked for.
-        let (schema, projection) = match (&self.format, projection) {
-            (FileFormat::Parquet, Some(columns)) => (Arc::new(self.schema.project(columns)?), None),
-            _ => (self.schema.clone(), projection),
+        let tz = session_time_zone(state.config_options());
+        let format = self.format.clone().build(self.schema.clone(), tz, BadRecordCounter::default())?;
+        // Parquet and CSV read only the columns that are asked for.
+        let (schema, format, projection) = match projection {
+            Some(columns) if format.is_projectable() => {
+                (Arc::new(self.schema.project(columns)?), format.project(columns)?, None)
+            }
+            _ => (self.schema.clone(), format, projection),
         };
-        let reader = Arc::new(FileReader::new(schema.clone(), self.format.clone()));
+        let reader = Arc::new(FileReader::new(schema.clone(), format));
         let partitions = state.config().target_partitions();
         let parts = reader.parts(&files, partitions).into_iter();
         let parts = parts.map(|part| Arc::new(FilePart { reader: reader.clone(), part }) as Arc<dyn PartitionStream>);
@@ -138,14 +146,15 @@ impl TableProvider for StaticFiles {
 
     async fn insert_into(
         &self,
-        _state: &dyn Session,
+        state: &dyn Session,
         input: Arc<dyn ExecutionPlan>,
         insert: InsertOp,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         if insert != InsertOp::Append {
             return not_impl_err!("{insert} of a table of files");
         }
-        let files = FileAppend::new(self.kind, &self.options, self.schema.clone())?;
+        let files =
+            FileAppend::new(self.kind, &self.options, self.schema.clone(), session_time_zone(state.config_options()))?;
         Ok(Arc::new(DataSinkExec::new(input, Arc::new(files), None)))
     }
 }

@@ -4,6 +4,7 @@
 //! converted in `numeric`. A value that cannot be cast is an error in ANSI mode and NULL in try mode.
 
 mod expr;
+pub mod java;
 mod numeric;
 pub mod parse;
 pub mod temporal;

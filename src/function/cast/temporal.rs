@@ -32,9 +32,6 @@ pub fn parse_timestamp(text: &str, tz: Option<Tz>) -> Option<i64> {
     let Some(rest) = rest else {
         return to_epoch(date.and_time(NaiveTime::MIN), tz);
     };
-    if rest.is_empty() {
-        return to_epoch(date.and_time(NaiveTime::MIN), tz);
-    }
     let (time, zone) = split_zone(rest);
     let local = date.and_time(NaiveTime::MIN) + parse_time(time)?;
     match (zone.map(str::trim), tz) {
@@ -42,6 +39,13 @@ pub fn parse_timestamp(text: &str, tz: Option<Tz>) -> Option<i64> {
         (Some(zone), Some(_)) => zone_to_epoch(local, zone),
         (Some(zone), None) => zone_to_epoch(local, zone).and_then(|_| to_epoch(local, None)),
     }
+}
+
+/// Microseconds since the epoch of a local time; a text with a zone is none.
+pub fn parse_local(text: &str) -> Option<i64> {
+    let (_, rest) = split_date(trim(text))?;
+    let has_zone = rest.is_some_and(|rest| split_zone(rest).1.is_some());
+    if has_zone { None } else { parse_timestamp(text, None) }
 }
 
 /// The date in front and, behind a `T` or a space, the rest.
@@ -97,14 +101,16 @@ fn parse_time(text: &str) -> Option<TimeDelta> {
 
 /// The microseconds of the digits behind a point.
 pub fn micros(fraction: &str) -> Option<i64> {
-    digits(fraction, 1, 9)?;
+    if fraction.is_empty() || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
     let six = format!("{:0<6}", fraction.get(..fraction.len().min(6))?);
     six.parse().ok()
 }
 
 /// `Z`, `UTC`, `GMT+1`, `+01:30`, `+0130`, `Europe/Berlin`.
 fn zone_to_epoch(local: NaiveDateTime, zone: &str) -> Option<i64> {
-    if zone.eq_ignore_ascii_case("z") {
+    if zone == "Z" {
         return to_epoch(local, None);
     }
     let offset = ["UTC", "GMT", "UT"].iter().find_map(|p| zone.strip_prefix(p)).unwrap_or(zone);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use chrono_tz::Tz;
 use datafusion::datasource::sink::DataSink;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -21,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options};
 
 /// Options of a table that concern its reading only.
-const READ_ONLY: [&str; 8] = [
+const READ_ONLY: [&str; 19] = [
     "path",
     "pathGlobFilter",
     "recursiveFileLookup",
@@ -30,6 +31,17 @@ const READ_ONLY: [&str; 8] = [
     "mode",
     "wholetext",
     "columnNameOfCorruptRecord",
+    "enforceSchema",
+    "multiLine",
+    "samplingRatio",
+    "maxColumns",
+    "maxCharsPerColumn",
+    "unescapedQuoteHandling",
+    "nanValue",
+    "positiveInf",
+    "negativeInf",
+    "preferDate",
+    "enableDateTimeParsingFallback",
 ];
 
 /// Appends to a directory.
@@ -38,14 +50,15 @@ pub struct FileAppend {
     dir: PathBuf,
     format: FileFormat,
     schema: SchemaRef,
+    tz: Tz,
 }
 
 impl FileAppend {
-    /// For the table of these options.
+    /// For the table of these options; instants are written as `tz` shows them.
     ///
     /// # Errors
     /// A path that is no directory of the table's own, an option that files cannot be written with.
-    pub fn new(kind: FileFormatKind, options: &Options, schema: SchemaRef) -> Result<Self> {
+    pub fn new(kind: FileFormatKind, options: &Options, schema: SchemaRef, tz: Tz) -> Result<Self> {
         let mut reader = OptionReader::new(format!("writing to a {kind} table"), options);
         let dir = local_path(reader.required("path")?)?;
         let format = FileFormat::read(kind, &mut reader)?;
@@ -55,14 +68,14 @@ impl FileAppend {
         reader.finish()?;
         check_dir(&dir)?;
         format.check_schema(&schema)?;
-        Ok(Self { dir, format, schema })
+        Ok(Self { dir, format, schema, tz })
     }
 
     async fn append(&self, rows: SendableRecordBatchStream) -> Result<u64> {
         let name = format!("part-{}.{}", Uuid::new_v4(), self.format.extension());
         let hidden = self.dir.join(format!(".{name}.staged"));
         let mut encoder = None;
-        let written = write_rows(&self.format, rows, &self.schema, &hidden, &mut encoder).await;
+        let written = write_rows((&self.format, self.tz), rows, &self.schema, &hidden, &mut encoder).await;
         let Some(encoder) = encoder else { return written };
         let (dir, visible) = (self.dir.clone(), self.dir.join(name));
         blocking(move || {

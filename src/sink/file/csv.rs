@@ -1,71 +1,43 @@
-//! Rows to CSV as Spark writes it: an empty string is `""`, NULL is nothing, quotes inside quotes are escaped.
-//!
-//! One difference: blanks at the ends of strings are kept.
+//! Rows to CSV files: lines of [`crate::function::csv::encode`], and the header.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, SchemaRef};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use chrono_tz::Tz;
 
-use super::encode::{TIMESTAMP_FORMAT, TIMESTAMP_NTZ_FORMAT, write_failed};
-use crate::error::{Error, Result};
-use crate::function::display::format_value;
+use super::encode::write_failed;
+use crate::error::Result;
+use crate::function::csv::encode::{Encoder, WriteOptions};
 use crate::options::OptionReader;
 
-/// Spark's options of the same names.
+/// Spark's options of CSV files.
 #[derive(Debug, Clone)]
 pub struct CsvOptions {
+    write: WriteOptions,
     header: bool,
-    sep: String,
-    quote: char,
-    escape: char,
-    null_value: String,
-    quote_all: bool,
     line_sep: String,
 }
 
 impl Default for CsvOptions {
     fn default() -> Self {
-        Self {
-            header: false,
-            sep: ",".into(),
-            quote: '"',
-            escape: '\\',
-            null_value: String::new(),
-            quote_all: false,
-            line_sep: "\n".into(),
-        }
+        Self { write: WriteOptions::default(), header: false, line_sep: "\n".into() }
     }
 }
 
 impl CsvOptions {
-    /// `header`, `sep` (or `delimiter`), `quote`, `escape`, `nullValue`, `quoteAll`, `lineSep`.
+    /// `header`, `lineSep`, and the options of [`WriteOptions::read`].
     pub fn read(reader: &mut OptionReader<'_>) -> Result<Self> {
-        let default = Self::default();
-        let sep = reader.string("sep");
-        let text = |value: Option<&str>, default: String| value.map_or(default, str::to_owned);
+        let line_sep = reader.string("lineSep");
+        if let Some(text) = line_sep.filter(|text| text.is_empty()) {
+            return Err(reader.invalid("lineSep", text, "one character or more"));
+        }
         Ok(Self {
-            header: reader.bool("header", default.header)?,
-            sep: text(sep.or(reader.string("delimiter")), default.sep).replace("\\t", "\t"),
-            quote: character(reader, "quote", default.quote)?,
-            escape: character(reader, "escape", default.escape)?,
-            null_value: text(reader.string("nullValue"), default.null_value),
-            quote_all: reader.bool("quoteAll", default.quote_all)?,
-            line_sep: text(reader.string("lineSep"), default.line_sep),
+            write: WriteOptions::read(reader)?,
+            header: reader.bool("header", false)?,
+            line_sep: line_sep.unwrap_or("\n").to_owned(),
         })
-    }
-}
-
-fn character(reader: &mut OptionReader<'_>, key: &'static str, default: char) -> Result<char> {
-    let Some(text) = reader.string(key) else { return Ok(default) };
-    let mut chars = text.chars();
-    match (chars.next(), chars.next()) {
-        (Some(c), None) => Ok(c),
-        _ => Err(reader.invalid(key, text, "one character")),
     }
 }
 
@@ -73,42 +45,30 @@ fn character(reader: &mut OptionReader<'_>, key: &'static str, default: char) ->
 #[derive(Debug)]
 pub struct CsvEncoder {
     out: BufWriter<File>,
-    options: CsvOptions,
+    encoder: Encoder,
+    line_sep: String,
     /// Lines of the batch being written.
     text: String,
 }
 
 impl CsvEncoder {
-    /// Writes the header if there is one.
-    pub fn start(out: BufWriter<File>, schema: &SchemaRef, options: CsvOptions) -> Result<Self> {
-        let mut encoder = Self { out, options, text: String::new() };
-        if encoder.options.header {
-            for (i, field) in schema.fields().iter().enumerate() {
-                encoder.put_separator(i);
-                encoder.put_field(field.name());
-            }
-            encoder.end_line();
+    /// Writes the header if there is one; instants are written as `tz` shows them.
+    pub fn start(out: BufWriter<File>, schema: &SchemaRef, options: CsvOptions, tz: Tz) -> Result<Self> {
+        let encoder = Encoder::new(options.write, tz).with_line_end(&options.line_sep);
+        let mut csv = Self { out, encoder, line_sep: options.line_sep, text: String::new() };
+        if options.header {
+            csv.encoder.write_names(&mut csv.text, schema.fields().iter().map(|f| f.name().as_str()));
+            csv.text.push_str(&csv.line_sep);
         }
-        encoder.write_out()?;
-        Ok(encoder)
+        csv.write_out()?;
+        Ok(csv)
     }
 
     /// Adds rows.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let columns = batch.columns().iter().map(Column::new).collect::<Result<Vec<_>>>()?;
-        let mut field = String::new();
         for row in 0..batch.num_rows() {
-            for (i, column) in columns.iter().enumerate() {
-                self.put_separator(i);
-                if column.array.is_null(row) {
-                    self.text.push_str(&self.options.null_value);
-                } else {
-                    field.clear();
-                    column.put(&mut field, row)?;
-                    self.put_field(&field);
-                }
-            }
-            self.end_line();
+            self.encoder.write_row(&mut self.text, batch.columns(), row)?;
+            self.text.push_str(&self.line_sep);
         }
         self.write_out()
     }
@@ -118,76 +78,9 @@ impl CsvEncoder {
         self.out
     }
 
-    fn put_separator(&mut self, column: usize) {
-        if column > 0 {
-            self.text.push_str(&self.options.sep);
-        }
-    }
-
-    fn end_line(&mut self) {
-        self.text.push_str(&self.options.line_sep);
-    }
-
-    fn put_field(&mut self, field: &str) {
-        let CsvOptions { quote, escape, .. } = self.options;
-        if !self.needs_quotes(field) {
-            self.text.push_str(field);
-            return;
-        }
-        self.text.push(quote);
-        for c in field.chars() {
-            if c == quote || c == escape {
-                self.text.push(escape);
-            }
-            self.text.push(c);
-        }
-        self.text.push(quote);
-    }
-
-    /// A field that would read as something else without quotes, as NULL for instance.
-    fn needs_quotes(&self, field: &str) -> bool {
-        let o = &self.options;
-        o.quote_all
-            || field.is_empty()
-            || field == o.null_value
-            || field.contains([o.quote, '\n', '\r'])
-            || field.contains(&o.sep)
-            || field.contains(&o.line_sep)
-    }
-
     fn write_out(&mut self) -> Result<()> {
         self.out.write_all(self.text.as_bytes()).map_err(|e| write_failed(&e))?;
         self.text.clear();
-        Ok(())
-    }
-}
-
-/// A column and how its values become text.
-struct Column<'a> {
-    array: &'a ArrayRef,
-    /// `None` for floating point, which Spark prints as Java does.
-    formatter: Option<ArrayFormatter<'a>>,
-}
-
-impl<'a> Column<'a> {
-    fn new(array: &'a ArrayRef) -> Result<Self> {
-        let options = FormatOptions::new()
-            .with_display_error(false)
-            .with_timestamp_tz_format(Some(TIMESTAMP_FORMAT))
-            .with_timestamp_format(Some(TIMESTAMP_NTZ_FORMAT));
-        let is_float = matches!(array.data_type(), DataType::Float16 | DataType::Float32 | DataType::Float64);
-        let formatter = if is_float { None } else { Some(ArrayFormatter::try_new(array.as_ref(), &options)?) };
-        Ok(Self { array, formatter })
-    }
-
-    fn put(&self, out: &mut String, row: usize) -> Result<()> {
-        match &self.formatter {
-            None => out.push_str(&format_value(self.array, row, Tz::UTC)),
-            Some(formatter) => write!(out, "{}", formatter.value(row)).map_err(|_| {
-                Error::execution("SINK_WRITE", format!("the value in row {row} cannot be written as CSV"))
-                    .with_help("write it as text: to_json(…) or CAST(… AS STRING)")
-            })?,
-        }
         Ok(())
     }
 }

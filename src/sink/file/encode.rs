@@ -10,6 +10,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::json::LineDelimitedWriter;
 use arrow::json::writer::WriterBuilder;
+use chrono_tz::Tz;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use datafusion::parquet::errors::ParquetError;
@@ -105,7 +106,7 @@ impl FileFormat {
         for field in schema.fields() {
             let (name, data_type) = (field.name(), field.data_type());
             let holds = match kind {
-                FileFormatKind::Csv => !data_type.is_nested() && !is_binary(data_type),
+                FileFormatKind::Csv => !data_type.is_nested(),
                 _ => true,
             };
             if !holds || matches!(data_type, DataType::Interval(_)) {
@@ -125,11 +126,11 @@ impl FileFormat {
         }
     }
 
-    /// Starts a file.
-    pub fn start(&self, file: File, schema: &SchemaRef) -> Result<FileEncoder> {
+    /// Starts a file; instants are written as `tz` shows them.
+    pub fn start(&self, file: File, schema: &SchemaRef, tz: Tz) -> Result<FileEncoder> {
         let out = BufWriter::new(file);
         Ok(match self.kind {
-            FileFormatKind::Csv => FileEncoder::Csv(CsvEncoder::start(out, schema, self.csv.clone())?),
+            FileFormatKind::Csv => FileEncoder::Csv(CsvEncoder::start(out, schema, self.csv.clone(), tz)?),
             FileFormatKind::Json => FileEncoder::Json(json_writer(out, self.explicit_nulls)),
             FileFormatKind::Text => FileEncoder::Text(out, self.line_sep.clone()),
             FileFormatKind::Parquet => {
@@ -259,11 +260,6 @@ fn check_text(schema: &SchemaRef) -> Result<()> {
         )
         .with_help("select one text: concat_ws(',', a, b) AS value, or to_json(struct(*)) AS value")),
     }
-}
-
-fn is_binary(data_type: &DataType) -> bool {
-    use DataType::{Binary, BinaryView, FixedSizeBinary, LargeBinary};
-    matches!(data_type, Binary | LargeBinary | BinaryView | FixedSizeBinary(_))
 }
 
 fn unsupported_type(kind: FileFormatKind, column: &str, data_type: &DataType) -> Error {

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use chrono_tz::Tz;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
@@ -165,7 +166,8 @@ impl FileSink {
         let name = format!("part-{batch_id:05}-{}.{}", Uuid::new_v4(), self.format.extension());
         let path = manifest::staged_path(&self.dir, &name);
         let mut encoder = None;
-        let num_rows = write_rows(&self.format, rows, &open.context.schema, &path, &mut encoder).await?;
+        let num_rows =
+            write_rows((&self.format, open.context.time_zone), rows, &open.context.schema, &path, &mut encoder).await?;
         let Some(encoder) = encoder else { return Ok((0, vec![])) };
         let size = blocking(move || {
             let size = disk::sync(&encoder.finish()?, &path)?;
@@ -178,8 +180,9 @@ impl FileSink {
 }
 
 /// Writes rows to a new file at `path`, which is made with the first one and then in `encoder`; how many there were.
+/// Instants are written as the zone shows them.
 async fn write_rows(
-    format: &FileFormat,
+    (format, tz): (&FileFormat, Tz),
     mut rows: SendableRecordBatchStream,
     schema: &SchemaRef,
     path: &Path,
@@ -193,7 +196,7 @@ async fn write_rows(
         num_rows += batch.num_rows() as u64;
         let encoder = match encoder {
             Some(encoder) => encoder,
-            None => encoder.insert(format.start(disk::create(path)?, schema)?),
+            None => encoder.insert(format.start(disk::create(path)?, schema, tz)?),
         };
         encoder.write(&rename(&batch, schema)?)?;
     }

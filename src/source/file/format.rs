@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use chrono_tz::Tz;
 
 use crate::error::{Error, Result};
 use crate::format::lines::LineEnd;
@@ -23,7 +24,7 @@ use crate::source::record_log::io_error;
 #[derive(Debug, Clone)]
 pub enum FormatOptions {
     Text { whole: bool, line_end: LineEnd, bad_records: BadRecords },
-    Csv { csv: CsvOptions, infer_types: bool, line_end: LineEnd, bad_records: BadRecords },
+    Csv { csv: CsvOptions, line_end: LineEnd, bad_records: BadRecords },
     Json { line_end: LineEnd, bad_records: BadRecords },
     Parquet,
 }
@@ -48,6 +49,25 @@ impl FileFormat {
         }
     }
 
+    /// Whether columns that are not asked for need not be read.
+    pub fn is_projectable(&self) -> bool {
+        matches!(self, Self::Parquet | Self::Lines(LineFormat::Csv(_), _) | Self::Whole(LineFormat::Csv(_)))
+    }
+
+    /// The same for some of the columns.
+    ///
+    /// # Errors
+    /// None for columns that the schema has.
+    pub fn project(self, columns: &[usize]) -> Result<Self> {
+        Ok(match self {
+            Self::Lines(LineFormat::Csv(csv), line_end) => {
+                Self::Lines(LineFormat::Csv(csv.project(columns)?), line_end)
+            }
+            Self::Whole(LineFormat::Csv(csv)) => Self::Whole(LineFormat::Csv(csv.project(columns)?)),
+            other => other,
+        })
+    }
+
     /// Whether several readers can share a file.
     pub fn is_splittable(&self) -> bool {
         match self {
@@ -69,7 +89,6 @@ impl FormatOptions {
             },
             "csv" => Self::Csv {
                 csv: CsvOptions::read(options)?,
-                infer_types: options.bool("inferSchema", false)?,
                 line_end: line_end(options)?,
                 bad_records: BadRecords::read_with_mode(options, BadRecords::Null)?,
             },
@@ -81,12 +100,20 @@ impl FormatOptions {
         })
     }
 
-    /// The schema that a file has.
-    pub fn infer(&self, path: &Path) -> Result<SchemaRef> {
+    /// The schema that files have: csv looks at all of them, the other formats at the first. Local times are those of
+    /// `tz`.
+    pub fn infer(&self, files: &[PathBuf], tz: Tz) -> Result<SchemaRef> {
+        let Some(path) = files.first() else { return Err(Error::internal("no file to tell a schema from")) };
         let open = || File::open(path).map_err(|e| io_error("opening", path, &e));
         let schema = match self {
             Self::Text { .. } => return Ok(text_schema()),
-            Self::Csv { csv, infer_types, .. } => infer_csv_schema(open()?, csv, *infer_types),
+            Self::Csv { csv, line_end, .. } => {
+                let read = |path: &PathBuf| std::fs::read(path).map_err(|e| io_error("reading", path, &e));
+                // Without types only the names are told, which are in the first file.
+                let files = if csv.infers_types() { files } else { &files[..1] };
+                let files = files.iter().map(read).collect::<Result<Vec<_>>>()?;
+                infer_csv_schema(&files, csv, line_end, tz)
+            }
             Self::Json { .. } => infer_json_schema(BufReader::new(open()?)),
             Self::Parquet => parquet_schema(open()?),
         };
@@ -115,26 +142,33 @@ impl FormatOptions {
             )
             .with_help("declare it as STRING, and read it by from_json(…) or split(…)"));
         }
+        if let Self::Csv { csv, .. } = self {
+            csv.check(schema)?;
+        }
         Ok(())
     }
 
-    /// The readers for `schema`.
-    pub fn build(self, schema: SchemaRef, counter: BadRecordCounter) -> FileFormat {
-        match self {
+    /// The readers for `schema`; local times are those of `tz`.
+    pub fn build(self, schema: SchemaRef, tz: Tz, counter: BadRecordCounter) -> Result<FileFormat> {
+        Ok(match self {
             Self::Text { whole: true, bad_records, .. } => {
                 FileFormat::Whole(LineFormat::Text(TextFormat::new(schema, bad_records, counter)))
             }
             Self::Text { line_end, bad_records, .. } => {
                 FileFormat::Lines(LineFormat::Text(TextFormat::new(schema, bad_records, counter)), line_end)
             }
-            Self::Csv { csv, line_end, bad_records, .. } => {
-                FileFormat::Lines(LineFormat::Csv(CsvFormat::new(schema, csv, bad_records, counter)), line_end)
+            Self::Csv { csv, line_end, bad_records } => {
+                let format = CsvFormat::new(schema, csv, tz, bad_records, counter)?;
+                match format.is_whole() {
+                    true => FileFormat::Whole(LineFormat::Csv(format)),
+                    false => FileFormat::Lines(LineFormat::Csv(format), line_end),
+                }
             }
             Self::Json { line_end, bad_records } => {
                 FileFormat::Lines(LineFormat::Json(JsonFormat::new(schema, bad_records, counter)), line_end)
             }
             Self::Parquet => FileFormat::Parquet,
-        }
+        })
     }
 }
 
@@ -149,6 +183,6 @@ fn line_end(options: &mut OptionReader<'_>) -> Result<LineEnd> {
         Some(text) if text.is_empty() || text.len() > 64 => {
             return Err(options.invalid("lineSep", text, "from 1 to 64 bytes"));
         }
-        Some(text) => LineEnd::Bytes(text.replace("\\n", "\n").replace("\\r", "\r").replace("\\t", "\t").into_bytes()),
+        Some(text) => LineEnd::Bytes(text.as_bytes().to_vec()),
     })
 }

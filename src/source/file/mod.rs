@@ -9,7 +9,9 @@ pub mod read;
 mod seen;
 mod source;
 
-pub use options::{FileStream, format_name, infer_schema};
+pub use options::{FileStream, format_name, infer_schema, zone_of};
 
+#[cfg(test)]
+mod csv_tests;
 #[cfg(test)]
 mod tests;

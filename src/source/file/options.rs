@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use chrono_tz::Tz;
 use datafusion::prelude::SessionContext;
 
 use super::clean::CleanSource;
@@ -12,6 +13,7 @@ use super::format::FormatOptions;
 use super::listing::Location;
 use super::source::FileSource;
 use crate::error::{Error, Result};
+use crate::function::scalar::session_time_zone;
 use crate::options::{OptionReader, Options};
 use crate::source::provider::schema_needed;
 use crate::source::rate::positive;
@@ -79,7 +81,7 @@ impl Limits {
 impl FileStream {
     /// Reads the options of the source and of `format`, one of text, csv, json and parquet.
     pub fn new(
-        _ctx: &SessionContext,
+        ctx: &SessionContext,
         format: &str,
         name: &str,
         declared: Option<SchemaRef>,
@@ -100,7 +102,7 @@ impl FileStream {
         reader.finish()?;
         let schema = match declared {
             Some(declared) => declared,
-            None if infer || format == "text" => infer_schema(&format_options, &location, format, name)?,
+            None if infer || format == "text" => infer_schema(&format_options, &location, format, name, zone_of(ctx))?,
             None => return Err(schema_needed(format, name)),
         };
         format_options.check(&schema)?;
@@ -126,19 +128,29 @@ pub fn format_name(format: &str) -> Result<&'static str> {
     known.ok_or_else(|| Error::internal(format!("'{format}' is no file format")))
 }
 
-/// The schema of the first file that is not empty.
-pub fn infer_schema(format: &FormatOptions, location: &Location, name: &str, stream: &str) -> Result<SchemaRef> {
+/// The session's time zone.
+pub fn zone_of(ctx: &SessionContext) -> Tz {
+    session_time_zone(ctx.state_ref().read().config_options())
+}
+
+/// The schema of the files that are not empty.
+pub fn infer_schema(
+    format: &FormatOptions,
+    location: &Location,
+    name: &str,
+    stream: &str,
+    tz: Tz,
+) -> Result<SchemaRef> {
     if let FormatOptions::Text { .. } = format {
         return Ok(super::format::text_schema());
     }
-    match location.list()?.files.iter().find(|f| f.size > 0) {
-        Some(file) => format.infer(&file.path),
-        None => {
-            let message = format!("'{stream}' has no {name} file that is not empty, to tell the columns from");
-            Err(Error::invalid("UNABLE_TO_INFER_SCHEMA", message)
-                .with_help("declare the columns, (name TYPE, …) behind the name, or add a file first"))
-        }
+    let files = location.list()?.files.into_iter().filter(|f| f.size > 0).map(|f| f.path).collect::<Vec<_>>();
+    if files.is_empty() {
+        let message = format!("'{stream}' has no {name} file that is not empty, to tell the columns from");
+        return Err(Error::invalid("UNABLE_TO_INFER_SCHEMA", message)
+            .with_help("declare the columns, (name TYPE, …) behind the name, or add a file first"));
     }
+    format.infer(&files, tz)
 }
 
 #[async_trait]

@@ -27,7 +27,6 @@ use crate::source::record_log::io_error;
 
 /// Less than this is not worth another partition.
 const MIN_PARTITION_BYTES: u64 = 1 << 20;
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Everything about reading that is the same for all files of a source.
 #[derive(Debug)]
@@ -228,7 +227,8 @@ impl Cursor {
             Open::Lines { blocks, at_start, block, pos } => {
                 match blocks.next_block().map_err(|e| read_error(&file.path, &e))? {
                     Block::Lines(bytes) => {
-                        *pos = if std::mem::take(at_start) { first_record(&bytes, &self.reader.format) } else { 0 };
+                        let first = || first_record(&bytes, &self.reader.format).map_err(|e| at(e, &file.path));
+                        *pos = if std::mem::take(at_start) { first()? } else { 0 };
                         *block = Buffer::from_vec(bytes);
                         Step::Loaded
                     }
@@ -279,14 +279,11 @@ impl Cursor {
     }
 }
 
-/// Where records begin in the first block of a file: after a byte order mark and the header.
-fn first_record(block: &[u8], format: &FileFormat) -> usize {
-    let FileFormat::Lines(format, line_end) = format else { return 0 };
-    let is_text = matches!(format, LineFormat::Text(_));
-    let start = if !is_text && block.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
-    match format.has_header() {
-        true => line_end.find(block, start).map_or(block.len(), |end| end.end),
-        false => start,
+/// Where records begin in the first block of a file.
+fn first_record(block: &[u8], format: &FileFormat) -> Result<usize> {
+    match format {
+        FileFormat::Lines(format, line_end) => format.first_record(block, line_end),
+        _ => Ok(0),
     }
 }
 

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use datafusion::common::runtime::SpawnedTask;
 
 use super::entry::FileEntry;
-use super::options::{FileStream, Limits};
+use super::options::{FileStream, Limits, zone_of};
 use super::read::FileReader;
 use super::seen::SeenFiles;
 use crate::error::{Error, Result};
@@ -58,7 +58,8 @@ impl FileSource {
     /// Opens the log in the source's directory.
     pub async fn open(stream: FileStream, ctx: SourceContext) -> Result<Self> {
         let bad_counter = BadRecordCounter::default();
-        let format = stream.format_options.clone().build(stream.schema.clone(), bad_counter.clone());
+        let format =
+            stream.format_options.clone().build(stream.schema.clone(), zone_of(&ctx.session), bad_counter.clone())?;
         let mut reader = FileReader::new(stream.schema.clone(), format);
         (reader.ignore_missing, reader.skip_changed) = (stream.ignore_missing, stream.skip_changed);
         let (by_name, max_age_ms) = (stream.file_name_only, stream.max_age_ms);
