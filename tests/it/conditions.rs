@@ -6,9 +6,11 @@ use std::path::Path;
 use regex::Regex;
 
 /// Words in capitals that are no conditions.
-const OTHERS: [&str; 15] = [
+const OTHERS: [&str; 21] = [
+    "BACK_TO_DELIMITER",
     "BINARY_OP_DIFF_TYPES",
     "BINARY_OP_WRONG_TYPE",
+    "CARGO_MANIFEST_DIR",
     "CARGO_PKG_VERSION",
     "DAYOFWEEK_ISO",
     "DENSE_RANK",
@@ -16,7 +18,11 @@ const OTHERS: [&str; 15] = [
     "MATCH_RECOGNIZE",
     "NO_COLOR",
     "PERCENT_RANK",
+    "RAISE_ERROR",
     "REGEXP_LIKE",
+    "SKIP_VALUE",
+    "STOP_AT_CLOSING_QUOTE",
+    "STOP_AT_DELIMITER",
     "TIDEMILL_FAILPOINTS",
     "TIMESTAMP_LTZ",
     "TIMESTAMP_NTZ",

@@ -1,10 +1,12 @@
 //! CSV: `from_csv`, `to_csv` and `schema_of_csv`, and what they share with files: the decoder and the encoder.
 
+mod cutter;
 pub mod decode;
 pub mod dialect;
 pub mod encode;
 pub mod infer;
 pub mod options;
+mod quoted;
 #[cfg(test)]
 mod tests;
 pub mod tokens;
