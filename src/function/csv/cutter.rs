@@ -39,6 +39,8 @@ pub(super) struct Cutter<'a> {
     pub(super) stray: bool,
     pub(super) trim: bool,
     pub(super) value: Vec<u8>,
+    /// How much of `value` is known to have no separator.
+    pub(super) searched: usize,
 }
 
 pub(super) fn is_blank(ch: u16) -> bool {
@@ -64,6 +66,7 @@ impl<'a> Cutter<'a> {
             stray: false,
             trim: false,
             value: vec![],
+            searched: 0,
         }
     }
 
@@ -108,6 +111,7 @@ impl<'a> Cutter<'a> {
         self.check_length(&self.value)?;
         let token = if self.value.is_empty() { Token::Empty } else { self.tokens.put_built(&self.value) };
         self.value.clear();
+        self.searched = 0;
         self.push(token)
     }
 

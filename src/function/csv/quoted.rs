@@ -111,13 +111,17 @@ impl Cutter<'_> {
 
     /// What was read so far, cut at its separators; the last part stays.
     fn split_value(&mut self) -> Step {
-        let separator = self.dialect.separator.clone();
-        while let Some(at) = memchr::memmem::find(&self.value, &separator) {
+        let separator = &self.dialect.separator;
+        loop {
+            // A separator may have begun in what was searched before.
+            let from = self.searched.saturating_sub(separator.len() - 1);
+            let Some(at) = memchr::memmem::find(&self.value[from..], separator).map(|at| from + at) else { break };
             let rest = self.value.split_off(at + separator.len());
             self.value.truncate(at);
             self.push_value()?;
             self.value = rest;
         }
+        self.searched = self.value.len();
         Ok(())
     }
 

@@ -178,3 +178,41 @@ fn values_are_written_as_spark_writes_them() {
     }
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// No text makes the decoder panic, overflow its stack or take more than linear time.
+#[test]
+fn any_text_has_records() {
+    const CHARACTERS: [&str; 12] = ["a", ",", "\"", "\\", " ", "\n", "\r", "#", "é", "||", "\0", "'"];
+    let dialects = [
+        vec![],
+        vec![("unescapedQuoteHandling", "STOP_AT_CLOSING_QUOTE")],
+        vec![("unescapedQuoteHandling", "BACK_TO_DELIMITER")],
+        vec![("unescapedQuoteHandling", "SKIP_VALUE")],
+        vec![("unescapedQuoteHandling", "RAISE_ERROR")],
+        vec![("escape", "\""), ("ignoreLeadingWhiteSpace", "true"), ("ignoreTrailingWhiteSpace", "true")],
+        vec![("sep", "||"), ("comment", "#"), ("charToEscapeQuoteEscaping", "#")],
+        vec![("quote", ""), ("escape", ""), ("maxCharsPerColumn", "3"), ("maxColumns", "2")],
+    ];
+    let mut seed = 7u64;
+    let mut random = |n: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % n
+    };
+    let fields =
+        || Fields::from(vec![Field::new("a", DataType::Utf8View, true), Field::new("b", DataType::Int32, true)]);
+    for options in dialects {
+        let options = Options::from_iter(options);
+        let read = std::sync::Arc::new(ReadOptions::read(&mut OptionReader::new("the test", &options)).unwrap());
+        let decoder = Decoder::new(fields(), read.clone(), Tz::UTC).unwrap();
+        let short = (0..2000).map(|_| (0..random(14)).map(|_| CHARACTERS[random(12)]).collect::<String>());
+        let long = ["\"a\"b", "\" ", "\"\\\"x,", "\" \"", "\n\"", "\"\\"].map(|text| text.repeat(30_000));
+        for text in short.collect::<Vec<_>>().into_iter().chain(long) {
+            let block = text.clone().into_bytes().into();
+            let line = lines(&text, std::slice::from_ref(&(0..text.len())), &decoder);
+            assert_eq!(decoder.decode(&block, &text, &line, None).unwrap().bad.len(), 1);
+            let mut all = super::tokens::Tokens::default();
+            all.push_all(&text, &read.dialect);
+            assert_eq!(decoder.decode(&block, &text, &all, None).unwrap().bad.len(), all.len());
+        }
+    }
+}
