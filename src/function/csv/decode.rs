@@ -83,11 +83,6 @@ impl Decoder {
         self.fields.is_empty()
     }
 
-    /// The options it was made of.
-    pub fn options(&self) -> &ReadOptions {
-        &self.options
-    }
-
     /// The columns of the records of `text`, which is what `block` holds. In the texts of bad records lines end with
     /// `line_end`, if it is given.
     ///
