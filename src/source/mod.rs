@@ -87,8 +87,9 @@ impl fmt::Debug for SourceBatch {
 ///    again gives the same rows in the same order, until `commit(end)` was called, also in a later process if
 ///    [`Source::is_replayable`] says so.
 /// 2. `latest_offset` is cheap and never blocks for data.
-/// 3. Memory is bounded: a source that receives by itself stops receiving when its buffer is full, and goes on when
-///    `commit` frees it.
+/// 3. Memory is bounded: a source that receives by itself stops receiving when its buffer is full of rows that no batch
+///    has taken. `latest_offset(start)` says that batches have taken those before `start`; `commit` may come as late as
+///    the next batch, so a source that waits for it with a full buffer waits for ever.
 /// 4. A record that cannot be read is counted ([`SourceMetrics::bad_records`]), never skipped in silence.
 #[async_trait]
 pub trait Source: Send + Sync + fmt::Debug {

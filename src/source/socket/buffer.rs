@@ -2,6 +2,15 @@
 //!
 //! Owns the numbering of rows: the task that receives appends, the query reads ranges and commits. Receiving pauses
 //! while the buffer is full, so that TCP slows the peer down.
+//!
+//! ```text
+//! committed       taken            received
+//!     │  kept, for  │  waits for a     │
+//!     │  a restart  │  batch: limited  │
+//! ```
+//!
+//! Rows of a batch are committed only when its successor is durable. They must not fill the buffer, or the rows that
+//! would be the successor are never received.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -42,6 +51,8 @@ struct State {
     /// Rows received in all, and those of them that are committed; counted from this process's first row.
     received: u64,
     committed: u64,
+    /// Rows of batches that have run: they wait for their successor to be durable, and take no room.
+    taken: u64,
     bytes: usize,
     /// The offset of this process's first row: where the query stands when it first asks.
     base: Option<u64>,
@@ -68,13 +79,23 @@ impl State {
         Ok(())
     }
 
+    /// Bytes of rows that no batch has taken, give or take a chunk.
+    fn waiting_bytes(&self) -> usize {
+        let taken = self.chunks.iter().take_while(|c| c.rows.end <= self.taken).map(|c| c.bytes).sum::<usize>();
+        self.bytes - taken
+    }
+
+    fn has_room(&self, max_rows: u64) -> bool {
+        self.received - self.taken.max(self.committed) < max_rows && self.waiting_bytes() < MAX_BUFFERED_BYTES
+    }
+
     fn check(&self) -> Result<()> {
         self.failure.clone().map_or(Ok(()), Err)
     }
 }
 
 impl ReceiveBuffer {
-    /// An empty buffer for at most `max_rows` uncommitted rows; `base` is the offset of the first one, if it is known.
+    /// An empty buffer for at most `max_rows` rows that no batch has taken; `base` is the offset of the first one, if it is known.
     pub fn new(schema: SchemaRef, max_rows: u64, base: Option<u64>, ctx: &SourceContext) -> Self {
         let reservation = MemoryConsumer::new("socket source").register(&ctx.session.runtime_env().memory_pool);
         let state = Mutex::new(State { base, ..Default::default() });
@@ -111,7 +132,7 @@ impl ReceiveBuffer {
 
     /// Waits until there is room.
     pub async fn wait_for_space(&self) {
-        self.wait(|s| s.received - s.committed < self.max_rows && s.bytes < MAX_BUFFERED_BYTES).await;
+        self.wait(|s| s.has_room(self.max_rows)).await;
     }
 
     /// Waits until the offset of the first row is known.
@@ -137,11 +158,17 @@ impl ReceiveBuffer {
         base
     }
 
-    /// The offset after the last row received.
+    /// The offset after the last row received. Batches have taken the rows before `start`: there is room for others.
     pub fn end(&self, start: u64, limited: bool) -> Result<u64> {
         let base = self.start_at(start);
-        let state = self.lock();
+        let mut state = self.lock();
         state.check()?;
+        let taken = start.saturating_sub(base).min(state.received);
+        if taken > state.taken {
+            state.freeze(&self.schema)?;
+            state.taken = taken;
+            self.changed.notify_one();
+        }
         let end = match state.available_now {
             Some(fixed) if limited => state.received.min(fixed),
             _ => state.received,

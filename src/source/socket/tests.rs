@@ -125,6 +125,25 @@ async fn a_full_buffer_stops_reading_until_commit() {
     flood.join().await.unwrap();
 }
 
+/// The rows of a batch are committed with its successor: until then they must leave room for it.
+#[tokio::test]
+async fn a_batch_that_took_a_full_buffer_lets_the_next_rows_in() {
+    for wal in ["false", "true"] {
+        let setup = Setup::new().await;
+        let (source, ctx) = setup.open(&[("maxBufferedRows", "10"), ("wal", wal)]).await;
+        let mut peer = setup.accept().await;
+        for round in 1..=5 {
+            peer.write_all("line\n".repeat(10).as_bytes()).await.unwrap();
+            let start = (round - 1) * 10;
+            assert_eq!(arrived(&*source, &ctx, start, round * 10).await, Offset::from(round * 10));
+            assert_eq!(lines(&*source, start, round * 10).await.len(), 10);
+            if round > 1 {
+                source.commit(&Offset::from(start)).await.unwrap();
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_new_process_goes_on_where_the_checkpoint_is() {
     let setup = Setup::new().await;
