@@ -23,6 +23,7 @@ pub fn functions() -> Vec<ScalarUDF> {
         function("array_append", 2..=2, |types| added_type("array_append", types), |call| added(call, -1)),
         function("array_prepend", 2..=2, |types| added_type("array_prepend", types), |call| added(call, 1)),
         function("array_position", 2..=2, |_| Ok(DataType::Int64), array_position),
+        function("array_contains", 2..=2, |_| Ok(DataType::Boolean), array_contains),
         function("arrays_overlap", 2..=2, |_| Ok(DataType::Boolean), arrays_overlap),
         function("flatten", 1..=1, |types| list_argument(types, 0), flatten),
         function("slice", 3..=3, |types| Ok(list_of(list_argument(types, 0)?)), slice),
@@ -127,7 +128,7 @@ fn inserted(call: &Call, positions: &Int32Array, item: usize) -> Result<ArrayRef
             };
             let missing_in_front = if position < 0 { distance.saturating_sub(count + 1) } else { 0 };
             let total = count + 1 + missing_in_front;
-            if total.max(at) > i32::MAX as usize / 2 {
+            if total.max(at) + takes.len() > super::guard::LIMIT as usize {
                 let message = "the array would have too many elements";
                 return Err(Error::execution("COLLECTION_SIZE_LIMIT_EXCEEDED", message)
                     .with_help("insert at a position nearer to the array's end"));
@@ -159,7 +160,8 @@ fn array_position(call: &Call) -> Result<ArrayRef> {
         return Err(coercion::mismatch("array_position", [&list.value_type(), &call.value(1).data_type()]));
     };
     let lists = call.cast(0, &list_of(common.clone()))?;
-    let (list, items) = (lists.as_list::<i32>(), call.cast(1, &common)?);
+    let (lists, items) = (super::real::one_zero(&lists)?, super::real::one_zero(&call.cast(1, &common)?)?);
+    let list = lists.as_list::<i32>();
     if common == DataType::Null {
         return Ok(new_null_array(&DataType::Int64, call.rows()));
     }
@@ -175,11 +177,42 @@ fn array_position(call: &Call) -> Result<ArrayRef> {
     Ok(Arc::new(rows.collect::<Int64Array>()))
 }
 
+/// NULL if the item is not there, but a NULL element could be it.
+fn array_contains(call: &Call) -> Result<ArrayRef> {
+    let types = [call.value(0).data_type(), call.value(1).data_type()];
+    let DataType::List(element) = &types[0] else {
+        return match &types[0] {
+            DataType::Null => Ok(new_null_array(&DataType::Boolean, call.rows())),
+            other => Err(super::collection::wrong_type("ARRAY", other)),
+        };
+    };
+    let common = coercion::wider(element.data_type(), &types[1]).ok_or_else(|| {
+        coercion::mismatch("array_contains", [element.data_type(), &types[1]])
+            .with_condition("DATATYPE_MISMATCH.ARRAY_FUNCTION_DIFF_TYPES")
+    })?;
+    if common == DataType::Null {
+        return Ok(new_null_array(&DataType::Boolean, call.rows()));
+    }
+    let lists = super::real::one_zero(&call.cast(0, &list_of(common.clone()))?)?;
+    let (list, items) = (lists.as_list::<i32>(), super::real::one_zero(&call.cast(1, &common)?)?);
+    let same = make_comparator(list.values(), &items, arrow::compute::SortOptions::default())?;
+    let rows = (0..list.len()).map(|row| {
+        if list.is_null(row) || items.is_null(row) {
+            return None;
+        }
+        let places = list.value_offsets()[row] as usize..list.value_offsets()[row + 1] as usize;
+        let found = places.clone().any(|i| list.values().is_valid(i) && same(i, row).is_eq());
+        let has_null = || places.clone().any(|i| list.values().is_null(i));
+        if found || !has_null() { Some(found) } else { None }
+    });
+    Ok(Arc::new(rows.collect::<BooleanArray>()))
+}
+
 /// NULL if there is none in common, but a NULL in one of them could be.
 fn arrays_overlap(call: &Call) -> Result<ArrayRef> {
     let types = [call.value(0).data_type(), call.value(1).data_type()];
     let common = coercion::wider(&types[0], &types[1]).ok_or_else(|| coercion::mismatch("arrays_overlap", &types))?;
-    let arrays = [call.cast(0, &common)?, call.cast(1, &common)?];
+    let arrays = [super::real::one_zero(&call.cast(0, &common)?)?, super::real::one_zero(&call.cast(1, &common)?)?];
     let [Some(left), Some(right)] = [arrays[0].as_list_opt::<i32>(), arrays[1].as_list_opt::<i32>()] else {
         return Ok(new_null_array(&DataType::Boolean, call.rows()));
     };

@@ -385,7 +385,7 @@ fn sequence(call: &Call) -> Result<ArrayRef> {
     super::cast::cast_array(&lists, call.return_type(), super::cast::Mode::Ansi, call.tz())
 }
 
-const MAX_SEQUENCE: i128 = i32::MAX as i128 - 15;
+const MAX_SEQUENCE: i128 = super::guard::LIMIT as i128;
 
 fn push_range(values: &mut Int64Builder, first: i64, last: i64, by: i64) -> Result<()> {
     if first != last && (by == 0 || (by > 0) != (first < last)) {
@@ -394,7 +394,7 @@ fn push_range(values: &mut Int64Builder, first: i64, last: i64, by: i64) -> Resu
             .with_help("the step must lead from the first to the last"));
     }
     let count = if by == 0 { 1 } else { (i128::from(last) - i128::from(first)) / i128::from(by) + 1 };
-    if count > MAX_SEQUENCE {
+    if count + values.len() as i128 > MAX_SEQUENCE {
         return Err(Error::execution(
             "COLLECTION_SIZE_LIMIT_EXCEEDED",
             format!("sequence of {count} elements is too long"),

@@ -338,6 +338,9 @@ fn push_times(
     };
     let mut previous = None;
     for i in 0..i32::MAX {
+        if values.len() as i64 >= super::guard::LIMIT {
+            return Err(super::guard::too_large("sequence", values.len()));
+        }
         let at = stepped(first, step, i).ok_or_else(wrong)?;
         let forward = previous.map_or(first <= last, |p| p < at);
         if previous == Some(at) || (previous.is_some() && forward != (first <= last)) {

@@ -7,6 +7,7 @@ mod arithmetic;
 mod array;
 mod bits;
 mod bytes;
+mod calendar;
 pub mod cast;
 pub mod coercion;
 mod collection;
@@ -20,6 +21,7 @@ pub mod display;
 mod encoding;
 pub mod expr_fn;
 mod format_number;
+mod guard;
 pub mod interval;
 mod java_pattern;
 mod json;
@@ -51,6 +53,7 @@ pub use aggregate::MAX_BY_ROWS;
 pub use arithmetic::{binary, negate};
 pub use array::element_field;
 pub use bits::shift;
+pub use calendar::{shift_time, time_between};
 pub use cast::cast;
 pub use collection::get_array_item;
 pub use mismatch::{field_help, help as type_help, wrong_count, wrong_type};
@@ -70,6 +73,10 @@ pub fn register_all(ctx: &SessionContext) -> Result<()> {
     datafusion_spark::register_all(&mut *state)?;
     for function in scalar_functions() {
         state.register_udf(function.into())?;
+    }
+    for (name, guard) in guard::GUARDED {
+        let inner = state.udf(name)?;
+        state.register_udf(guard::guarded(inner, guard).into())?;
     }
     for function in aggregate::functions() {
         state.register_udaf(function.into())?;

@@ -24,6 +24,21 @@ pub fn functions() -> Vec<ScalarUDF> {
     ]
 }
 
+/// The same values with `0.0` in the place of `-0.0`, in arrays too: Spark compares them as one.
+pub fn one_zero(array: &ArrayRef) -> Result<ArrayRef> {
+    Ok(match array.data_type() {
+        // Adding zero leaves every other value as it is.
+        DataType::Float64 => Arc::new(array.as_primitive::<Float64Type>().unary::<_, Float64Type>(|x| x + 0.0)),
+        DataType::Float32 => Arc::new(array.as_primitive::<Float32Type>().unary::<_, Float32Type>(|x| x + 0.0)),
+        DataType::List(field) if matches!(field.data_type(), DataType::Float32 | DataType::Float64) => {
+            let list = array.as_list::<i32>();
+            let values = one_zero(list.values())?;
+            Arc::new(ListArray::try_new(Arc::clone(field), list.offsets().clone(), values, list.nulls().cloned())?)
+        }
+        _ => Arc::clone(array),
+    })
+}
+
 fn map(call: &Call, f: impl Fn(f64) -> Option<f64>) -> Result<ArrayRef> {
     Ok(Arc::new(call.doubles(0)?.unary_opt::<_, Float64Type>(f)))
 }

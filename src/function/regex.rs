@@ -77,7 +77,7 @@ fn rlike(call: &Call) -> Result<ArrayRef> {
 }
 
 fn regexp_count(call: &Call) -> Result<ArrayRef> {
-    Ok(Arc::new(Int32Array::from(each(call, |_, text, regex| Ok(Some(regex.find_iter(text).count() as i32)))?)))
+    Ok(Arc::new(Int32Array::from(each(call, |_, text, regex| Ok(Some(matches(text, regex).len() as i32)))?)))
 }
 
 fn regexp_substr(call: &Call) -> Result<ArrayRef> {
@@ -103,9 +103,35 @@ fn regexp_replace(call: &Call) -> Result<ArrayRef> {
             return Ok(Some(text.to_owned()));
         };
         let replacement = java_replacement(replacements.value(row), regex)?;
-        Ok(Some(format!("{}{}", &text[..at], regex.replace_all(&text[at..], replacement.as_str()))))
+        Ok(Some(format!("{}{}", &text[..at], replaced(&text[at..], regex, &replacement))))
     })?;
     Ok(Arc::new(StringViewArray::from(rows)))
+}
+
+/// All matches as Java finds them: behind a match that is not empty there may be an empty one.
+fn matches<'t>(text: &'t str, regex: &Regex) -> Vec<Captures<'t>> {
+    let (mut all, mut from) = (vec![], 0);
+    while from <= text.len()
+        && let Some(captures) = regex.captures_at(text, from)
+    {
+        let Some(range) = captures.get(0).map(|m| m.range()) else { break };
+        let next = text[range.end..].chars().next().map_or(1, char::len_utf8);
+        from = if range.is_empty() { range.end + next } else { range.end };
+        all.push(captures);
+    }
+    all
+}
+
+/// The text with every match replaced.
+fn replaced(text: &str, regex: &Regex, replacement: &str) -> String {
+    let (mut out, mut copied) = (String::with_capacity(text.len()), 0);
+    for captures in matches(text, regex) {
+        let Some(range) = captures.get(0).map(|m| m.range()) else { continue };
+        out.push_str(&text[copied..range.start]);
+        captures.expand(replacement, &mut out);
+        copied = range.end;
+    }
+    out + &text[copied..]
 }
 
 /// `$1` and `\$` in the spelling of the regex crate: `${1}` and `$$`.
@@ -185,7 +211,7 @@ fn regexp_extract_all(call: &Call) -> Result<ArrayRef> {
     let groups = if call.len() > 2 { Some(call.ints(2)?) } else { None };
     let rows = each(call, |row, text, regex| {
         let Some(group) = group_index(groups.as_ref(), row, regex)? else { return Ok(None) };
-        Ok(Some(regex.captures_iter(text).map(|c| group_text(&c, group).to_owned()).collect::<Vec<_>>()))
+        Ok(Some(matches(text, regex).iter().map(|c| group_text(c, group).to_owned()).collect::<Vec<_>>()))
     })?;
     let mut builder = ListBuilder::new(StringViewBuilder::new());
     for row in rows {

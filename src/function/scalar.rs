@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
-use super::cast::temporal::offset_seconds;
+use super::cast::temporal::{named_zone, offset_seconds};
 use super::cast::{Mode, cast_array};
 use crate::{Error, Result};
 
@@ -162,12 +162,13 @@ pub fn session_time_zone(config: &ConfigOptions) -> Tz {
     config.execution.time_zone.as_deref().and_then(parse_time_zone).unwrap_or(Tz::UTC)
 }
 
-/// A zone's name, or an offset of whole hours such as `+02:00`.
+/// A zone's name, one of Java's short ones too, or an offset of whole hours such as `+02:00` and `UTC+1`.
 pub fn parse_time_zone(text: &str) -> Option<Tz> {
-    if let Ok(zone) = text.parse() {
+    if let Some(zone) = named_zone(text) {
         return Some(zone);
     }
-    match offset_seconds(text)? {
+    let offset = ["UTC", "GMT", "UT"].iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
+    match offset_seconds(offset)? {
         0 => Some(Tz::UTC),
         // The names of these zones count hours west of Greenwich.
         seconds if seconds % 3600 == 0 => format!("Etc/GMT{:+}", -seconds / 3600).parse().ok(),

@@ -121,19 +121,28 @@ fn occurrence(part: &str, text: &str, start: i32, nth: i32) -> i32 {
     hit.map_or(0, |i| i as i32 + 1)
 }
 
-/// Words are what white space separates.
+/// Words are what spaces separate; the first letter of each is in title case, which for `ß` is `Ss`.
 fn initcap(text: &str) -> String {
-    let mut start = true;
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if start {
-            out.extend(c.to_uppercase());
-        } else {
-            out.extend(c.to_lowercase());
-        }
-        start = c == ' ';
+    let word = |word: &str| {
+        let lower = word.to_lowercase();
+        let mut rest = lower.chars();
+        rest.next().map_or_else(String::new, |first| title(first) + rest.as_str())
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// The title case of a letter: of several letters in upper case only the first stays.
+fn title(c: char) -> String {
+    match c {
+        'ǆ' | 'ǅ' | 'Ǆ' => return "ǅ".to_owned(),
+        'ǉ' | 'ǈ' | 'Ǉ' => return "ǈ".to_owned(),
+        'ǌ' | 'ǋ' | 'Ǌ' => return "ǋ".to_owned(),
+        'ǳ' | 'ǲ' | 'Ǳ' => return "ǲ".to_owned(),
+        _ => {}
     }
-    out
+    let mut upper = c.to_uppercase();
+    let first = upper.next().map(String::from).unwrap_or_default();
+    first + &upper.flat_map(char::to_lowercase).collect::<String>()
 }
 
 /// Applies `f` to a text and a number.

@@ -120,7 +120,44 @@ fn zone_to_epoch(local: NaiveDateTime, zone: &str) -> Option<i64> {
     if let Some(seconds) = offset_seconds(offset) {
         return Some(to_epoch(local, None)? - seconds * MICROS_PER_SECOND);
     }
-    to_epoch(local, Some(zone.parse().ok()?))
+    to_epoch(local, Some(named_zone(zone)?))
+}
+
+/// A zone by its name, or by one of the short names of Java.
+pub fn named_zone(name: &str) -> Option<Tz> {
+    let region = match name {
+        "ACT" => "Australia/Darwin",
+        "AET" => "Australia/Sydney",
+        "AGT" => "America/Argentina/Buenos_Aires",
+        "ART" => "Africa/Cairo",
+        "AST" => "America/Anchorage",
+        "BET" => "America/Sao_Paulo",
+        "BST" => "Asia/Dhaka",
+        "CAT" => "Africa/Harare",
+        "CNT" => "America/St_Johns",
+        "CST" => "America/Chicago",
+        "CTT" => "Asia/Shanghai",
+        "EAT" => "Africa/Addis_Ababa",
+        "ECT" => "Europe/Paris",
+        "IET" => "America/Indiana/Indianapolis",
+        "IST" => "Asia/Kolkata",
+        "JST" => "Asia/Tokyo",
+        "MIT" => "Pacific/Apia",
+        "NET" => "Asia/Yerevan",
+        "NST" => "Pacific/Auckland",
+        "PLT" => "Asia/Karachi",
+        "PNT" => "America/Phoenix",
+        "PRT" => "America/Puerto_Rico",
+        "PST" => "America/Los_Angeles",
+        "SST" => "Pacific/Guadalcanal",
+        "VST" => "Asia/Ho_Chi_Minh",
+        "EST" => "Etc/GMT+5",
+        "MST" => "Etc/GMT+7",
+        "HST" => "Etc/GMT+10",
+        "Z" => "UTC",
+        other => other,
+    };
+    region.parse().ok()
 }
 
 /// Seconds east of Greenwich of `+h`, `+hh`, `+hh:mm`, `+hhmm`, `+hh:mm:ss`.

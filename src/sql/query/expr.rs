@@ -1,5 +1,6 @@
 //! Syntax tree of an expression to DataFusion's `Expr`, with names resolved in a scope.
 
+use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ScalarValue, Spans};
 use datafusion::functions::unicode::expr_fn::strpos;
 use datafusion::logical_expr::expr::{Exists, InList, InSubquery};
@@ -18,6 +19,7 @@ use super::special_call::user_name;
 use super::types::parse_data_type;
 use super::{interval, literal, mismatch, operators};
 use crate::error::{Error, Result, Span};
+use crate::function;
 
 /// How deeply expressions may nest; chains of the same operator do not count.
 const MAX_DEPTH: usize = 200;
@@ -271,11 +273,39 @@ impl<'c> ExprContext<'c> {
             }
             for (op, right, whole) in run {
                 let right = self.expr(right)?;
+                if let Some(moved) = self.calendar_arithmetic(&expr, op, &right)? {
+                    expr = moved;
+                    continue;
+                }
                 expr =
                     operators::binary(expr, op, right, self.schema).map_err(|err| err.with_span(self.span(whole)))?;
             }
         }
         Ok(expr)
+    }
+
+    /// Arithmetic of times in a zone whose days differ in length; none where the plain operator gives the same.
+    fn calendar_arithmetic(&self, left: &Expr, op: &sql::BinaryOperator, right: &Expr) -> Result<Option<Expr>> {
+        let op = match op {
+            sql::BinaryOperator::Plus => Operator::Plus,
+            sql::BinaryOperator::Minus => Operator::Minus,
+            _ => return Ok(None),
+        };
+        let (Ok(l), Ok(r)) = (left.get_type(self.schema), right.get_type(self.schema)) else { return Ok(None) };
+        let is_time = |t: &DataType| matches!(t, DataType::Date32 | DataType::Timestamp(..));
+        let zone = self.planner.state.config_options().execution.time_zone.as_deref();
+        let is_utc = zone.is_none_or(|zone| zone == "UTC");
+        if op == Operator::Minus && is_time(&l) && is_time(&r) && (l != r || !is_utc && l != DataType::Date32) {
+            let (left, right) = operators::compare_as(Operator::Eq, left.clone(), right.clone(), self.schema)?;
+            return Ok(Some(function::time_between(&left, &right)));
+        }
+        if is_utc {
+            return Ok(None);
+        }
+        if op == Operator::Plus && is_time(&r) {
+            return Ok(function::shift_time((right, &r), op, (left, &l)));
+        }
+        Ok(function::shift_time((left, &l), op, (right, &r)))
     }
 
     fn unary(&self, op: &UnaryOperator, e: &sql::Expr) -> Result<Expr> {
@@ -303,16 +333,25 @@ impl<'c> ExprContext<'c> {
     }
 
     fn between(&self, e: &sql::Expr, negated: bool, low: &sql::Expr, high: &sql::Expr) -> Result<Expr> {
-        let expr = self.expr(e)?;
-        let (_, low) = operators::compare_as(Operator::GtEq, expr.clone(), self.expr(low)?, self.schema)?;
-        let (_, high) = operators::compare_as(Operator::LtEq, expr.clone(), self.expr(high)?, self.schema)?;
+        let mut expr = self.expr(e)?;
+        let (low_expr, high_expr) = (self.expr(low)?, self.expr(high)?);
+        if let Some(common) = operators::common_time_of(&[&expr, &low_expr, &high_expr], self.schema) {
+            expr = operators::cast(expr, &common, false);
+        }
+        let (_, low) = operators::compare_as(Operator::GtEq, expr.clone(), low_expr, self.schema)?;
+        let (_, high) = operators::compare_as(Operator::LtEq, expr.clone(), high_expr, self.schema)?;
         Ok(Expr::Between(Between::new(Box::new(expr), negated, Box::new(low), Box::new(high))))
     }
 
     fn in_list(&self, e: &sql::Expr, list: &[sql::Expr], negated: bool) -> Result<Expr> {
-        let expr = self.expr(e)?;
-        let item = |item| Ok(operators::compare_as(Operator::Eq, expr.clone(), self.expr(item)?, self.schema)?.1);
-        let items = list.iter().map(item);
+        let mut expr = self.expr(e)?;
+        let items = list.iter().map(|item| self.expr(item)).collect::<Result<Vec<_>>>()?;
+        let all: Vec<_> = std::iter::once(&expr).chain(&items).collect();
+        if let Some(common) = operators::common_time_of(&all, self.schema) {
+            expr = operators::cast(expr, &common, false);
+        }
+        let item = |item| Ok(operators::compare_as(Operator::Eq, expr.clone(), item, self.schema)?.1);
+        let items = items.into_iter().map(item);
         let items = items.collect::<Result<Vec<_>>>()?;
         Ok(Expr::InList(InList::new(Box::new(expr), items, negated)))
     }

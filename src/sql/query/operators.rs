@@ -116,11 +116,32 @@ pub fn compare_as(op: Operator, left: Expr, right: Expr, schema: &DFSchema) -> R
     if !is_comparable(op, &l, &r) {
         return Err(mismatch::operands(op, &l, &r));
     }
+    if let Some(common) = common_time(&l, &r) {
+        let side = |e: Expr, t: DataType| if t == common { e } else { cast(e, &common, false) };
+        return Ok((side(left, l), side(right, r)));
+    }
     Ok(match (l.is_string(), r.is_string()) {
         (true, false) if is_castable_from_string(&r) => (cast(left, &r, false), right),
         (false, true) if is_castable_from_string(&l) => (left, cast(right, &l, false)),
         _ => (left, right),
     })
+}
+
+/// The type that two different kinds of times are compared in: a local time is one of the session's zone.
+fn common_time(left: &DataType, right: &DataType) -> Option<DataType> {
+    let is_time = |t: &DataType| matches!(t, DataType::Date32 | DataType::Timestamp(..));
+    (left != right && is_time(left) && is_time(right)).then(|| coercion::wider(left, right)).flatten()
+}
+
+/// The type of several times of different kinds, of which the first is not of that type.
+pub fn common_time_of(exprs: &[&Expr], schema: &DFSchema) -> Option<DataType> {
+    let types = exprs.iter().map(|e| e.get_type(schema)).collect::<datafusion::common::Result<Vec<_>>>().ok()?;
+    let first = types.first()?;
+    let common = types.iter().try_fold(first.clone(), |common, t| match t {
+        t if *t == common || *t == DataType::Null => Some(common),
+        t => common_time(&common, t),
+    })?;
+    (common != *first).then_some(common)
 }
 
 /// Whether Spark compares values of these types: they have a type in common, and it has an order.
