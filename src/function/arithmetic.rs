@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
 };
 
 use super::cast::{cast, is_string};
+use super::coercion::wider;
 use super::decimal;
 use super::interval::{self, is_interval};
 use super::scalar::timestamp;
@@ -112,12 +113,18 @@ fn is_comparison(op: Operator) -> bool {
     matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
-/// The type both sides of a comparison are cast to, where DataFusion would compare them as text.
-fn comparison_type(left: &DataType, right: &DataType) -> Option<DataType> {
+/// The type both sides of a comparison are cast to, where DataFusion would take another: text follows the other side, and
+/// what is beside a FLOAT or DOUBLE is a DOUBLE, which no cast to DECIMAL may cut.
+pub fn comparison_type(left: &DataType, right: &DataType) -> Option<DataType> {
     let other = match (is_string(left), is_string(right)) {
         (true, false) => right,
         (false, true) => left,
-        _ => return None,
+        (true, true) => return None,
+        (false, false) if left == right => return None,
+        (false, false) if left.is_numeric() && right.is_numeric() => {
+            return (left.is_floating() || right.is_floating()).then_some(DataType::Float64);
+        }
+        (false, false) => return if left.is_nested() { wider(left, right) } else { None },
     };
     match other {
         t if t.is_integer() => Some(DataType::Int64),

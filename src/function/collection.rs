@@ -12,6 +12,7 @@ use arrow::row::{RowConverter, SortField};
 use datafusion::logical_expr::{Expr, ScalarUDF};
 
 use super::coercion;
+use super::order;
 use super::scalar::{Call, Types, function, list_of};
 use super::type_name::sql_type_name;
 use crate::{Error, Result};
@@ -241,8 +242,8 @@ fn sort_lists(call: &Call, options: impl Fn(usize) -> SortOptions) -> Result<Arr
             return Ok(false);
         }
         let start = list.value_offsets()[row] as usize;
-        let order = arrow::compute::sort_to_indices(&list.value(row), Some(options(row)), None)?;
-        take.extend(order.values().iter().map(|i| (0, start + *i as usize)));
+        let order = order::sorted(&list.value(row), options(row))?;
+        take.extend(order.into_iter().map(|i| (0, start + i as usize)));
         Ok(true)
     })
 }

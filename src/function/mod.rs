@@ -29,6 +29,7 @@ pub mod lambda;
 mod math;
 mod mismatch;
 mod number_format;
+mod order;
 #[cfg(test)]
 mod planner;
 mod real;
@@ -50,7 +51,7 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
 pub use aggregate::MAX_BY_ROWS;
-pub use arithmetic::{binary, negate};
+pub use arithmetic::{binary, comparison_type, negate};
 pub use array::element_field;
 pub use bits::shift;
 pub use calendar::{shift_time, time_between};
@@ -119,6 +120,7 @@ fn scalar_functions() -> Vec<ScalarUDF> {
     all.extend(csv::functions());
     all.extend(json::functions());
     all.extend(math::functions());
+    all.extend(order::functions());
     all.extend(aliases());
     let tries = ["try_add", "try_subtract", "try_multiply", "try_divide", "try_mod"];
     all.extend(tries.into_iter().filter_map(arithmetic::try_function));

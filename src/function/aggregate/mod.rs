@@ -3,6 +3,7 @@
 //! Every one works in DataFusion's partial → merge → final split, so that its state can be kept between triggers. A state
 //! is a row of plain columns: what `state_fields` says, `state` gives and `merge_batch` takes.
 
+mod average;
 mod correlation;
 mod extreme;
 mod moment;

@@ -15,6 +15,7 @@ use datafusion::functions_aggregate::sum::Sum;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature};
 
+use super::average::DoubleAverages;
 use super::{Aggregate, as_double, user_defined, wrong_count, wrong_type};
 use crate::function::arithmetic::arithmetic_overflow;
 use crate::function::cast::{fits, rescale_value};
@@ -48,6 +49,7 @@ struct Delegating<F> {
 #[derive(Debug, Clone)]
 enum Kind {
     CheckedLong,
+    DoubleAverage,
     Decimal(DecimalRule),
 }
 
@@ -69,6 +71,7 @@ impl<F> Delegating<F> {
         let input = args.expr_fields.first().map_or(&DataType::Null, |f| f.data_type());
         match (self.name, input, args.return_type()) {
             ("sum", DataType::Int64, _) => Some(Kind::CheckedLong),
+            ("avg" | "try_avg", DataType::Float64, _) => Some(Kind::DoubleAverage),
             (name, DataType::Decimal128(_, scale), DataType::Decimal128(p, s)) => {
                 let (average, tolerant) = (name != "sum", name == "try_avg");
                 Some(Kind::Decimal(DecimalRule { average, tolerant, scale: *scale, to: (*p, *s) }))
@@ -114,7 +117,7 @@ impl<F: AggregateUDFImpl + PartialEq + Eq + std::hash::Hash> AggregateUDFImpl fo
         match self.kind(&args) {
             Some(Kind::CheckedLong) => Ok(Box::new(LongSum::default())),
             Some(Kind::Decimal(rule)) => Ok(Box::new(DecimalFold { rule, sum: 0, count: 0 })),
-            None => self.inner.accumulator(args),
+            Some(Kind::DoubleAverage) | None => self.inner.accumulator(args),
         }
     }
 
@@ -125,6 +128,7 @@ impl<F: AggregateUDFImpl + PartialEq + Eq + std::hash::Hash> AggregateUDFImpl fo
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
         match self.kind(&args) {
             Some(Kind::CheckedLong) => Ok(Box::new(LongSumGroups::default())),
+            Some(Kind::DoubleAverage) => Ok(Box::new(DoubleAverages::default())),
             Some(Kind::Decimal(rule)) => Ok(Box::new(DecimalGroups { rule, sums: Vec::new(), counts: Vec::new() })),
             None => self.inner.create_groups_accumulator(args),
         }
@@ -155,14 +159,17 @@ fn decimal_overflow() -> Error {
 }
 
 /// NULL for the rows that the filter leaves out.
-fn hide_filtered(values: &ArrayRef, filter: Option<&BooleanArray>) -> Result<ArrayRef> {
+pub fn hide_filtered(values: &ArrayRef, filter: Option<&BooleanArray>) -> Result<ArrayRef> {
     let Some(filter) = filter else { return Ok(Arc::clone(values)) };
-    let kept = arrow::compute::prep_null_mask_filter(filter);
+    let kept = match filter.null_count() {
+        0 => filter.clone(),
+        _ => arrow::compute::prep_null_mask_filter(filter),
+    };
     Ok(arrow::compute::nullif(values, &arrow::compute::not(&kept)?)?)
 }
 
 /// Calls `f` with every group and its value that is neither NULL nor filtered out.
-fn each<T: ArrowPrimitiveType>(
+pub fn each<T: ArrowPrimitiveType>(
     values: &PrimitiveArray<T>,
     groups: &[usize],
     filter: Option<&BooleanArray>,

@@ -5,7 +5,7 @@ use datafusion::common::{DFSchema, ScalarValue, Spans};
 use datafusion::functions::unicode::expr_fn::strpos;
 use datafusion::logical_expr::expr::{Exists, InList, InSubquery};
 use datafusion::logical_expr::{
-    Between, BinaryExpr, Expr, ExprSchemable, GroupingSet, LogicalPlan, Operator, Subquery, lit,
+    Between, BinaryExpr, Expr, ExprSchemable, GroupingSet, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit,
 };
 use datafusion::sql::sqlparser::ast::{
     self as sql, CastKind, CeilFloorKind, DateTimeField, Ident, Spanned, TrimWhereField, UnaryOperator, Value,
@@ -174,8 +174,7 @@ impl<'c> ExprContext<'c> {
             E::Subquery(q) => Ok(Expr::ScalarSubquery(self.one_column(q, e)?)),
             E::Exists { subquery, negated } => Ok(Expr::Exists(Exists::new(self.subquery(subquery)?.0, *negated))),
             E::InSubquery { expr, subquery, negated } => {
-                let subquery = self.one_column(subquery, e)?;
-                Ok(Expr::InSubquery(InSubquery::new(Box::new(self.expr(expr)?), subquery, *negated)))
+                self.in_subquery(self.expr(expr)?, self.one_column(subquery, e)?, *negated)
             }
             E::Rollup(sets) => Ok(Expr::GroupingSet(GroupingSet::Rollup(self.grouping_columns(sets)?))),
             E::Cube(sets) => Ok(Expr::GroupingSet(GroupingSet::Cube(self.grouping_columns(sets)?))),
@@ -334,26 +333,38 @@ impl<'c> ExprContext<'c> {
 
     fn between(&self, e: &sql::Expr, negated: bool, low: &sql::Expr, high: &sql::Expr) -> Result<Expr> {
         let mut expr = self.expr(e)?;
-        let (low_expr, high_expr) = (self.expr(low)?, self.expr(high)?);
-        if let Some(common) = operators::common_time_of(&[&expr, &low_expr, &high_expr], self.schema) {
+        let (low, high) = (self.expr(low)?, self.expr(high)?);
+        if let Some(common) = operators::common_time_of(&[&expr, &low, &high], self.schema) {
             expr = operators::cast(expr, &common, false);
         }
-        let (_, low) = operators::compare_as(Operator::GtEq, expr.clone(), low_expr, self.schema)?;
-        let (_, high) = operators::compare_as(Operator::LtEq, expr.clone(), high_expr, self.schema)?;
-        Ok(Expr::Between(Between::new(Box::new(expr), negated, Box::new(low), Box::new(high))))
+        let (above, low) = operators::compare_as(Operator::GtEq, expr.clone(), low, self.schema)?;
+        let (below, high) = operators::compare_as(Operator::LtEq, expr, high, self.schema)?;
+        if above == below {
+            return Ok(Expr::Between(Between::new(Box::new(above), negated, Box::new(low), Box::new(high))));
+        }
+        // Each bound is compared in a type of its own.
+        let within = above.gt_eq(low).and(below.lt_eq(high));
+        Ok(if negated { Expr::Not(Box::new(within)) } else { within })
     }
 
     fn in_list(&self, e: &sql::Expr, list: &[sql::Expr], negated: bool) -> Result<Expr> {
         let mut expr = self.expr(e)?;
-        let items = list.iter().map(|item| self.expr(item)).collect::<Result<Vec<_>>>()?;
+        let items = self.exprs(list)?;
         let all: Vec<_> = std::iter::once(&expr).chain(&items).collect();
         if let Some(common) = operators::common_time_of(&all, self.schema) {
             expr = operators::cast(expr, &common, false);
         }
-        let item = |item| Ok(operators::compare_as(Operator::Eq, expr.clone(), item, self.schema)?.1);
-        let items = items.into_iter().map(item);
-        let items = items.collect::<Result<Vec<_>>>()?;
-        Ok(Expr::InList(InList::new(Box::new(expr), items, negated)))
+        let compare = |item: &Expr| operators::compare_as(Operator::Eq, expr.clone(), item.clone(), self.schema);
+        let sides = items.iter().map(compare).collect::<Result<Vec<_>>>()?;
+        let value = sides.first().map_or_else(|| expr.clone(), |(value, _)| value.clone());
+        if sides.iter().all(|(v, _)| *v == value) {
+            let items = sides.into_iter().map(|(_, item)| item).collect();
+            return Ok(Expr::InList(InList::new(Box::new(value), items, negated)));
+        }
+        let all = std::iter::once(expr).chain(items).collect();
+        let mut all = operators::unify("in", all, self.schema)?.into_iter();
+        let value = all.next().unwrap_or_default();
+        Ok(Expr::InList(InList::new(Box::new(value), all.collect(), negated)))
     }
 
     fn case(
@@ -442,6 +453,23 @@ impl<'c> ExprContext<'c> {
                 .with_help("select the column that is meant, or several as struct(…)"))
             }
         }
+    }
+
+    fn in_subquery(&self, value: Expr, mut subquery: Subquery, negated: bool) -> Result<Expr> {
+        let column = Expr::Column(subquery.subquery.schema().columns().swap_remove(0));
+        let schema = subquery.subquery.schema().clone();
+        let types = (value.get_type(self.schema)?, column.get_type(schema.as_ref())?);
+        let Some(to) = crate::function::comparison_type(&types.0, &types.1) else {
+            return Ok(Expr::InSubquery(InSubquery::new(Box::new(value), subquery, negated)));
+        };
+        let value = if types.0 == to { value } else { operators::cast(value, &to, false) };
+        if types.1 != to {
+            let name = schema.field(0).name().clone();
+            let plan = LogicalPlanBuilder::from(subquery.subquery.clone());
+            let plan = plan.project([operators::cast(column, &to, false).alias(name)])?.build()?;
+            subquery.subquery = std::sync::Arc::new(plan);
+        }
+        Ok(Expr::InSubquery(InSubquery::new(Box::new(value), subquery, negated)))
     }
 
     /// `struct(a, 1 AS b)`: a field without a name of its own has that of its column, or `col1`, `col2`, ….

@@ -5,12 +5,13 @@ use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{
-    self as sql, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinConstraint, JoinOperator,
-    LateralView, ObjectName, Query, SelectItem, SetExpr, TableAlias, TableFactor, TableFunctionArgs as Arguments,
-    TableWithJoins,
+    self as sql, BinaryOperator, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinConstraint,
+    JoinOperator, LateralView, ObjectName, Query, SelectItem, SetExpr, TableAlias, TableFactor,
+    TableFunctionArgs as Arguments, TableWithJoins,
 };
 
 use super::expr::{ExprContext, interval_of, name_parts, too_long_interval};
+use super::operators;
 use super::planner::Planner;
 use super::scope::{Env, Relation, Scope, ScopeColumn, eq_names, named, unique_names};
 use super::set_operation::{unsupported, with_names};
@@ -288,10 +289,12 @@ impl Planner<'_> {
         for key in keys {
             pairs.push((side(&left, key)?, side(&right, key)?));
         }
-        let condition = pairs
-            .iter()
-            .map(|(l, r)| Expr::Column(l.column.clone()).eq(Expr::Column(r.column.clone())))
-            .reduce(Expr::and);
+        let schema = left.plan.schema().join(right.plan.schema())?;
+        let same = |(l, r): &(ScopeColumn, ScopeColumn)| {
+            let (l, r) = (Expr::Column(l.column.clone()), Expr::Column(r.column.clone()));
+            operators::binary(l, &BinaryOperator::Eq, r, &schema)
+        };
+        let condition = pairs.iter().map(same).collect::<Result<Vec<_>>>()?.into_iter().reduce(Expr::and);
         let mut joined = join_relations(left, right, join_type, condition)?;
         let is_key = |c: &ScopeColumn| pairs.iter().any(|(l, r)| c.column == l.column || c.column == r.column);
         for c in joined.scope.columns.iter_mut().filter(|c| is_key(c)) {

@@ -126,6 +126,15 @@ impl ExprContext<'_> {
                 let there = vec![(x.clone().is_not_null(), there.clone())];
                 operators::case(there, Some(missing.clone()), self.schema)
             }
+            ("nullif", [x, other]) => {
+                let same = operators::binary(x.clone(), &sql::BinaryOperator::Eq, other.clone(), self.schema)?;
+                let null = Expr::Literal(ScalarValue::Null, None);
+                operators::case(vec![(same, null)], Some(x.clone()), self.schema)
+            }
+            ("array_contains", [list, value]) => {
+                let (list, value) = operators::among(list.clone(), value.clone(), self.schema)?;
+                self.call(name, vec![list, value], e)
+            }
             ("nullifzero", [x]) => {
                 let zero = operators::binary(x.clone(), &sql::BinaryOperator::Eq, lit(0), self.schema)?;
                 let null = Expr::Literal(ScalarValue::Null, None);

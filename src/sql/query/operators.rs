@@ -109,22 +109,42 @@ pub fn condition(expr: Expr, owner: &str, schema: &DFSchema) -> Result<Expr> {
     }
 }
 
-/// Both sides of a comparison, a string brought to the type of the other.
+/// Both sides of a comparison, brought to the type in which they are compared.
 pub fn compare_as(op: Operator, left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
     let type_of = |e: &Expr| e.get_type(schema).map_err(|why| mismatch::explain(e, schema, why));
     let (l, r) = (type_of(&left)?, type_of(&right)?);
     if !is_comparable(op, &l, &r) {
         return Err(mismatch::operands(op, &l, &r));
     }
-    if let Some(common) = common_time(&l, &r) {
-        let side = |e: Expr, t: DataType| if t == common { e } else { cast(e, &common, false) };
-        return Ok((side(left, l), side(right, r)));
+    let common = common_time(&l, &r).or_else(|| function::comparison_type(&l, &r));
+    let to = common.map(|to| (to.clone(), to)).or_else(|| text_beside(&l, &r));
+    let Some((to_left, to_right)) = to else { return Ok((left, right)) };
+    let side = |e: Expr, from: &DataType, to: &DataType| if from == to { e } else { cast(e, to, false) };
+    Ok((side(left, &l, &to_left), side(right, &r, &to_right)))
+}
+
+/// An array and a value to be looked for in it, brought to the type in which they are compared.
+pub fn among(list: Expr, value: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    let (DataType::List(item), of_value) = (list.get_type(schema)?, value.get_type(schema)?) else {
+        return Ok((list, value));
+    };
+    match function::comparison_type(item.data_type(), &of_value) {
+        Some(to) if !item.data_type().is_string() && !of_value.is_string() => {
+            let value = if of_value == to { value } else { cast(value, &to, false) };
+            let list = if *item.data_type() == to { list } else { cast(list, &super::types::list_of(to), false) };
+            Ok((list, value))
+        }
+        _ => Ok((list, value)),
     }
-    Ok(match (l.is_string(), r.is_string()) {
-        (true, false) if is_castable_from_string(&r) => (cast(left, &r, false), right),
-        (false, true) if is_castable_from_string(&l) => (left, cast(right, &l, false)),
-        _ => (left, right),
-    })
+}
+
+/// Text beside what has no type of its own to be compared in.
+fn text_beside(left: &DataType, right: &DataType) -> Option<(DataType, DataType)> {
+    match (left.is_string(), right.is_string()) {
+        (true, false) if is_castable_from_string(right) => Some((right.clone(), right.clone())),
+        (false, true) if is_castable_from_string(left) => Some((left.clone(), left.clone())),
+        _ => None,
+    }
 }
 
 /// The type that two different kinds of times are compared in: a local time is one of the session's zone.
