@@ -4,10 +4,12 @@
 
 mod aggregate;
 mod arithmetic;
+mod arity;
 mod array;
 mod bits;
 mod bytes;
 pub mod cast;
+mod chain;
 pub mod coercion;
 mod collection;
 pub mod csv;
@@ -16,6 +18,7 @@ mod datetime;
 pub mod ddl;
 mod decimal;
 mod decimal_format;
+mod deep;
 pub mod display;
 mod encoding;
 pub mod expr_fn;
@@ -49,10 +52,13 @@ use datafusion::prelude::SessionContext;
 
 pub use aggregate::MAX_BY_ROWS;
 pub use arithmetic::{binary, negate};
+pub use arity::check_count;
 pub use array::element_field;
 pub use bits::shift;
 pub use cast::cast;
+pub use chain::Chain;
 pub use collection::get_array_item;
+pub use deep::folded;
 pub use mismatch::{field_help, help as type_help, wrong_count, wrong_type};
 #[cfg(test)]
 pub use planner::expr_planner;
