@@ -55,6 +55,10 @@ static ARITIES: LazyLock<HashMap<&'static str, Arity>> = LazyLock::new(|| {
 /// Refuses a call with more or fewer arguments than Spark's function of this name takes; others are not known here.
 pub fn check_count(name: &str, count: usize) -> Result<()> {
     match ARITIES.get(name) {
+        Some(Arity::Pairs) if count % 2 == 1 => {
+            let error = wrong_count(name, &Arity::Pairs.words(), count);
+            Err(error.with_help(format!("give names or keys with their values: {name}(k, v, …)")))
+        }
         Some(arity) if !arity.takes(count) => Err(wrong_count(name, &arity.words(), count)),
         _ => Ok(()),
     }
