@@ -3,7 +3,7 @@
 //! Files below `tests/data` have the statements that make the tables, and a line for each case.
 
 use serde_json::Value;
-use tidemill::prelude::*;
+use tidemill::{Session, StatementResult};
 
 struct Answers {
     session: Session,
