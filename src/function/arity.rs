@@ -29,7 +29,7 @@ impl Arity {
         match self {
             Self::OneOf(counts) => counts.contains(&count),
             Self::AtLeast(least) => count >= *least,
-            Self::Pairs => count % 2 == 0,
+            Self::Pairs => count.is_multiple_of(2),
         }
     }
 

@@ -102,7 +102,7 @@ impl<'c> ExprContext<'c> {
     /// The expression.
     pub fn expr(&self, e: &sql::Expr) -> Result<Expr> {
         let cx = self.deeper(e)?;
-        let converted = cx.convert(e).and_then(|expr| match self.depth > 0 && self.depth % FOLD == 0 {
+        let converted = cx.convert(e).and_then(|expr| match self.depth > 0 && self.depth.is_multiple_of(FOLD) {
             true => folded(&self.planner.state, expr, self.schema),
             false => Ok(expr),
         });
