@@ -112,8 +112,15 @@ impl<'a> OptionReader<'a> {
     /// The text of `key`, which must be there.
     pub fn required(&mut self, key: &'static str) -> Result<&'a str> {
         self.string(key).ok_or_else(|| {
-            Error::invalid("MISSING_OPTION", format!("{} needs the option '{key}'", self.owner))
-                .with_help(format!("add it: OPTIONS ({key} '…')"))
+            let error = Error::invalid("MISSING_OPTION", format!("{} needs the option '{key}'", self.owner));
+            // One that was meant to be it.
+            let near = self.options.iter().map(|(given, _)| given).find(|given| did_you_mean(given, [key]).is_some());
+            match near {
+                Some(given) => error
+                    .with_help(format!("did you mean '{key}' instead of '{given}'?"))
+                    .with_span(self.options.span(given)),
+                None => error.with_help(format!("add it: OPTIONS ({key} '…')")),
+            }
         })
     }
 

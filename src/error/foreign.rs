@@ -8,18 +8,28 @@ use datafusion::error::DataFusionError;
 use super::Error;
 use crate::function::sql_type_name;
 
+/// For what the engine below refuses to plan.
+const PLANNED: &str = "take parts of the query away until the error goes: what was taken away last is what it is about";
+
+/// For what failed on a value.
+const EXECUTED: &str =
+    "a value does not fit what is computed of it: filter such rows out, or use the try_… form of the function";
+
 /// The error of a message that is not ours.
 pub(super) fn error(e: &DataFusionError) -> Error {
     match e.find_root() {
-        DataFusionError::Plan(m) => Error::invalid("INVALID_QUERY", reworded(m)),
-        DataFusionError::SchemaError(m, _) => Error::invalid("INVALID_QUERY", reworded(&m.to_string())),
+        DataFusionError::Plan(m) => Error::invalid("INVALID_QUERY", reworded(m)).with_help(PLANNED),
+        DataFusionError::SchemaError(m, _) => {
+            Error::invalid("INVALID_QUERY", reworded(&m.to_string())).with_help(PLANNED)
+        }
         DataFusionError::SQL(m, _) => Error::invalid("PARSE_SYNTAX_ERROR", m.to_string()),
-        DataFusionError::NotImplemented(m) => Error::unsupported("UNSUPPORTED_FEATURE", reworded(m)),
+        DataFusionError::NotImplemented(m) => Error::unsupported("UNSUPPORTED_FEATURE", reworded(m)).with_help(PLANNED),
         DataFusionError::ResourcesExhausted(m) => memory_limit(m),
         DataFusionError::Internal(m) => Error::internal(reworded(m)),
         other => {
             let text = other.strip_backtrace();
-            failed_cast(&text).unwrap_or_else(|| Error::execution("QUERY_EXECUTION", reworded(&text)))
+            failed_cast(&text)
+                .unwrap_or_else(|| Error::execution("QUERY_EXECUTION", reworded(&text)).with_help(EXECUTED))
         }
     }
 }

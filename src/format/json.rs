@@ -79,7 +79,7 @@ fn decode(schema: SchemaRef, mut bytes: &[u8], rows: usize) -> Result<RecordBatc
     }
     if decoder.has_partial_record() {
         return Err(Error::execution("MALFORMED_RECORD_IN_PARSING", "the object is not closed")
-            .with_help("mend the record; badRecords 'null', 'drop' or 'deadletter' let the query go on"));
+            .with_help("mend the record; badRecords 'null' or 'drop' lets the query go on"));
     }
     Ok(decoder.flush()?.unwrap_or_else(|| RecordBatch::new_empty(schema)))
 }

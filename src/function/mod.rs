@@ -4,11 +4,13 @@
 
 mod aggregate;
 mod arithmetic;
+mod arity;
 mod array;
 mod bits;
 mod bytes;
 mod calendar;
 pub mod cast;
+mod chain;
 pub mod coercion;
 mod collection;
 pub mod csv;
@@ -17,6 +19,7 @@ mod datetime;
 pub mod ddl;
 mod decimal;
 mod decimal_format;
+mod deep;
 pub mod display;
 mod encoding;
 pub mod expr_fn;
@@ -52,11 +55,14 @@ use datafusion::prelude::SessionContext;
 
 pub use aggregate::MAX_BY_ROWS;
 pub use arithmetic::{binary, comparison_type, negate};
+pub use arity::check_count;
 pub use array::element_field;
 pub use bits::shift;
 pub use calendar::{shift_time, time_between};
 pub use cast::cast;
+pub use chain::Chain;
 pub use collection::get_array_item;
+pub use deep::folded;
 pub use mismatch::{field_help, help as type_help, wrong_count, wrong_type};
 #[cfg(test)]
 pub use planner::expr_planner;

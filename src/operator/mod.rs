@@ -5,12 +5,14 @@
 //! it as the [`BatchContext`] in the `TaskContext`.
 
 mod aggregate;
+pub mod apply;
 mod dedup;
 mod event_time;
 mod evict;
 mod exec;
 mod input_watermark;
 mod join;
+mod level;
 mod limit;
 mod session;
 pub mod state_function;
@@ -23,6 +25,7 @@ pub use event_time::{EventTimeKey, end_of, window_ends};
 pub use exec::{StateGrowth, StatefulExec, StatefulOperator};
 pub use input_watermark::{InputWatermark, StateBound};
 pub use join::{Expiry as JoinExpiry, JoinOperator, JoinSpec, Residual, SideSpec};
+pub use level::LevelExec;
 pub use limit::LimitOperator;
 pub use session::{SessionInput, SessionOperator};
 pub use watermark::{EventTimeTracker, EventTimes, WatermarkExec, WatermarkInput, WatermarkPolicy, WatermarkState};

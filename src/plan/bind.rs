@@ -10,6 +10,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 
+use super::apply::map_subqueries;
 use super::micro_batch::{Slot, SlotTable};
 use super::trigger_time::{self, TriggerTime};
 use super::watermark::as_watermark;
@@ -37,7 +38,12 @@ pub fn bind(plan: LogicalPlan, time: &TriggerTime) -> Result<(LogicalPlan, Vec<B
         Some(stream) => bind_scan(node, &stream, &mut sources).map(Transformed::yes),
         None => Ok(Transformed::no(node)),
     });
-    let bind_time = |node: LogicalPlan| {
+    Ok((number_watermarks(bind_time(plan.data()?, time)?)?, sources))
+}
+
+/// The time functions, in subqueries as well.
+fn bind_time(plan: LogicalPlan, time: &TriggerTime) -> DfResult<LogicalPlan> {
+    let bind = |node: LogicalPlan| {
         node.map_expressions(|e| {
             e.transform_up(|e| {
                 Ok(match trigger_time::bind_call(&e, time) {
@@ -47,8 +53,8 @@ pub fn bind(plan: LogicalPlan, time: &TriggerTime) -> Result<(LogicalPlan, Vec<B
             })
         })
     };
-    let plan = plan.data()?.transform_up_with_subqueries(bind_time).data()?;
-    Ok((number_watermarks(plan)?, sources))
+    let plan = plan.transform_up_with_subqueries(bind).data()?;
+    map_subqueries(plan, &mut |subquery| bind_time(subquery, time))
 }
 
 /// Numbers the watermarks over the whole query: those of views were numbered within their view.

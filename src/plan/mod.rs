@@ -6,6 +6,7 @@
 //!              ─ StatefulPlanner ─ whitelist check ─ StreamPlan
 //! ```
 
+pub mod apply;
 mod bind;
 pub mod dedup;
 pub mod display;
@@ -20,6 +21,7 @@ mod node;
 mod pane;
 mod physical;
 mod planner;
+pub mod recursion;
 mod rewrite;
 pub mod session_window;
 pub mod state_function;

@@ -14,7 +14,7 @@ use crate::operator::StatefulExec;
 use crate::sink::OutputMode;
 
 /// Operators that treat every row, or every partial group, on its own.
-const ROW_WISE: [&str; 13] = [
+const ROW_WISE: [&str; 14] = [
     "ProjectionExec",
     "FilterExec",
     "CoalesceBatchesExec",
@@ -28,6 +28,7 @@ const ROW_WISE: [&str; 13] = [
     "StatefulExec",
     "BufferExec",
     "WatermarkExec",
+    "ApplyExec",
 ];
 
 /// Operators that are right over the whole result that complete mode gives at every trigger.

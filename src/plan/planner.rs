@@ -21,6 +21,7 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, Physic
 use datafusion::physical_plan::displayable;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
+use super::apply::ApplyPlanner;
 use super::display::as_sql;
 use super::grouping_sets::{anchored, without_anchor};
 use super::join::{self, StreamJoinNode};
@@ -197,7 +198,9 @@ impl QueryPlanner for StatefulPlanner {
         session: &dyn Session,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let ours = StatefulPlanner { operators: self.operators.clone() };
-        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ours)]).create_physical_plan(plan, session).await
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ours), Arc::new(ApplyPlanner)])
+            .create_physical_plan(plan, session)
+            .await
     }
 }
 

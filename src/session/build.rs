@@ -84,7 +84,11 @@ impl SessionBuilder {
 
 fn assemble(settings: &Settings, clock: Clock, failpoints: Failpoints) -> Session {
     let link = Arc::new(SessionLink::default());
-    let state = SessionStateBuilder::new().with_default_features().with_config(session_config(link.clone())).build();
+    let state = SessionStateBuilder::new()
+        .with_default_features()
+        .with_config(session_config(link.clone()))
+        .with_query_planner(Arc::new(plan::apply::BatchPlanner))
+        .build();
     let context = SessionContext::new_with_state(state);
     // They move struct accesses below a projection under the names of its columns, which `SELECT upper(a) AS a, s.x` makes
     // ambiguous.

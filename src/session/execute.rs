@@ -66,7 +66,9 @@ impl Session {
                 let query = self.start_flow(&flow).await.map_err(|e| e.with_span(place))?;
                 StatementResult::Query(query)
             }
-            Action::Query(planned) => StatementResult::Rows(self.collect(planned).await?),
+            Action::Query(planned, place) => {
+                StatementResult::Rows(self.collect(planned).await.map_err(|e| e.with_span(place))?)
+            }
             Action::Insert(insert) => self.run_insert(insert).await.map(|()| StatementResult::Nothing)?,
             Action::Text(text) => StatementResult::Text(text),
             Action::Table(names, rows) => StatementResult::Rows(text_rows(&names, &rows)?),
@@ -169,7 +171,7 @@ impl Session {
                     let text = self.explain(&flow.plan, flow.output_mode, extended).await?;
                     texts.push((format!("flow {}: {} to {}", flow.name, flow.output_mode, flow.target), text));
                 }
-                Action::Query(planned) => {
+                Action::Query(planned, _) => {
                     let text = self.explain(&planned.plan, OutputMode::Append, extended).await?;
                     texts.push(("query".to_owned(), text));
                 }

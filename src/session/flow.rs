@@ -155,7 +155,7 @@ impl Session {
         let planned = self.plan_fragment(&query).await?;
         if !crate::plan::is_streaming(&planned.plan) {
             crate::plan::check_batch(&planned.plan).map_err(|e| e.with_span(query.span))?;
-            return Ok(Action::Query(planned));
+            return Ok(Action::Query(planned, query.span));
         }
         let destination = console()?;
         let output_mode = Some(crate::plan::default_output_mode(&planned.plan));

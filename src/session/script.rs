@@ -55,8 +55,8 @@ pub(super) enum Action {
         flow: Arc<Flow>,
         place: Option<crate::error::Span>,
     },
-    /// Runs a query over static tables.
-    Query(PlannedQuery),
+    /// Runs a query over static tables, which stands at this place.
+    Query(PlannedQuery, crate::error::Span),
     /// Runs such a query and writes its rows.
     Insert(super::insert::BatchInsert),
     /// Text that is known already.
@@ -102,7 +102,7 @@ impl Session {
                 Ok(action) => actions.push(action),
                 Err(e) => {
                     suspects.names.extend(made);
-                    errors.extend((!suspects.explain(&e)).then(|| e.with_span(span)));
+                    errors.extend((!suspects.explain(&e, &expanded.text)).then(|| e.with_span(span)));
                 }
             }
         }
@@ -200,12 +200,11 @@ struct Suspects {
 
 impl Suspects {
     /// Whether `error` only follows from one that was reported.
-    fn explain(&self, error: &Error) -> bool {
-        let message = error.message().to_lowercase();
-        let quoted = |name: &String| [format!("'{name}'"), format!("`{name}`")].iter().any(|q| message.contains(q));
-        error.condition().ends_with("_NOT_FOUND")
-            && error.condition() != "DATA_SOURCE_NOT_FOUND"
-            && (self.all || self.names.iter().any(quoted))
+    fn explain(&self, error: &Error, text: &str) -> bool {
+        const MISSING: [&str; 3] = ["TABLE_OR_VIEW_NOT_FOUND", "SINK_NOT_FOUND", "FLOW_NOT_FOUND"];
+        let place = error.span().and_then(|s| text.get(s.start..s.end)).unwrap_or_default();
+        let name = place.trim_matches('`').to_lowercase();
+        MISSING.contains(&error.condition()) && (self.all || self.names.contains(&name))
     }
 }
 

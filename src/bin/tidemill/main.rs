@@ -26,11 +26,29 @@ const FAILED: u8 = 1;
 /// The script or the command line is wrong.
 const WRONG: u8 = 2;
 
+/// Of every thread: expressions of generated SQL are as deep as the parser lets them. Only what is used of it takes memory.
+const STACK_BYTES: usize = 256 << 20;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     init_logs(cli.verbose);
+    let main = std::thread::Builder::new().name("tidemill".to_owned()).stack_size(STACK_BYTES);
+    let code = main.spawn(move || run(cli)).map(std::thread::JoinHandle::join);
+    match code {
+        Ok(Ok(code)) => code,
+        Ok(Err(_)) => ExitCode::from(FAILED),
+        Err(e) => {
+            say(&format!("error: no thread: {e}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Runs the command on a runtime of its own.
+fn run(cli: Cli) -> ExitCode {
     let workers = cli.workers();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.thread_stack_size(STACK_BYTES);
     if let Some(n) = workers {
         builder.worker_threads(n);
     }

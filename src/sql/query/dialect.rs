@@ -14,11 +14,17 @@ use super::{quote, tokens};
 use crate::error::{Result, Span};
 use crate::sql::place::Places;
 
-/// How deeply parentheses and operators may nest.
-const MAX_DEPTH: usize = 60;
+/// How deeply parentheses and CASE may nest.
+const MAX_DEPTH: usize = 700;
+
+/// How many NOT or signs may stand in a row.
+const MAX_SIGNS: usize = 5000;
 
 /// How many operators may stand in a row on one level.
-const MAX_CHAIN: usize = 2500;
+const MAX_CHAIN: usize = 20_000;
+
+/// More than a text within these limits needs: the parser's own limit says nothing about the place.
+const PARSER_DEPTH: usize = 100_000;
 
 /// Spark's dialect as sqlparser has it, plus what it lacks. Scripts are cut into tokens by it as well.
 #[derive(Debug)]
@@ -154,7 +160,8 @@ pub fn parse_query(text: &str, lines: &Lines) -> Result<Box<Query>> {
         .map_err(|e| syntax_error(&e.message, lines.span(SqlSpan::new(e.location, e.location))))?;
     let tokens = tokens::rewrite(quote::unquoted(tokens), lines)?;
     check_chains(&tokens, lines)?;
-    let mut parser = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(tokens);
+    check_depth(&tokens, lines)?;
+    let mut parser = Parser::new(&dialect).with_recursion_limit(PARSER_DEPTH).with_tokens_with_locations(tokens);
     let query = parser.parse_query().map_err(|e| parser_error(e, lines))?;
     while parser.consume_token(&Token::SemiColon) {}
     let rest = parser.peek_token();
@@ -184,6 +191,29 @@ fn check_chains(tokens: &[TokenWithSpan], lines: &Lines) -> Result<()> {
             return Err(
                 syntax_error(&message, lines.span(t.span)).with_help("use IN (…), or group it with parentheses")
             );
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what nests more deeply than all who walk its tree can follow.
+fn check_depth(tokens: &[TokenWithSpan], lines: &Lines) -> Result<()> {
+    let (mut depth, mut signs) = (0_usize, 0_usize);
+    for t in tokens {
+        let word = |keyword| matches!(&t.token, Token::Word(w) if w.keyword == keyword && w.quote_style.is_none());
+        match &t.token {
+            Token::LParen | Token::LBracket => depth += 1,
+            Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
+            _ if word(Keyword::CASE) => depth += 1,
+            _ if word(Keyword::END) => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        let sign =
+            word(Keyword::NOT) || matches!(t.token, Token::Minus | Token::Plus | Token::Tilde | Token::ExclamationMark);
+        signs = if sign { signs + 1 } else { 0 };
+        if depth > MAX_DEPTH || signs > MAX_SIGNS {
+            return Err(syntax_error("the query is nested too deeply", lines.span(t.span))
+                .with_help("compute its parts in subqueries, views or common table expressions"));
         }
     }
     Ok(())

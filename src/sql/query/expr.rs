@@ -1,12 +1,10 @@
 //! Syntax tree of an expression to DataFusion's `Expr`, with names resolved in a scope.
 
 use arrow::datatypes::DataType;
-use datafusion::common::{DFSchema, ScalarValue, Spans};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::functions::unicode::expr_fn::strpos;
-use datafusion::logical_expr::expr::{Exists, InList, InSubquery};
-use datafusion::logical_expr::{
-    Between, BinaryExpr, Expr, ExprSchemable, GroupingSet, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit,
-};
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, GroupingSet, Operator, lit};
 use datafusion::sql::sqlparser::ast::{
     self as sql, CastKind, CeilFloorKind, DateTimeField, Ident, Spanned, TrimWhereField, UnaryOperator, Value,
 };
@@ -19,14 +17,21 @@ use super::special_call::user_name;
 use super::types::parse_data_type;
 use super::{interval, literal, mismatch, operators};
 use crate::error::{Error, Result, Span};
-use crate::function;
+use crate::function::{self, Chain, folded};
 
-/// How deeply expressions may nest; chains of the same operator do not count.
-const MAX_DEPTH: usize = 200;
+/// How deeply expressions may nest; chains of operators do not count.
+const MAX_DEPTH: usize = 1000;
 
-/// How many operators a chain such as `a + b + c …` may have: what DataFusion does with it recurses on its left side. Chains
-/// of AND or OR alone are balanced, so they have no limit.
-const MAX_CHAIN: usize = 200;
+/// At every so many levels, what is below is folded into one call, so that DataFusion sees no deep tree: the type of one costs it
+/// the square of its depth.
+const FOLD: usize = 30;
+
+/// How many operators a chain such as `a + b + c …` may have as a tree, which is as deep; a longer one is a single call. Chains of
+/// AND or OR alone are balanced trees.
+const MAX_CHAIN: usize = 100;
+
+/// How many elements a CUBE may have.
+const MAX_CUBE: usize = 12;
 
 /// Plans expressions over one relation.
 pub struct ExprContext<'c> {
@@ -98,7 +103,11 @@ impl<'c> ExprContext<'c> {
     /// The expression.
     pub fn expr(&self, e: &sql::Expr) -> Result<Expr> {
         let cx = self.deeper(e)?;
-        cx.convert(e).map_err(|err| match err.span() {
+        let converted = cx.convert(e).and_then(|expr| match self.depth > 0 && self.depth.is_multiple_of(FOLD) {
+            true => folded(&self.planner.state, expr, self.schema),
+            false => Ok(expr),
+        });
+        converted.map_err(|err| match err.span() {
             // The place of a long chain is found by recursion, and is not wanted.
             Some(_) => err,
             None => err.with_span(self.span(e)),
@@ -157,6 +166,9 @@ impl<'c> ExprContext<'c> {
             E::Floor { expr, field } => self.round("floor", expr, field, e),
             E::Position { expr, r#in } => Ok(strpos(self.expr(r#in)?, self.expr(expr)?)),
             E::Substring { expr, substring_from, substring_for, .. } => {
+                if substring_from.is_none() && substring_for.is_none() {
+                    return crate::function::check_count("substring", 1).map(|()| lit(0));
+                }
                 let mut args = vec![self.expr(expr)?, substring_from.as_deref().map_or(Ok(lit(1)), |f| self.expr(f))?];
                 args.extend(substring_for.as_deref().map(|f| self.expr(f)).transpose()?);
                 self.call("substring", args, e)
@@ -171,13 +183,23 @@ impl<'c> ExprContext<'c> {
             }
             E::Tuple(items) => self.call("struct", self.exprs(items)?, e),
             E::Struct { values, fields } if fields.is_empty() => self.make_struct(values, e),
-            E::Subquery(q) => Ok(Expr::ScalarSubquery(self.one_column(q, e)?)),
-            E::Exists { subquery, negated } => Ok(Expr::Exists(Exists::new(self.subquery(subquery)?.0, *negated))),
-            E::InSubquery { expr, subquery, negated } => {
-                self.in_subquery(self.expr(expr)?, self.one_column(subquery, e)?, *negated)
+            E::Subquery(q) => self.scalar_subquery(q, e),
+            E::Exists { subquery, negated } => self.exists(subquery, *negated, e),
+            E::InSubquery { expr, subquery, negated } => self.in_subquery(expr, subquery, *negated, e),
+            E::Rollup(sets) if sets.iter().all(|s| s.len() == 1) => {
+                Ok(Expr::GroupingSet(GroupingSet::Rollup(self.exprs(sets.iter().flatten())?)))
             }
-            E::Rollup(sets) => Ok(Expr::GroupingSet(GroupingSet::Rollup(self.grouping_columns(sets)?))),
-            E::Cube(sets) => Ok(Expr::GroupingSet(GroupingSet::Cube(self.grouping_columns(sets)?))),
+            E::Cube(sets) if sets.iter().all(|s| s.len() == 1) => {
+                Ok(Expr::GroupingSet(GroupingSet::Cube(self.exprs(sets.iter().flatten())?)))
+            }
+            E::Rollup(sets) => self.grouping_sets((0..=sets.len()).rev().map(|n| sets[..n].concat())),
+            E::Cube(sets) if sets.len() > MAX_CUBE => {
+                Err(super::set_operation::unsupported("a CUBE of so many columns"))
+            }
+            E::Cube(sets) => self.grouping_sets((0..1_usize << sets.len()).rev().map(|chosen| {
+                let is_chosen = |i: &usize| chosen >> (sets.len() - 1 - i) & 1 == 1;
+                (0..sets.len()).filter(is_chosen).flat_map(|i| sets[i].clone()).collect()
+            })),
             E::GroupingSets(sets) => {
                 let sets = sets.iter().map(|s| self.exprs(s)).collect::<Result<_>>()?;
                 Ok(Expr::GroupingSet(GroupingSet::GroupingSets(sets)))
@@ -255,19 +277,17 @@ impl<'c> ExprContext<'c> {
         }
         let mut expr = self.expr(first)?;
         rest.reverse();
-        let runs: Vec<_> = rest.chunk_by(|a, b| a.0 == b.0 && logical(a.0).is_some()).collect();
-        if runs.len() > MAX_CHAIN {
-            // The place of the whole chain would be found by recursion as well.
-            let message = format!("the expression has a chain of {} operators", runs.len());
-            return Err(Error::invalid("PARSE_SYNTAX_ERROR", message)
-                .with_span(self.span(first))
-                .with_help("split it with parentheses, or into subqueries"));
-        }
-        for run in runs {
+        for run in rest
+            .chunk_by(|a, b| logical(a.0).is_some() == logical(b.0).is_some() && (logical(a.0).is_none() || a.0 == b.0))
+        {
             if let Some(op) = logical(run[0].0) {
                 let rights = run.iter().map(|(_, right, _)| self.expr(right));
                 let terms = std::iter::once(Ok(expr)).chain(rights).collect::<Result<_>>()?;
                 expr = balanced(terms, op);
+                continue;
+            }
+            if run.len() > MAX_CHAIN {
+                expr = self.long_chain(expr, run)?;
                 continue;
             }
             for (op, right, whole) in run {
@@ -307,23 +327,48 @@ impl<'c> ExprContext<'c> {
         Ok(function::shift_time((left, &l), op, (right, &r)))
     }
 
+    /// The same as one call.
+    fn long_chain(&self, first: Expr, run: &[(&sql::BinaryOperator, &sql::Expr, &sql::Expr)]) -> Result<Expr> {
+        let data_type = first.get_type(self.schema)?;
+        let mut chain = Chain::new(&self.planner.state, first, data_type);
+        for (op, right, _) in run {
+            let next = self.checked(right)?;
+            let data_type = next.get_type(self.schema)?;
+            chain
+                .push(next, data_type, |left, right, schema| operators::binary(left, op, right, schema))
+                .map_err(|err| err.with_span(self.span(right)))?;
+        }
+        Ok(chain.finish())
+    }
+
     fn unary(&self, op: &UnaryOperator, e: &sql::Expr) -> Result<Expr> {
         if let (UnaryOperator::Minus, sql::Expr::Value(v)) = (op, e)
             && let Value::Number(n, long) = &v.value
         {
             return self.literal(&Value::Number(format!("-{n}"), *long));
         }
+        if matches!(op, UnaryOperator::Not | UnaryOperator::BangNot) {
+            return self.not(e);
+        }
         let expr = self.expr(e)?;
         match op {
             UnaryOperator::Plus => Ok(expr),
             UnaryOperator::Minus => operators::negate(expr, self.schema),
-            UnaryOperator::Not | UnaryOperator::BangNot => {
-                Ok(Expr::Not(Box::new(operators::condition(expr, "NOT", self.schema)?)))
-            }
             UnaryOperator::BitwiseNot => self.call("bitwise_not", vec![expr], e),
             other => Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("there is no operator '{other}'"))
                 .with_help("the operators before a value are +, -, ~ and NOT")),
         }
+    }
+
+    /// NOT of `e`, which may be NOT of another and so on: two of them are none.
+    fn not(&self, mut e: &sql::Expr) -> Result<Expr> {
+        let mut negated = true;
+        while let sql::Expr::UnaryOp { op: UnaryOperator::Not | UnaryOperator::BangNot, expr } = e {
+            negated = !negated;
+            e = expr;
+        }
+        let condition = operators::condition(self.expr(e)?, "NOT", self.schema)?;
+        Ok(if negated { Expr::Not(Box::new(condition)) } else { condition })
     }
 
     fn compare(&self, l: &sql::Expr, op: Operator, r: &sql::Expr) -> Result<Expr> {
@@ -349,7 +394,7 @@ impl<'c> ExprContext<'c> {
 
     fn in_list(&self, e: &sql::Expr, list: &[sql::Expr], negated: bool) -> Result<Expr> {
         let mut expr = self.expr(e)?;
-        let items = self.exprs(list)?;
+        let items = self.starred(list)?;
         let all: Vec<_> = std::iter::once(&expr).chain(&items).collect();
         if let Some(common) = operators::common_time_of(&all, self.schema) {
             expr = operators::cast(expr, &common, false);
@@ -373,17 +418,28 @@ impl<'c> ExprContext<'c> {
         conditions: &[sql::CaseWhen],
         otherwise: Option<&sql::Expr>,
     ) -> Result<Expr> {
-        let operand = operand.map(|o| self.expr(o)).transpose()?;
+        let (mut operand, mut conditions, mut otherwise) = (operand, conditions, otherwise);
         let mut branches = vec![];
-        for when in conditions {
-            let mut condition = self.expr(&when.condition)?;
-            if let Some(o) = &operand {
-                condition = operators::binary(o.clone(), &sql::BinaryOperator::Eq, condition, self.schema)?;
+        loop {
+            let value = operand.map(|o| self.expr(o)).transpose()?;
+            for when in conditions {
+                let mut condition = self.expr(&when.condition)?;
+                if let Some(value) = &value {
+                    condition = operators::binary(value.clone(), &sql::BinaryOperator::Eq, condition, self.schema)?;
+                }
+                branches.push((condition, self.expr(&when.result)?));
             }
-            branches.push((condition, self.expr(&when.result)?));
+            // CASE in ELSE is further branches of the same.
+            match otherwise {
+                Some(sql::Expr::Case { operand: o, conditions: c, else_result: e, .. }) => {
+                    (operand, conditions, otherwise) = (o.as_deref(), c, e.as_deref());
+                }
+                otherwise => {
+                    let otherwise = otherwise.map(|e| self.expr(e)).transpose()?;
+                    return operators::case(branches, otherwise, self.schema);
+                }
+            }
         }
-        let otherwise = otherwise.map(|e| self.expr(e)).transpose()?;
-        operators::case(branches, otherwise, self.schema)
     }
 
     fn round(&self, name: &str, expr: &sql::Expr, field: &CeilFloorKind, e: &sql::Expr) -> Result<Expr> {
@@ -417,65 +473,28 @@ impl<'c> ExprContext<'c> {
         self.call(name, args, e)
     }
 
-    fn grouping_columns(&self, sets: &[Vec<sql::Expr>]) -> Result<Vec<Expr>> {
-        let single = |s: &Vec<sql::Expr>| match s.as_slice() {
-            [e] => self.expr(e),
-            _ => Err(Error::unsupported(
-                "UNSUPPORTED_FEATURE",
-                "several columns in one element of ROLLUP or CUBE are not supported",
-            )
-            .with_help("write GROUPING SETS")),
-        };
-        sets.iter().map(single).collect()
-    }
-
-    /// A query inside this one, which sees the columns of this one.
-    fn subquery(&self, query: &sql::Query) -> Result<(Subquery, usize)> {
-        let mut env = self.env.clone();
-        env.outer.push((self.scope.clone(), std::sync::Arc::new(self.schema.clone())));
-        let relation = self.planner.query(query, &env)?;
-        let columns = relation.scope.columns.len();
-        let subquery = std::sync::Arc::new(relation.plan);
-        let outer_ref_columns = outer_references(&subquery);
-        Ok((Subquery { subquery, outer_ref_columns, spans: Spans::new() }, columns))
-    }
-
-    fn one_column(&self, query: &sql::Query, e: &sql::Expr) -> Result<Subquery> {
-        match self.subquery(query)? {
-            (subquery, 1) => Ok(subquery),
-            (_, n) => {
-                let message = format!("the subquery must give one column, but gives {n}");
-                Err(Error::invalid(
-                    "INVALID_SUBQUERY_EXPRESSION.SCALAR_SUBQUERY_RETURN_MORE_THAN_ONE_OUTPUT_COLUMN",
-                    message,
-                )
-                .with_span(self.span(e))
-                .with_help("select the column that is meant, or several as struct(…)"))
+    /// The sets written out, of ROLLUP and CUBE over several columns in one element.
+    fn grouping_sets(&self, sets: impl Iterator<Item = Vec<sql::Expr>>) -> Result<Expr> {
+        let set = |set: Vec<sql::Expr>| {
+            let mut keys: Vec<Expr> = vec![];
+            for key in self.exprs(&set)? {
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
             }
-        }
-    }
-
-    fn in_subquery(&self, value: Expr, mut subquery: Subquery, negated: bool) -> Result<Expr> {
-        let column = Expr::Column(subquery.subquery.schema().columns().swap_remove(0));
-        let schema = subquery.subquery.schema().clone();
-        let types = (value.get_type(self.schema)?, column.get_type(schema.as_ref())?);
-        let Some(to) = crate::function::comparison_type(&types.0, &types.1) else {
-            return Ok(Expr::InSubquery(InSubquery::new(Box::new(value), subquery, negated)));
+            Ok(keys)
         };
-        let value = if types.0 == to { value } else { operators::cast(value, &to, false) };
-        if types.1 != to {
-            let name = schema.field(0).name().clone();
-            let plan = LogicalPlanBuilder::from(subquery.subquery.clone());
-            let plan = plan.project([operators::cast(column, &to, false).alias(name)])?.build()?;
-            subquery.subquery = std::sync::Arc::new(plan);
-        }
-        Ok(Expr::InSubquery(InSubquery::new(Box::new(value), subquery, negated)))
+        Ok(Expr::GroupingSet(GroupingSet::GroupingSets(sets.map(set).collect::<Result<_>>()?)))
     }
 
     /// `struct(a, 1 AS b)`: a field without a name of its own has that of its column, or `col1`, `col2`, ….
     fn make_struct(&self, values: &[sql::Expr], e: &sql::Expr) -> Result<Expr> {
         let mut args = vec![];
         for (i, value) in values.iter().enumerate() {
+            if let Some(columns) = self.star(value)? {
+                args.extend(columns.into_iter().flat_map(|(name, e)| [string(&name), e]));
+                continue;
+            }
             let (name, value) = match value {
                 sql::Expr::Named { expr, name } => (name.value.clone(), expr.as_ref()),
                 sql::Expr::Identifier(name) => (name.value.clone(), value),
@@ -525,10 +544,6 @@ pub fn balanced(mut terms: Vec<Expr>, op: Operator) -> Expr {
         }
     }
     terms.pop().unwrap_or_else(|| lit(op == Operator::And))
-}
-
-fn outer_references(plan: &LogicalPlan) -> Vec<Expr> {
-    plan.all_out_ref_exprs()
 }
 
 /// A text literal.

@@ -1,8 +1,9 @@
 //! The FROM clause: tables, subqueries, watermarks and joins.
 
 use datafusion::catalog::TableFunctionArgs;
-use datafusion::common::{Column, ScalarValue, TableReference};
+use datafusion::common::{Column, DFSchema, ScalarValue, TableReference};
 use datafusion::functions::core::expr_fn::coalesce;
+use datafusion::logical_expr::utils::{find_aggregate_exprs, find_window_exprs};
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{
     self as sql, BinaryOperator, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinConstraint,
@@ -15,9 +16,12 @@ use super::operators;
 use super::planner::Planner;
 use super::scope::{Env, Relation, Scope, ScopeColumn, eq_names, named, unique_names};
 use super::set_operation::{unsupported, with_names};
+use super::subquery::{Computed, has_subquery, refuse_stream};
 use super::tokens::WATERMARK;
 use crate::error::{Error, Result};
+use crate::operator::apply::Question;
 use crate::options::did_you_mean;
+use crate::plan::apply::ApplyNode;
 use crate::plan::watermark::WatermarkNode;
 
 /// The qualifiers that the plan of one FROM clause uses already.
@@ -26,7 +30,7 @@ type Used = Vec<String>;
 impl Planner<'_> {
     /// All relations of a FROM clause; one empty row if there is none.
     pub fn from(&self, tables: &[TableWithJoins], env: &Env) -> Result<Relation> {
-        let mut used = Used::new();
+        let mut used: Used = env.outer.iter().flat_map(|(_, schema)| qualifiers(schema)).collect();
         let mut relations = tables.iter();
         let Some(first) = relations.next() else {
             return Ok(Relation { plan: LogicalPlanBuilder::empty(true).build()?, scope: Scope::default() });
@@ -34,13 +38,24 @@ impl Planner<'_> {
         let first = self.joins(first, env, &mut used)?;
         relations.try_fold(first, |left, next| match lateral_call(&next.relation) {
             Some(view) if next.joins.is_empty() => self.lateral_view(left, &view, env),
+            None if matches!(next.relation, TableFactor::Derived { lateral: true, .. }) => {
+                let first = self.lateral(left, &next.relation, None, env, &mut used)?;
+                self.further_joins(first, &next.joins, env, &mut used)
+            }
             _ => cross_join(left, self.joins(next, env, &mut used)?),
         })
     }
 
     fn joins(&self, t: &TableWithJoins, env: &Env, used: &mut Used) -> Result<Relation> {
         let first = self.factor(&t.relation, env, used)?;
-        t.joins.iter().try_fold(first, |left, join| {
+        self.further_joins(first, &t.joins, env, used)
+    }
+
+    fn further_joins(&self, first: Relation, joins: &[Join], env: &Env, used: &mut Used) -> Result<Relation> {
+        joins.iter().try_fold(first, |left, join| {
+            if matches!(join.relation, TableFactor::Derived { lateral: true, .. }) {
+                return self.lateral(left, &join.relation, Some(&join.join_operator), env, used);
+            }
             if let (Some(mut view), JoinOperator::CrossJoin(_) | JoinOperator::Join(JoinConstraint::None)) =
                 (lateral_call(&join.relation), &join.join_operator)
             {
@@ -85,8 +100,18 @@ impl Planner<'_> {
                 let relation = self.joins(table_with_joins, env, used)?;
                 self.apply_alias(relation, alias.as_ref(), used)
             }
-            TableFactor::Pivot { .. } => Err(unsupported("PIVOT")),
-            TableFactor::Unpivot { .. } => Err(unsupported("UNPIVOT")),
+            TableFactor::Pivot { table, alias, .. } => {
+                let relation = self.factor(table, env, used)?;
+                let span = super::pivot::place(self, factor);
+                let pivoted = self.pivot(relation, factor, env).map_err(|e| e.with_span(span))?;
+                self.named_relation(pivoted, alias.as_ref(), used)
+            }
+            TableFactor::Unpivot { table, alias, .. } => {
+                let relation = self.factor(table, env, used)?;
+                let span = super::pivot::place(self, factor);
+                let unpivoted = self.unpivot(relation, factor, env).map_err(|e| e.with_span(span))?;
+                self.named_relation(unpivoted, alias.as_ref(), used)
+            }
             TableFactor::MatchRecognize { .. } => Err(unsupported("MATCH_RECOGNIZE")),
             other => Err(unsupported(&format!("'{other}' as a relation"))),
         }
@@ -130,7 +155,10 @@ impl Planner<'_> {
         used: &mut Used,
     ) -> Result<Relation> {
         let parts = name_parts(name)?;
-        let function = parts[parts.len() - 1].value.to_lowercase();
+        let mut function = parts[parts.len() - 1].value.to_lowercase();
+        if is_unnest(name) {
+            function = "explode".to_owned();
+        }
         let span = self.lines.span(parts[parts.len() - 1].span);
         if let Some(windows) = self.windowing(&function, &args.args, (env, span))? {
             let qualifier = self.unused(&function, used);
@@ -159,6 +187,7 @@ impl Planner<'_> {
             };
             return Err(Error::invalid("UNRESOLVABLE_TABLE_VALUED_FUNCTION", message).with_span(span).with_help(help));
         };
+        let args = if function == "range" { range_arguments(args).map_err(|e| e.with_span(span))? } else { args };
         let args: Vec<_> = args.into_iter().map(widened).collect();
         let call = TableFunctionArgs::new(&args, &self.state);
         let provider = found.create_table_provider_with_args(call).map_err(|e| Error::from(e).with_span(span))?;
@@ -169,6 +198,13 @@ impl Planner<'_> {
         if function == "range" {
             relation.scope.columns.iter_mut().for_each(|c| c.name = "id".to_owned());
         }
+        self.apply_alias(relation, alias, used)
+    }
+
+    /// A relation that was made here, under its alias or none.
+    fn named_relation(&self, made: Relation, alias: Option<&TableAlias>, used: &mut Used) -> Result<Relation> {
+        let hidden = self.fresh_alias("made");
+        let relation = aliased(made, &hidden, |c| c.qualifier.clone())?;
         self.apply_alias(relation, alias, used)
     }
 
@@ -259,7 +295,8 @@ impl Planner<'_> {
                     let not_boolean = e.condition() == "DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN";
                     if not_boolean { e.with_condition("JOIN_CONDITION_IS_NOT_BOOLEAN_TYPE") } else { e }
                 })?;
-                join_relations(left, right, join_type, Some(condition))
+                let span = self.lines.closed_span(sql::Spanned::span(on));
+                self.join_on(left, right, join_type, condition, env).map_err(|e| e.with_span(span))
             }
             JoinConstraint::None => join_relations(left, right, join_type, None),
             JoinConstraint::Using(names) => {
@@ -272,6 +309,78 @@ impl Planner<'_> {
                 self.join_using(left, right, join_type, &keys)
             }
         }
+    }
+
+    /// A join whose condition may have subqueries, which are computed for the rows of one side.
+    fn join_on(
+        &self,
+        left: Relation,
+        right: Relation,
+        join_type: JoinType,
+        mut condition: Expr,
+        env: &Env,
+    ) -> Result<Relation> {
+        if !find_aggregate_exprs([&condition]).is_empty() || !find_window_exprs([&condition]).is_empty() {
+            let message = "the condition of a join contains an aggregate or window function";
+            return Err(Error::invalid("UNSUPPORTED_EXPR_FOR_OPERATOR", message)
+                .with_help("compute it in a subquery first, and compare its column"));
+        }
+        if !has_subquery(&condition) {
+            return join_relations(left, right, join_type, Some(condition));
+        }
+        if join_type == JoinType::Inner {
+            return self.filtered(cross_join(left, right)?, condition, env);
+        }
+        let mut inputs = [left.plan, right.plan];
+        self.compute(&mut inputs, &mut condition, &mut Computed::new(), env)?;
+        let [l, r] = inputs;
+        let (left, right) = (Relation { plan: l, ..left }, Relation { plan: r, ..right });
+        join_relations(left, right, join_type, Some(condition))
+    }
+
+    /// `LATERAL (SELECT …)`, which names columns of what stands before it.
+    fn lateral(
+        &self,
+        left: Relation,
+        factor: &TableFactor,
+        join: Option<&JoinOperator>,
+        env: &Env,
+        used: &mut Used,
+    ) -> Result<Relation> {
+        let TableFactor::Derived { subquery, alias, .. } = factor else { return Err(unsupported("LATERAL")) };
+        let (join_type, constraint) =
+            join.map(join_kind).transpose()?.unwrap_or((JoinType::Inner, &JoinConstraint::None));
+        let outer = match join_type {
+            JoinType::Inner => false,
+            JoinType::Left => true,
+            _ => {
+                let message = "a LATERAL subquery can be joined by INNER, CROSS and LEFT JOIN only";
+                return Err(Error::unsupported("INVALID_LATERAL_JOIN_TYPE", message)
+                    .with_span(self.lines.span(sql::Spanned::span(subquery.as_ref())))
+                    .with_help("its rows are those of each row on the left"));
+            }
+        };
+        let mut inner = env.clone();
+        inner.outer.push((left.scope.clone(), left.plan.schema().clone()));
+        let relation = self.query(subquery, &inner)?;
+        refuse_stream(&relation.plan)
+            .map_err(|e| e.with_span(self.lines.span(sql::Spanned::span(subquery.as_ref()))))?;
+        let hidden = self.fresh_alias("subquery");
+        let relation = aliased(relation, &hidden, |c| c.qualifier.clone())?;
+        let mut right = self.apply_alias(relation, alias.as_ref(), used)?;
+        right = match constraint {
+            JoinConstraint::None => right,
+            JoinConstraint::On(on) => {
+                let condition = ExprContext::new(self, &inner, &right, &[]).condition(on, "the join")?;
+                self.filtered(right, condition, &inner)?
+            }
+            _ => return Err(unsupported("USING with LATERAL").with_help("write the condition with ON")),
+        };
+        // A filter with subqueries has computed columns of its own.
+        let right = flatten_to_scope(right)?;
+        let node = ApplyNode::try_new(left.plan, right.plan, Question::Rows { outer }, vec![], String::new())?;
+        let columns = left.scope.columns.into_iter().chain(right.scope.columns).collect();
+        Ok(Relation { plan: node.into_plan(), scope: Scope { columns } })
     }
 
     /// Each key appears once, in front; the columns of both sides stay in reach of their qualifiers.
@@ -370,6 +479,21 @@ fn aliased(relation: Relation, qualifier: &str, shown: impl Fn(&ScopeColumn) -> 
     Ok(Relation { plan, scope })
 }
 
+/// The qualifiers of a schema's columns.
+fn qualifiers(schema: &DFSchema) -> impl Iterator<Item = String> {
+    schema.iter().filter_map(|(qualifier, _)| qualifier.map(|q| q.table().to_owned()))
+}
+
+/// The plan with the columns of its scope alone.
+fn flatten_to_scope(relation: Relation) -> Result<Relation> {
+    if relation.plan.schema().fields().len() == relation.scope.columns.len() {
+        return Ok(relation);
+    }
+    let columns = relation.scope.columns.iter().map(|c| Expr::Column(c.column.clone()));
+    let plan = LogicalPlanBuilder::from(relation.plan).project(columns)?.build()?;
+    Ok(Relation { plan, scope: relation.scope })
+}
+
 /// Only the visible columns, under unique names, if more than one relation or a hidden column is in it.
 fn flatten(relation: Relation) -> Result<Relation> {
     let columns: Vec<_> = relation.scope.visible().collect();
@@ -387,6 +511,33 @@ fn flatten(relation: Relation) -> Result<Relation> {
         .collect();
     let plan = LogicalPlanBuilder::from(relation.plan.clone()).project(exprs)?.build()?;
     Ok(with_names(plan, names))
+}
+
+/// The arguments of `range(start, end, step, partitions)`: numbers, of which the last says nothing here.
+fn range_arguments(mut args: Vec<Expr>) -> Result<Vec<Expr>> {
+    if !(1..=4).contains(&args.len()) {
+        return Err(crate::function::wrong_count("range", "1 or 2 or 3 or 4", args.len()));
+    }
+    args.truncate(3);
+    for arg in &mut args {
+        let Expr::Literal(value, _) = arg else { continue };
+        if let Some(text) = value.try_as_str() {
+            let text = text.unwrap_or_default();
+            let number: i64 = text.trim().parse().map_err(|_| {
+                let message = format!(
+                    "the value '{text}' of the type \"STRING\" cannot be cast to \"BIGINT\" because it is malformed"
+                );
+                Error::invalid("CAST_INVALID_INPUT", message).with_help("write range(10) or range(0, 10, 2)")
+            })?;
+            *arg = lit(number);
+        }
+    }
+    let is_zero = |e: &Expr| matches!(e, Expr::Literal(v, _) if v.cast_to(&arrow::datatypes::DataType::Int64).is_ok_and(|v| v == ScalarValue::Int64(Some(0))));
+    match args.get(2) {
+        Some(step) if is_zero(step) => Err(Error::invalid("FAILED_FUNCTION_CALL", "the step of 'range' must not be 0")
+            .with_help("write range(0, 10, 2), or a negative step to count down")),
+        _ => Ok(args),
+    }
 }
 
 /// An INT literal as BIGINT, which is all that DataFusion's table functions take.
@@ -444,7 +595,14 @@ fn both_sides(left: &Relation, right: &Relation) -> Result<Relation> {
 
 /// `LATERAL generator(…) AS name(columns)`, which says the same as a LATERAL VIEW.
 fn lateral_call(factor: &TableFactor) -> Option<LateralView> {
-    let TableFactor::Function { lateral: true, name, args, alias, .. } = factor else { return None };
+    let (name, args, alias) = match factor {
+        TableFactor::Function { lateral: true, name, args, alias, .. } => (name.clone(), args, alias),
+        // The standard's name, which needs no LATERAL.
+        TableFactor::Table { name, args: Some(args), alias, .. } if is_unnest(name) => {
+            (ObjectName::from(Ident::new("explode")), &args.args, alias)
+        }
+        _ => return None,
+    };
     let call = sql::Function {
         name: name.clone(),
         uses_odbc_syntax: false,
@@ -460,7 +618,16 @@ fn lateral_call(factor: &TableFactor) -> Option<LateralView> {
         within_group: vec![],
     };
     let alias_name = alias.as_ref().map_or_else(|| name.clone(), |a| ObjectName::from(a.name.clone()));
-    let columns = alias.iter().flat_map(|a| &a.columns).map(|c| c.name.clone()).collect();
+    let mut columns: Vec<Ident> = alias.iter().flat_map(|a| &a.columns).map(|c| c.name.clone()).collect();
+    if let (TableFactor::Table { .. }, Some(alias)) = (factor, alias)
+        && columns.is_empty()
+    {
+        columns.push(alias.name.clone());
+    }
     let lateral_view = sql::Expr::Function(call);
     Some(LateralView { lateral_view, lateral_view_name: alias_name, lateral_col_alias: columns, outer: false })
+}
+
+fn is_unnest(name: &ObjectName) -> bool {
+    matches!(name.0.as_slice(), [part] if part.as_ident().is_some_and(|i| eq_names(&i.value, "unnest")))
 }

@@ -3,8 +3,10 @@
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, NullTreatment, WindowFunction};
-use datafusion::logical_expr::utils::find_aggregate_exprs;
-use datafusion::logical_expr::{Case, Expr, ExprSchemable, SortExpr, WindowFrame, WindowFunctionDefinition, lit};
+use datafusion::logical_expr::utils::{find_aggregate_exprs, find_window_exprs};
+use datafusion::logical_expr::{
+    Case, Expr, ExprSchemable, SortExpr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit,
+};
 use datafusion::sql::sqlparser::ast::{
     self as sql, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArguments,
 };
@@ -12,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::aggregate_call::{one_argument, within_group};
 use super::expr::{ExprContext, name_parts, string};
 use super::special_call::user_name;
+use super::star::is_qualified;
 use super::types::parse_data_type;
 use super::{mismatch, operators};
 use crate::error::{Error, Result};
@@ -39,6 +42,7 @@ impl ExprContext<'_> {
             return Err(Error::unsupported("UNSUPPORTED_GENERATOR.NESTED_IN_EXPRESSIONS", message)
                 .with_help("use LATERAL VIEW, or a subquery"));
         }
+        self.check_count(&name, f).map_err(|err| err.with_span(self.span(e)))?;
         if let Some(call) = self.higher_order(&name, f, e)? {
             return self.typed(call, e);
         }
@@ -56,6 +60,12 @@ impl ExprContext<'_> {
                 return Err(Error::invalid("NESTED_AGGREGATE_FUNCTION", message)
                     .with_span(self.span(e))
                     .with_help("aggregate in a subquery first"));
+            }
+            if !find_window_exprs(arguments.args.iter()).is_empty() {
+                let message = format!("a window function is inside the aggregate function '{name}'");
+                return Err(Error::invalid("WINDOW_FUNCTION_NOT_ALLOWED_IN_CLAUSE", message)
+                    .with_span(self.span(e))
+                    .with_help("compute it in a subquery first, and aggregate its column"));
             }
             let arguments = one_argument(&name, arguments, self)?;
             let (udaf, arguments) = self.rewritten(&name, udaf, arguments, e)?;
@@ -94,8 +104,32 @@ impl ExprContext<'_> {
         self.scalar(&name, arguments.args, e).and_then(|call| self.typed(call, e))
     }
 
+    /// Refuses a number of arguments that the function does not take.
+    pub fn check_count(&self, name: &str, f: &sql::Function) -> Result<()> {
+        let FunctionArguments::List(list) = &f.args else { return Ok(()) };
+        // A unit of time is no argument to Spark, and the key of WITHIN GROUP is one.
+        if !f.within_group.is_empty() || takes_unit(name) && list.args.len() == 3 {
+            return Ok(());
+        }
+        let mut count = 0;
+        for arg in &list.args {
+            count += match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => self.star(e)?.map_or(1, |columns| columns.len()),
+                _ => 1,
+            };
+        }
+        crate::function::check_count(name, count)
+    }
+
     /// The condition of FILTER.
     fn aggregate_filter(&self, e: &sql::Expr) -> Result<Expr> {
+        let condition = self.expr(e)?;
+        if !find_aggregate_exprs([&condition]).is_empty() {
+            let message = "the condition of FILTER contains an aggregate function";
+            return Err(Error::invalid("INVALID_AGGREGATE_FILTER.CONTAINS_AGGREGATE", message)
+                .with_span(self.span(e))
+                .with_help("aggregate in a subquery first, and compare its column"));
+        }
         self.condition(e, "FILTER").map_err(|error| match error.condition() {
             "DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN" => error.with_condition("INVALID_AGGREGATE_FILTER.NOT_BOOLEAN"),
             _ => error,
@@ -119,7 +153,10 @@ impl ExprContext<'_> {
             ("if" | "iff", [condition, then, otherwise]) => {
                 operators::case(vec![(condition.clone(), then.clone())], Some(otherwise.clone()), self.schema)
             }
-            ("coalesce" | "ifnull" | "nvl" | "greatest" | "least" | "array", [_, ..]) => {
+            ("coalesce" | "ifnull" | "nvl" | "greatest" | "least" | "array", [first, ..]) => {
+                if matches!(name, "greatest" | "least") {
+                    operators::check_order(name, first, self.schema)?;
+                }
                 self.call(name, operators::unify(name, args, self.schema)?, e)
             }
             ("nvl2", [x, there, missing]) => {
@@ -146,6 +183,7 @@ impl ExprContext<'_> {
             ("isnan", [x]) => self.call("coalesce", vec![self.call("isnan", vec![x.clone()], e)?, lit(false)], e),
             ("date_add" | "dateadd" | "timestampadd", [_, _, _]) => self.call("timestampadd", args, e),
             ("date_diff" | "datediff" | "timestampdiff", [_, _, _]) => self.call("timestampdiff", args, e),
+            ("version", []) => Ok(string(concat!("tidemill ", env!("CARGO_PKG_VERSION")))),
             ("current_catalog", []) => Ok(string("spark_catalog")),
             ("current_database" | "current_schema", []) => Ok(string("default")),
             ("current_user" | "session_user" | "user", []) => Ok(string(&user_name())),
@@ -228,7 +266,15 @@ impl ExprContext<'_> {
                 {
                     out.args.push(string(&unit.value));
                 }
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => out.args.push(self.expr(e)?),
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) if name == "count" && is_qualified(e) => {
+                    let message = "count of all columns of one relation is ambiguous";
+                    return Err(Error::invalid("INVALID_USAGE_OF_STAR_WITH_TABLE_IDENTIFIER_IN_COUNT", message)
+                        .with_span(self.span(e))
+                        .with_help(
+                            "write count(*) to count rows, or count(a, b) for those without a NULL in these columns",
+                        ));
+                }
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => out.args.extend(self.starred([e])?),
                 FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if name == "count" => out.args.push(lit(1i64)),
                 other => return Err(unsupported(format!("the argument '{other}' of '{name}'"))),
             }
@@ -273,10 +319,16 @@ impl ExprContext<'_> {
             WindowFunctionDefinition::WindowUDF(udwf.clone())
         } else if let Some(udaf) = state.aggregate_functions().get(name) {
             WindowFunctionDefinition::AggregateUDF(udaf.clone())
+        } else if state.scalar_functions().contains_key(name) {
+            let message = format!("'{name}' is no window or aggregate function, so OVER does not apply");
+            return Err(Error::invalid("UNSUPPORTED_EXPR_FOR_WINDOW", message)
+                .with_span(self.span(e))
+                .with_help("leave OVER out, or put the call into an aggregate: max(…) OVER (…)"));
         } else {
             return Err(self.unknown_function(name, e));
         };
-        let spec = self.window_spec(over)?;
+        let spec = self.window_spec(over).map_err(|err| err.with_span(self.span(e)))?;
+        self.check_window_call(name, &a, spec).map_err(|err| err.with_span(self.span(e)))?;
         let mut a = a;
         take_null_flag(name, &mut a);
         let mut call = WindowFunction::new(definition, window_arguments(name, a.args));
@@ -291,11 +343,17 @@ impl ExprContext<'_> {
                 frame.regularize_order_bys(&mut call.params.order_by)?;
                 frame
             }
+            // What a rank looks at is rows, whatever they are ordered by.
+            None if is_rank(name) => WindowFrame::new_bounds(
+                WindowFrameUnits::Rows,
+                WindowFrameBound::Preceding(ScalarValue::UInt64(None)),
+                WindowFrameBound::CurrentRow,
+            ),
             None => WindowFrame::new((!call.params.order_by.is_empty()).then_some(false)),
         };
         let call = Expr::WindowFunction(Box::new(call));
-        let is_rank = matches!(name, "row_number" | "rank" | "dense_rank" | "ntile");
-        Ok(if is_rank { operators::cast(call, &DataType::Int32, false) } else { call })
+        let is_number = matches!(name, "row_number" | "rank" | "dense_rank" | "ntile");
+        Ok(if is_number { operators::cast(call, &DataType::Int32, false) } else { call })
     }
 
     /// The window of OVER, by its name or written out.
@@ -315,7 +373,8 @@ impl ExprContext<'_> {
                 {
                     self.env.window(name).ok_or_else(|| missing(name))
                 }
-                Some(_) => Err(unsupported("a window that extends another".to_owned())),
+                Some(_) => Err(unsupported("a window that extends another".to_owned())
+                    .with_help("write all of it in OVER (PARTITION BY … ORDER BY …)")),
             },
             sql::WindowType::NamedWindow(name) => self.env.window(name).ok_or_else(|| missing(name)),
         }
@@ -326,8 +385,14 @@ impl ExprContext<'_> {
         let Some(grouping) = self.planner.state.aggregate_functions().get("grouping") else {
             return Err(self.unknown_function("grouping", e));
         };
+        let keys = self.exprs(self.env.grouping.iter())?;
         if args.is_empty() {
-            args = self.exprs(self.env.grouping.iter())?;
+            args = keys;
+        } else if !keys.is_empty() && args.iter().any(|a| !keys.contains(a)) {
+            let message = "an argument of grouping_id is no key of ROLLUP, CUBE or GROUPING SETS";
+            return Err(Error::invalid("GROUPING_ID_COLUMN_MISMATCH", message)
+                .with_span(self.span(e))
+                .with_help("name the keys of GROUP BY, or none for all of them"));
         }
         let count = args.len();
         let bit = |(i, arg): (usize, Expr)| -> Result<Expr> {
@@ -373,9 +438,14 @@ impl ExprContext<'_> {
         match did_you_mean(name, names) {
             Some(near) => error.with_help(format!("did you mean '{near}'?")),
             None if name == "batch_id" => error.with_help("batch_id() is known inside FOREACH BATCH BEGIN … END only"),
-            None => error.with_help("the names are those of Spark SQL; docs/sql.md says what is missing"),
+            None => error.with_help("the names are those of Spark SQL, and not all of them are there yet"),
         }
     }
+}
+
+/// Functions that number rows in their order.
+fn is_rank(name: &str) -> bool {
+    matches!(name, "row_number" | "rank" | "dense_rank" | "percent_rank" | "cume_dist" | "ntile")
 }
 
 /// Spark's name of a function that has another here.

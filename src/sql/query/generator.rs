@@ -27,13 +27,17 @@ impl ExprContext<'_> {
             return Ok(Some(Generator { kind: Kind::Inline, outer: false, args: vec![one] }));
         }
         let Some((kind, outer)) = Kind::from_name(&name) else { return Ok(None) };
+        self.check_count(&name, f).map_err(|err| err.with_span(self.span(e)))?;
         let FunctionArguments::List(list) = &f.args else { return Ok(Some(Generator { kind, outer, args: vec![] })) };
         let args = list.args.iter().map(|a| match a {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => self.checked(e),
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => match self.star(e)? {
+                Some(columns) => Ok(columns.into_iter().map(|(_, e)| e).collect()),
+                None => self.checked(e).map(|e| vec![e]),
+            },
             FunctionArg::Named { name: argument, arg: FunctionArgExpr::Expr(e), .. }
                 if list.args.len() == 1 && argument.value.eq_ignore_ascii_case(argument_name(kind)) =>
             {
-                self.checked(e)
+                self.checked(e).map(|e| vec![e])
             }
             other => Err(Error::unsupported(
                 "UNSUPPORTED_FEATURE",
@@ -41,7 +45,7 @@ impl ExprContext<'_> {
             )
             .with_help(format!("give plain values: {name}(a)"))),
         });
-        Ok(Some(Generator { kind, outer, args: args.collect::<Result<_>>()? }))
+        Ok(Some(Generator { kind, outer, args: args.collect::<Result<Vec<Vec<_>>>>()?.concat() }))
     }
 }
 

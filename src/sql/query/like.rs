@@ -1,9 +1,11 @@
 //! `LIKE` and `ILIKE`, alone and with ANY, SOME or ALL of several patterns.
 
-use datafusion::logical_expr::{Expr, Like, Operator};
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::{Expr, ExprSchemable, Like, Operator};
 use datafusion::sql::sqlparser::ast::{self as sql, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 use super::expr::{ExprContext, balanced};
+use super::operators;
 use crate::error::{Error, Result};
 use crate::function;
 
@@ -35,7 +37,7 @@ impl LikeCall<'_> {
 impl ExprContext<'_> {
     /// `LIKE pattern`, `LIKE ANY (patterns)` or `LIKE ALL (patterns)`.
     pub fn like_quantified(&self, like: &LikeCall, any: bool, e: &sql::Expr, pattern: &sql::Expr) -> Result<Expr> {
-        let value = self.expr(e)?;
+        let value = self.text(e)?;
         let Some((op, patterns)) = quantified(any, pattern) else {
             return self.like(like, value, pattern);
         };
@@ -49,8 +51,16 @@ impl ExprContext<'_> {
         Ok(balanced(terms.collect::<Result<_>>()?, op))
     }
 
+    /// A value as text.
+    fn text(&self, e: &sql::Expr) -> Result<Expr> {
+        let value = self.checked(e)?;
+        let t = value.get_type(self.schema)?;
+        let is_text = t.is_string() || t.is_null() || t.is_nested();
+        Ok(if is_text { value } else { operators::cast(value, &DataType::Utf8View, false) })
+    }
+
     fn like(&self, like: &LikeCall, value: Expr, pattern: &sql::Expr) -> Result<Expr> {
-        let mut pattern = self.expr(pattern)?;
+        let mut pattern = self.text(pattern)?;
         // DataFusion knows the backslash only.
         if let Some(escape) = like.escape()?.filter(|c| *c != '\\') {
             pattern = function::like_pattern(pattern, escape);

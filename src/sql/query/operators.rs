@@ -66,6 +66,13 @@ pub fn unify(name: &str, exprs: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr
 
 /// `-expr`.
 pub fn negate(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    let t = expr.get_type(schema).map_err(|e| mismatch::explain(&expr, schema, e))?;
+    let is_interval = matches!(t, DataType::Interval(_) | DataType::Duration(_));
+    if !(t.is_numeric() || t.is_string() || t.is_null() || is_interval) {
+        let message = format!("operator '-' does not take {}", spark_type_name(&t));
+        return Err(Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message)
+            .with_help("it takes a number or an interval; a BOOLEAN is negated by NOT"));
+    }
     Ok(function::negate(&expr, schema)?.unwrap_or_else(|| Expr::Negative(Box::new(expr))))
 }
 
@@ -195,7 +202,8 @@ pub fn check_order(function: &str, e: &Expr, schema: &DFSchema) -> Result<()> {
         .with_help(format!("take a value of the map: {function}(m['key'])")))
 }
 
-fn has_map(t: &DataType) -> bool {
+/// Whether values of the type contain a map.
+pub fn has_map(t: &DataType) -> bool {
     match t {
         DataType::Map(..) => true,
         DataType::List(f) | DataType::LargeList(f) => has_map(f.data_type()),

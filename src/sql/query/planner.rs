@@ -33,7 +33,11 @@ pub async fn plan_query(ctx: &SessionContext, text: &str) -> Result<PlannedQuery
     let lines = Lines::new(text);
     let query = with_stack(|| parse_query(text, &lines))??;
     let state = ctx.state();
-    let tables = load_tables(&state, &query).await?;
+    let tables = match load_tables(&state, &query).await {
+        Ok(tables) => tables,
+        // The tree of a long chain is dropped by recursion.
+        Err(e) => return with_stack(move || drop(query)).and(Err(e)),
+    };
     with_stack(move || {
         let planner = Planner { state, lines, tables, aliases: Cell::new(0), watermarks: Cell::new(0) };
         let relation = planner.query(&query, &Env::default())?;
@@ -43,7 +47,8 @@ pub async fn plan_query(ctx: &SessionContext, text: &str) -> Result<PlannedQuery
 }
 
 /// Enough for the deepest text that the parser accepts; a thread of the runtime has less.
-const STACK_BYTES: usize = 32 << 20;
+/// Only what is used of it takes memory.
+const STACK_BYTES: usize = 512 << 20;
 
 /// Runs `work` on a thread with a large stack.
 fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {

@@ -2,22 +2,23 @@
 
 use std::collections::HashSet;
 
-use datafusion::common::Column;
+use datafusion::common::{Column, DFSchema};
 use datafusion::functions::core::expr_fn::get_field;
-use datafusion::logical_expr::utils::find_aggregate_exprs;
+use datafusion::logical_expr::utils::{find_aggregate_exprs, find_window_exprs};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr};
 use datafusion::sql::sqlparser::ast::{
     self as sql, Distinct, GroupByExpr, Ident, NamedWindowDefinition, NamedWindowExpr, ObjectName, OrderBy,
     OrderByKind, OrderByOptions, Select, SelectItem, SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
 };
 
-use super::aggregate::item_aliases;
+use super::aggregate::{item_aliases, without_absent};
 use super::expr::{ExprContext, name_parts};
 use super::function::sort_expr;
 use super::name::output_name;
+use super::operators;
 use super::planner::Planner;
-use super::scope::{Env, Relation, ScopeColumn, eq_names, named, unique_names};
-use super::set_operation::{refuse_select_clauses, unsupported, with_names};
+use super::scope::{Env, Relation, Scope, ScopeColumn, eq_names, find_field, named, unique_names};
+use super::set_operation::{refuse_maps, refuse_select_clauses, unsupported, with_names};
 use super::tokens::WITHIN_WATERMARK;
 use crate::error::{Error, Result, Span};
 use crate::plan::generators::Generator;
@@ -71,7 +72,7 @@ impl Planner<'_> {
         let mut items = self.select_list(projection, &relation, env, &windows)?;
         let aliases = [windows.clone(), item_aliases(&items)].concat();
         let mut keys = self.sort_keys(order_by, &items, &ExprContext::new(self, env, &relation, &aliases))?;
-        let groups = self.group_keys(&s.group_by, &items, &relation, env)?;
+        let (groups, absent) = self.group_keys(&s.group_by, &items, &relation, env)?;
         let mut having = s
             .having
             .as_ref()
@@ -79,17 +80,36 @@ impl Planner<'_> {
             .transpose()?;
         let condition = |q| ExprContext::new(self, env, &relation, &aliases).condition(q, "QUALIFY");
         let mut qualify = s.qualify.as_ref().map(condition).transpose()?;
+        if let Some(condition) = &qualify {
+            let exprs = items.iter().filter_map(|i| match &i.value {
+                Value::Expr(e) => Some(e),
+                Value::Generator(..) => None,
+            });
+            if find_window_exprs(exprs.chain([condition])).is_empty() {
+                let message = "QUALIFY needs a window function, in it or in the select list";
+                return Err(Error::invalid("QUALIFY_REQUIRES_WINDOW_FUNCTION", message)
+                    .with_span(s.qualify.as_ref().and_then(|e| self.lines.closed_span(sql::Spanned::span(e))))
+                    .with_help("conditions on the rows themselves stand in WHERE"));
+            }
+        }
         relation = self.deduplicate(relation, s, &groups, env)?;
+        let span = |e: Option<&sql::Expr>| e.and_then(|e| self.lines.closed_span(sql::Spanned::span(e)));
+        let (having_span, qualify_span) = (span(s.having.as_ref()), span(s.qualify.as_ref()));
 
         let grouped = having.is_some() || matches!(s.group_by, GroupByExpr::All(_));
         let mut exprs = all_exprs(&mut items, &mut keys);
-        exprs.extend(having.iter_mut().chain(qualify.iter_mut()).map(|h| (h, None)));
-        relation = self.aggregate(relation, groups, grouped, &mut exprs)?;
+        exprs.extend(having.iter_mut().map(|h| (h, having_span)));
+        exprs.extend(qualify.iter_mut().map(|q| (q, qualify_span)));
+        for (e, _) in &mut exprs {
+            **e = without_absent(std::mem::take(*e), &absent, relation.plan.schema())?;
+        }
+        relation = self.aggregate(relation, groups, grouped, &mut exprs, env)?;
         if let Some(condition) = having {
-            relation.plan = LogicalPlanBuilder::from(relation.plan).filter(condition)?.build()?;
+            relation = self.filtered(relation, condition, env)?;
         }
         let mut exprs = all_exprs(&mut items, &mut keys);
         exprs.extend(qualify.iter_mut().map(|q| (q, None)));
+        relation = self.with_subqueries(relation, exprs.iter_mut().map(|(e, _)| &mut **e), env)?;
         relation = self.windows(relation, &mut exprs)?;
         if let Some(condition) = qualify {
             relation.plan = LogicalPlanBuilder::from(relation.plan).filter(condition)?.build()?;
@@ -127,12 +147,17 @@ impl Planner<'_> {
         let cx = ExprContext::new(self, env, &relation, &[]);
         let span = cx.span(condition);
         let condition = cx.condition(condition, "WHERE")?;
+        if !find_window_exprs([&condition]).is_empty() {
+            let message = "WHERE cannot contain a window function";
+            return Err(Error::invalid("WINDOW_FUNCTION_NOT_ALLOWED_IN_CLAUSE", message)
+                .with_help("use QUALIFY, or compute it in a subquery")
+                .with_span(span));
+        }
         if !find_aggregate_exprs([&condition]).is_empty() {
             let message = "WHERE cannot contain an aggregate function";
             return Err(Error::invalid("INVALID_WHERE_CONDITION", message).with_help("use HAVING").with_span(span));
         }
-        let plan = LogicalPlanBuilder::from(relation.plan).filter(condition)?.build()?;
-        Ok(Relation { plan, scope: relation.scope })
+        self.filtered(relation, condition, env).map_err(|e| e.with_span(span))
     }
 
     /// The items, each of which may use the aliases of those before it.
@@ -182,13 +207,9 @@ impl Planner<'_> {
             return Ok(Item { name: String::new(), value: Value::Generator(generator, names.to_vec()), span });
         }
         let expr = cx.checked(e)?;
-        let name = match (names, &expr) {
-            ([name], _) => name.value.clone(),
-            ([], Expr::Column(c)) if matches!(e, sql::Expr::Identifier(_) | sql::Expr::CompoundIdentifier(_)) => {
-                let defined = relation.scope.columns.iter().find(|s| s.column == *c);
-                defined.map_or_else(|| output_name(e, &relation.scope), |s| s.name.clone())
-            }
-            ([], _) => output_name(e, &relation.scope),
+        let name = match names {
+            [name] => name.value.clone(),
+            [] => output_name(e, &relation.scope),
             _ => {
                 let message = "several names are possible for a generator only";
                 return Err(Error::invalid("MULTI_ALIAS_WITHOUT_GENERATOR", message)
@@ -213,32 +234,11 @@ impl Planner<'_> {
         {
             return Err(unsupported("ILIKE, EXCLUDE, REPLACE and RENAME after '*'"));
         }
-        let item = |c: &ScopeColumn| Item {
-            name: c.name.clone(),
-            value: Value::Expr(Expr::Column(c.column.clone())),
-            span: None,
-        };
-        let mut items: Vec<Item> = match of {
-            None => relation.scope.visible().map(item).collect(),
-            Some(name) => {
-                let parts = name_parts(name)?;
-                let columns: Vec<_> = relation.scope.of_relation(&parts).map(item).collect();
-                if columns.is_empty() {
-                    self.struct_wildcard(relation, &parts)
-                        .map_err(|e| e.with_condition("CANNOT_RESOLVE_STAR_EXPAND"))?
-                } else {
-                    columns
-                }
-            }
-        };
+        let parts = of.map(name_parts).transpose()?.unwrap_or_default();
+        let mut items = self.star_items(&relation.scope, relation.plan.schema(), &parts)?;
         if let Some(except) = &options.opt_except {
-            for name in std::iter::once(&except.first_element).chain(&except.additional_elements) {
-                let before = items.len();
-                items.retain(|i| !eq_names(&i.name, &name.value));
-                if items.len() == before {
-                    return Err(relation.scope.unresolved(std::slice::from_ref(name), &self.lines));
-                }
-            }
+            let except = std::iter::once(&except.first_element).chain(&except.additional_elements);
+            self.leave_out(&mut items, except, &relation.scope)?;
         }
         if items.is_empty() && of.is_none() && relation.scope.columns.is_empty() {
             return Err(Error::invalid("INVALID_USAGE_OF_STAR_OR_REGEX", "'*' needs a FROM clause")
@@ -247,12 +247,52 @@ impl Planner<'_> {
         Ok(items)
     }
 
-    fn struct_wildcard(&self, relation: &Relation, parts: &[Ident]) -> Result<Vec<Item>> {
-        let unresolved = || relation.scope.unresolved(parts, &self.lines);
-        let Some((column, used)) = relation.scope.find(parts, &self.lines)? else { return Err(unresolved()) };
-        let base = Expr::Column(column.column.clone());
-        match base.get_type(relation.plan.schema())? {
-            arrow::datatypes::DataType::Struct(fields) if used == parts.len() => Ok(fields
+    /// All columns, those of a relation, or the fields of a struct.
+    pub fn star_items(&self, scope: &Scope, schema: &DFSchema, of: &[Ident]) -> Result<Vec<Item>> {
+        let item = |c: &ScopeColumn| Item {
+            name: c.name.clone(),
+            value: Value::Expr(Expr::Column(c.column.clone())),
+            span: None,
+        };
+        if of.is_empty() {
+            return Ok(scope.visible().map(item).collect());
+        }
+        let columns: Vec<_> = scope.of_relation(of).map(item).collect();
+        match columns.is_empty() {
+            true => self.struct_star(scope, schema, of).map_err(|e| e.with_condition("CANNOT_RESOLVE_STAR_EXPAND")),
+            false => Ok(columns),
+        }
+    }
+
+    /// Takes the columns of EXCEPT away.
+    pub fn leave_out<'e>(
+        &self,
+        items: &mut Vec<Item>,
+        except: impl IntoIterator<Item = &'e Ident>,
+        scope: &Scope,
+    ) -> Result<()> {
+        for name in except {
+            let before = items.len();
+            items.retain(|i| !eq_names(&i.name, &name.value));
+            if items.len() == before {
+                return Err(scope.unresolved(std::slice::from_ref(name), &self.lines));
+            }
+        }
+        Ok(())
+    }
+
+    fn struct_star(&self, scope: &Scope, schema: &DFSchema, parts: &[Ident]) -> Result<Vec<Item>> {
+        let unresolved = || scope.unresolved(parts, &self.lines);
+        let Some((column, _)) = scope.find(parts, &self.lines)? else { return Err(unresolved()) };
+        let path = scope.find(parts, &self.lines)?.map_or(0, |(_, used)| used);
+        let mut base = Expr::Column(column.column.clone());
+        for part in &parts[path..] {
+            let arrow::datatypes::DataType::Struct(fields) = base.get_type(schema)? else { return Err(unresolved()) };
+            let field = find_field(fields.iter().map(|f| f.as_ref()), &part.value).ok_or_else(unresolved)?;
+            base = get_field(base, field.name().clone());
+        }
+        match base.get_type(schema)? {
+            arrow::datatypes::DataType::Struct(fields) => Ok(fields
                 .iter()
                 .map(|f| Item {
                     name: f.name().clone(),
@@ -298,6 +338,16 @@ impl Planner<'_> {
         };
         let key = |k: &sql::OrderByExpr| {
             let target = self.sort_target(&k.expr, items, cx)?;
+            let expr = match &target {
+                Target::Expr(e) => Some(e),
+                Target::Output(i) => match &items[*i].value {
+                    Value::Expr(e) => Some(e),
+                    Value::Generator(..) => None,
+                },
+            };
+            if let Some(e) = expr {
+                operators::check_order("ORDER BY", e, cx.schema).map_err(|e| e.with_span(cx.span(&k.expr)))?;
+            }
             Ok(SortKey { target, options: k.options, span: cx.span(&k.expr) })
         };
         keys.iter().map(key).collect()
@@ -359,6 +409,7 @@ impl Planner<'_> {
         let hidden = exprs.len() > unique.len();
         let mut builder = LogicalPlanBuilder::from(relation.plan).project(exprs)?;
         if distinct {
+            refuse_maps(builder.schema(), "SELECT DISTINCT")?;
             builder = builder.distinct()?;
         }
         if !sort.is_empty() {

@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::functions_window::expr_fn::row_number;
+use datafusion::logical_expr::utils::{find_aggregate_exprs, find_window_exprs};
 use datafusion::logical_expr::{Expr, ExprFunctionExt, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SortExpr, lit};
 use datafusion::sql::sqlparser::ast::{
     Cte, LimitClause, OrderBy, OrderByKind, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, Values, With,
@@ -15,8 +16,9 @@ use super::expr::ExprContext;
 use super::function::sort_expr;
 use super::operators;
 use super::planner::Planner;
-use super::scope::{Env, Relation, Scope, ScopeColumn};
+use super::scope::{Env, Relation, Scope, ScopeColumn, eq_names};
 use super::select::ordinal;
+use super::subquery::has_subquery;
 use super::types::spark_type_name;
 use crate::error::{Error, Result};
 use crate::function::coercion;
@@ -44,10 +46,20 @@ impl Planner<'_> {
     }
 
     fn with(&self, with: &With, env: &mut Env) -> Result<()> {
-        if with.recursive {
-            return Err(unsupported("WITH RECURSIVE"));
-        }
-        for Cte { alias, query, .. } in &with.cte_tables {
+        for (i, cte) in with.cte_tables.iter().enumerate() {
+            let name = &cte.alias.name;
+            if with.cte_tables[..i].iter().any(|c| eq_names(&c.alias.name.value, &name.value)) {
+                let message = format!("WITH defines '{}' twice", name.value);
+                return Err(Error::invalid("DUPLICATED_CTE_NAMES", message)
+                    .with_span(self.lines.span(name.span))
+                    .with_help("give each of them a name of its own"));
+            }
+            let Cte { alias, query, .. } = cte;
+            if with.recursive {
+                let relation = self.recursive(cte, env)?;
+                env.ctes.push((alias.name.value.clone(), relation));
+                continue;
+            }
             let mut relation = self.query(query, env)?;
             self.rename(&mut relation.scope, alias)?;
             env.ctes.push((alias.name.value.clone(), relation));
@@ -55,7 +67,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn set_expr(&self, e: &SetExpr, env: &Env) -> Result<Relation> {
+    pub fn set_expr(&self, e: &SetExpr, env: &Env) -> Result<Relation> {
         match e {
             SetExpr::Select(s) => self.select(s, None, env),
             SetExpr::Query(q) => self.query(q, env),
@@ -89,6 +101,30 @@ impl Planner<'_> {
             .iter()
             .map(|row| row.content.iter().map(|e| cx.checked(e)).collect())
             .collect::<Result<Vec<Vec<_>>>>()?;
+        let width = rows.first().map_or(0, Vec::len);
+        if let Some(row) = v.rows.iter().find(|row| row.content.len() != width) {
+            let message = format!("a row of VALUES has {} values, and the first has {width}", row.content.len());
+            return Err(Error::invalid("INVALID_INLINE_TABLE.NUM_COLUMNS_MISMATCH", message)
+                .with_span(row.content.first().and_then(|e| cx.span(e)))
+                .with_help("give every row as many values, NULL for one that is missing"));
+        }
+        for (value, e) in rows.iter().flatten().zip(v.rows.iter().flat_map(|row| &row.content)) {
+            if !find_aggregate_exprs([value]).is_empty() || !find_window_exprs([value]).is_empty() {
+                let message = "an aggregate or window function stands in the VALUES clause";
+                return Err(Error::invalid("INVALID_INLINE_TABLE.CANNOT_EVALUATE_EXPRESSION_IN_INLINE_TABLE", message)
+                    .with_span(cx.span(e))
+                    .with_help("VALUES takes constants: aggregate in a SELECT"));
+            }
+            if has_subquery(value) {
+                let message = "a subquery stands in the VALUES clause";
+                return Err(Error::unsupported(
+                    "UNSUPPORTED_SUBQUERY_EXPRESSION_CATEGORY.SCALAR_SUBQUERY_IN_VALUES",
+                    message,
+                )
+                .with_span(cx.span(e))
+                .with_help("write SELECT (SELECT …) AS a, … instead, and UNION ALL between rows"));
+            }
+        }
         let plan = LogicalPlanBuilder::values(widened(rows)?)?.build()?;
         let names = (1..=plan.schema().fields().len()).map(|i| format!("col{i}")).collect();
         Ok(with_names(plan, names))
@@ -174,6 +210,9 @@ fn combine(left: Relation, op: SetOperator, quantifier: SetQuantifier, right: Re
             .with_help("select as many columns in both, NULL AS name for one that is missing"));
     }
     let names = left.scope.columns.iter().map(|c| c.name.clone()).collect();
+    if !(all && op == SetOperator::Union) {
+        refuse_maps(left.plan.schema(), &op.to_string())?;
+    }
     let (left, right) = same_types(left, right, op)?;
     if all && op != SetOperator::Union {
         return Ok(with_names(each_row(left, op, right)?, names));
@@ -189,6 +228,18 @@ fn combine(left: Relation, op: SetOperator, quantifier: SetQuantifier, right: Re
         }
     };
     Ok(with_names(plan, names))
+}
+
+/// Rows with a map cannot be told apart.
+pub fn refuse_maps(schema: &DFSchema, operation: &str) -> Result<()> {
+    match schema.fields().iter().find(|f| operators::has_map(f.data_type())) {
+        Some(field) => {
+            let message = format!("{operation} cannot tell maps apart, and column '{}' has one", field.name());
+            Err(Error::unsupported("UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE", message)
+                .with_help("take its entries instead: sort_array(map_entries(m))"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The plan with the event times of another: of the sides of a set operation, the first says which columns are one.
@@ -340,9 +391,7 @@ fn instead(what: &str) -> Option<&'static str> {
         "SORT" | "CLUSTER" | "DISTRIBUTE" => {
             "leave it out: rows are placed by the engine; ORDER BY sorts the whole result"
         }
-        "PIVOT" => "write one aggregate for each value: sum(v) FILTER (WHERE name = 'a') AS a",
-        "UNPIVOT" => "write a generator: LATERAL VIEW stack(2, 'a', a, 'b', b) u AS name, value",
-        "WITH" => "a query cannot refer to itself: write the levels that are needed as UNION ALL",
+        "PIVOT" | "DEFAULT" => "write one aggregate for each value: sum(v) FILTER (WHERE name = 'a') AS a",
         "FETCH" | "TOP" => "write LIMIT 10",
         "BY" => "select the columns of both sides in one order, and write UNION ALL",
         "GROUP" => "write GROUP BY ROLLUP (…), CUBE (…) or GROUPING SETS (…)",

@@ -68,7 +68,7 @@ pub fn with_hint(error: Error, text: &str, span: Option<Span>) -> Error {
             .with_span(comma)
             .with_help("remove the comma, or add the column that is missing");
     }
-    if error.message().starts_with("expected date/time field") {
+    if before.trim_end().to_ascii_uppercase().ends_with("EXTRACT(") {
         let message = format!("'{at}' is no field of a time");
         return Error::invalid("INVALID_EXTRACT_FIELD", message)
             .with_span(span)

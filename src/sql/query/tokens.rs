@@ -7,6 +7,7 @@
 //! - interval literals become `INTERVAL 'n unit …'`; `1D`, `2S` and the like become one number;
 //! - `array(…)` and `exists(…)` of values become calls of the functions of these names;
 //! - a nested type such as `ARRAY<STRUCT<a: INT>>` becomes one name in quotes;
+//! - `*` among arguments becomes a name, see [`super::star`];
 //! - `TRIM(LEADING FROM s)` loses its FROM; `TABLE t` becomes `SELECT * FROM t`.
 //!
 //! Tokens keep their places, so that errors still point into the user's text.
@@ -29,8 +30,8 @@ pub fn rewrite(tokens: Vec<TokenWithSpan>, lines: &Lines) -> Result<Vec<TokenWit
     let tokens: Vec<_> = tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
     let tokens = respell(quote_types(quote_calls(merge_numbers(tokens))));
     let tokens = rewrite_intervals(tokens, lines)?;
-    let tokens = drop_stream(super::windowing::rewrite(tokens));
-    let tokens = rewrite_watermarks(tokens);
+    let tokens = super::star::rewrite(drop_stream(super::windowing::rewrite(tokens)));
+    let tokens = rewrite_watermarks(tokens, lines)?;
     Ok(rewrite_within_watermark(tokens))
 }
 
@@ -246,7 +247,7 @@ fn ends_relation(w: &Word) -> bool {
 }
 
 /// Turns `WATERMARK` clauses into subqueries.
-fn rewrite_watermarks(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+fn rewrite_watermarks(tokens: Vec<TokenWithSpan>, lines: &Lines) -> Result<Vec<TokenWithSpan>> {
     let mut clauses = Clauses::default();
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut i = 0;
@@ -257,6 +258,7 @@ fn rewrite_watermarks(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             && let Some(clause) = WatermarkClause::find(&tokens, i)
             && let Some(relation) = relation_start(&out)
         {
+            clause.check(&tokens, &out[..relation]).map_err(|e| e.with_span(lines.span(t.span)))?;
             let relation = out.split_off(relation);
             clause.write(&tokens, relation, t.span, &mut out);
             i = clause.end;
@@ -266,7 +268,7 @@ fn rewrite_watermarks(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         out.push(t.clone());
         i += 1;
     }
-    out
+    Ok(out)
 }
 
 /// Places in the tokens: `WATERMARK` expr `[AS name] DELAY OF` interval.
@@ -300,6 +302,28 @@ impl WatermarkClause {
             && matches!(tokens.get(start + 1).map(|t| &t.token), Some(Token::SingleQuotedString(_)));
         let end = start + 2;
         (complete && !expr.is_empty()).then_some(Self { expr, name, delay: start..end, end })
+    }
+
+    /// Refuses what the clause cannot have: several names, or a relation that it cannot follow.
+    fn check(&self, tokens: &[TokenWithSpan], before: &[TokenWithSpan]) -> Result<()> {
+        let expr = &tokens[self.expr.clone()];
+        let names = expr.iter().rposition(|t| t.token == Token::LParen);
+        let aliases = names.and_then(|i| i.checked_sub(1)).is_some_and(|i| is_word(expr.get(i), "AS"));
+        if aliases && is_token(expr.last(), &Token::RParen) {
+            let message = "a WATERMARK clause gives one column, which has one name";
+            return Err(Error::invalid("CANNOT_USE_MULTI_ALIASES_IN_WATERMARK_CLAUSE", message)
+                .with_help("write WATERMARK expr AS name DELAY OF INTERVAL 10 SECONDS"));
+        }
+        if is_word(before.last(), "VALUES") {
+            let message = "WATERMARK cannot follow VALUES";
+            return Err(Error::invalid("UNRESOLVABLE_TABLE_VALUED_FUNCTION", message)
+                .with_help("put it in parentheses: FROM (VALUES (…)) WATERMARK col1 DELAY OF INTERVAL 10 SECONDS"));
+        }
+        if is_word(before.last(), "AS") {
+            return Err(Error::invalid("PARSE_SYNTAX_ERROR", "WATERMARK stands behind an alias")
+                .with_help("the alias comes last: FROM t WATERMARK ts DELAY OF INTERVAL 10 SECONDS AS a"));
+        }
+        Ok(())
     }
 
     fn write(

@@ -3,6 +3,7 @@
 //! `TUMBLE(TABLE t, DESCRIPTOR(ts), size)` reaches the parser as `TUMBLE((SELECT * FROM t), DESCRIPTOR(ts), size)`, and
 //! `PARTITION BY a, b` as an argument `#partition_by(a, b)`.
 
+use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::logical_expr::{Expr, ExprSchemable};
@@ -13,6 +14,7 @@ use super::expr::ExprContext;
 use super::planner::Planner;
 use super::scope::{Env, Relation, ScopeColumn};
 use super::tokens::{at, is_token, is_word, quoted};
+use super::types::spark_type_name;
 use crate::error::{Error, Result, Span};
 use crate::plan::window_columns::{Part, Window, add, check_partition, unmerged_session};
 
@@ -122,6 +124,7 @@ impl Planner<'_> {
             return Err(wrong_arguments(function, "a column in its DESCRIPTOR").with_span(cx.span(time)));
         };
         let partition_by = self.partition_by(function, args.partition_by, &cx)?;
+        let time_type = Expr::Column(time_column.clone()).get_type(relation.plan.schema())?;
         let mut call = vec![Expr::Column(time_column)];
         for e in durations(function, args.durations).map_err(|e| e.with_span(span))? {
             call.push(cx.checked(e)?);
@@ -129,8 +132,20 @@ impl Planner<'_> {
         let name = if function == "session" { "session_window" } else { "window" };
         let udf = self.state.scalar_functions().get(name).ok_or_else(|| Error::internal("no window function"))?;
         let call = udf.call(call);
+        if !matches!(time_type, DataType::Timestamp(..)) {
+            let message = format!(
+                "the DESCRIPTOR of '{}' is {}, not TIMESTAMP",
+                function.to_uppercase(),
+                spark_type_name(&time_type)
+            );
+            return Err(Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message)
+                .with_span(cx.span(time))
+                .with_help(
+                    "DESCRIPTOR names a column of TIMESTAMP: make one in a subquery, CAST(… AS TIMESTAMP) AS ts",
+                ));
+        }
         call.get_type(relation.plan.schema())
-            .map_err(|e| as_called(Error::from(e), (function, name), (cx.span(time), span)))?;
+            .map_err(|e| as_called(Error::from(e), (function, name)).with_span(span))?;
         let (plan, columns) = add(relation.plan, call, (self.fresh_alias(function), partition_by))?;
         relation.plan = plan;
         relation.scope.columns.extend(columns.into_iter().map(|column| ScopeColumn {
@@ -279,17 +294,10 @@ fn durations<'a>(function: &str, given: Vec<(Option<String>, &'a sql::Expr)>) ->
     Ok(order.iter().filter_map(|i| found.get(*i).copied().flatten()).collect())
 }
 
-/// An error of the function below in the words of the one that was called, at its time or at the call.
-fn as_called(e: Error, (function, below): (&str, &str), (time, call): (Option<Span>, Option<Span>)) -> Error {
-    let is_time = e.condition().ends_with("UNEXPECTED_INPUT_TYPE") && !e.message().contains("gap");
+/// An error of the function below in the words of the one that was called.
+fn as_called(e: Error, (function, below): (&str, &str)) -> Error {
     let message = e.message().replace(&format!("'{below}'"), &format!("'{}'", function.to_uppercase()));
-    let help = match is_time {
-        true => "DESCRIPTOR names a column of TIMESTAMP: make one in a subquery, CAST(… AS TIMESTAMP) AS ts".to_owned(),
-        false => format!("write {}", example(function)),
-    };
-    Error::new(e.kind(), e.condition().to_owned(), message)
-        .with_span(if is_time { time.or(call) } else { call })
-        .with_help(help)
+    Error::new(e.kind(), e.condition().to_owned(), message).with_help(format!("write {}", example(function)))
 }
 
 fn wrong_arguments(function: &str, what: &str) -> Error {

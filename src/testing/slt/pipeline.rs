@@ -160,7 +160,7 @@ impl Pipeline {
         let zone = self.session.context().state().config_options().execution.time_zone.clone();
         let tz = zone.and_then(|z| z.parse().ok()).unwrap_or(Tz::UTC);
         let types = vec![DefaultColumnType::Any; batches.first().map_or(0, RecordBatch::num_columns)];
-        let row = |b: &RecordBatch, i: usize| b.columns().iter().map(|c| format_value(c, i, tz)).collect();
+        let row = |b: &RecordBatch, i: usize| b.columns().iter().map(|c| cell(format_value(c, i, tz))).collect();
         let rows = batches.iter().flat_map(|b| (0..b.num_rows()).map(move |i| row(b, i))).collect();
         Ok(DBOutput::Rows { types, rows })
     }
@@ -191,4 +191,9 @@ impl AsyncDB for Pipeline {
     async fn run_command(_: Command) -> std::io::Result<Output> {
         Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "pipeline tests run no system commands"))
     }
+}
+
+/// A value in a line of an expected result, where an empty text would not show.
+fn cell(value: String) -> String {
+    if value.is_empty() { "(empty)".to_owned() } else { value }
 }

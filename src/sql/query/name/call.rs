@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::super::scope::Scope;
+use super::super::star;
 use super::display_name;
 
 /// A call as Spark prints it.
@@ -32,7 +33,7 @@ pub fn function(f: &Function, scope: &Scope) -> String {
 /// The call without its clauses.
 fn base(f: &Function, name: &str, scope: &Scope) -> String {
     let FunctionArguments::List(list) = &f.args else { return format!("{}()", shown_name(name, 0)) };
-    let mut args: Vec<String> = list.args.iter().map(|a| argument(a, scope)).collect();
+    let mut args: Vec<String> = list.args.iter().flat_map(|a| arguments(a, scope)).collect();
     let count = args.len();
     args.extend(defaults(name, count).iter().map(|d| (*d).to_owned()));
     if let Some(shown) = as_operator(name, count, &args) {
@@ -42,6 +43,15 @@ fn base(f: &Function, name: &str, scope: &Scope) -> String {
     let distinct = if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) { "DISTINCT " } else { "" };
     let name = if name == "string_agg" && !f.within_group.is_empty() { "listagg" } else { shown_name(name, count) };
     format!("{name}({distinct}{})", args.join(", "))
+}
+
+/// What one argument is shown as; a star as its columns.
+fn arguments(a: &FunctionArg, scope: &Scope) -> Vec<String> {
+    match a {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => star::shown(e, scope),
+        _ => None,
+    }
+    .unwrap_or_else(|| vec![argument(a, scope)])
 }
 
 fn argument(argument: &FunctionArg, scope: &Scope) -> String {

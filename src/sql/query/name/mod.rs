@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::expr::{interval_of, type_text};
 use super::field::leading_names;
 use super::scope::{Scope, join};
+use super::star;
 use super::types::parse_data_type;
 use super::{literal, types};
 use crate::function::display::format_value;
@@ -22,12 +23,23 @@ pub fn output_name(expr: &Expr, scope: &Scope) -> String {
     match expr {
         Expr::Nested(e) => output_name(e, scope),
         Expr::CompoundIdentifier(parts) => parts.last().map(|p| p.value.clone()).unwrap_or_default(),
-        Expr::Cast { expr, .. } if is_name(expr) => output_name(expr, scope),
+        Expr::Cast { expr, .. } if is_column(expr, scope) => output_name(expr, scope),
         Expr::CompoundFieldAccess { root, access_chain } if is_name(root) => match access_chain.as_slice() {
             [.., AccessExpr::Dot(Expr::Identifier(field))] if access_chain.iter().all(is_field) => field.value.clone(),
             _ => display_name(expr, scope),
         },
         _ => display_name(expr, scope),
+    }
+}
+
+/// Whether it is a column and no field of one.
+fn is_column(expr: &Expr, scope: &Scope) -> bool {
+    match expr {
+        Expr::Nested(e) => is_column(e, scope),
+        Expr::CompoundIdentifier(parts) => scope.of_relation(&parts[..parts.len() - 1]).next().is_some(),
+        Expr::Identifier(_) => true,
+        Expr::Cast { expr, .. } => is_column(expr, scope),
+        _ => false,
     }
 }
 
@@ -47,7 +59,8 @@ fn is_field(access: &AccessExpr) -> bool {
 /// An expression as Spark prints it inside another.
 pub fn display_name(expr: &Expr, scope: &Scope) -> String {
     let name = |e: &Expr| display_name(e, scope);
-    let list = |es: &[Expr]| es.iter().map(name).collect::<Vec<_>>().join(", ");
+    let shown = |e: &Expr| star::shown(e, scope).unwrap_or_else(|| vec![name(e)]);
+    let list = |es: &[Expr]| es.iter().flat_map(shown).collect::<Vec<_>>().join(", ");
     match expr {
         Expr::Nested(e) => name(e),
         Expr::Identifier(i) => i.value.clone(),
@@ -135,10 +148,14 @@ pub fn display_name(expr: &Expr, scope: &Scope) -> String {
         Expr::Extract { field, expr, .. } => format!("extract({field} FROM {})", name(expr)),
         Expr::Position { expr, r#in } => format!("locate({}, {}, 1)", name(expr), name(r#in)),
         Expr::Interval(i) => interval(i),
+        Expr::InSubquery { expr, negated, .. } => negate(*negated, format!("({} IN (listquery()))", name(expr))),
         Expr::Subquery(_) => "scalarsubquery()".to_owned(),
         Expr::Exists { negated, .. } => negate(*negated, "exists()".to_owned()),
         Expr::Tuple(items) => {
-            let field = |(i, e): (usize, &Expr)| format!("col{}, {}", i + 1, name(e));
+            let field = |(i, e): (usize, &Expr)| match e {
+                Expr::Identifier(column) => format!("{}, {}", column.value, name(e)),
+                _ => format!("col{}, {}", i + 1, name(e)),
+            };
             format!("named_struct({})", items.iter().enumerate().map(field).collect::<Vec<_>>().join(", "))
         }
         Expr::Struct { values, .. } => format!("struct({})", list(values)),
