@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use super::rows::{not_open, not_prepared, rename};
 use super::table::{Table, Truncate};
 use super::{BatchIdentity, LastCommitted, Sink, SinkContext};
-use crate::error::{Error, Result};
+use crate::error::{Error, OutputError, Result};
 use crate::options::{OptionReader, Options};
 
 const RULE: &str = "-------------------------------------------";
@@ -137,6 +137,7 @@ impl Sink for ConsoleSink {
         written.map_err(|e| {
             Error::io("SINK_WRITE", format!("the console cannot be written to: {e}"))
                 .with_help("the reader of the standard output has gone or is full")
+                .with_source(OutputError(e))
         })
     }
 

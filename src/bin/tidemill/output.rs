@@ -79,11 +79,6 @@ pub fn fail(error: &Error, source: Option<SourceText<'_>>) -> u8 {
     }
 }
 
-/// Whether a query failed only because nobody reads the standard output any more.
-pub fn is_broken_pipe(error: &Error) -> bool {
-    error.message().to_lowercase().contains("broken pipe")
-}
-
 /// Prints what a statement gave.
 pub fn show(session: &Session, result: &StatementResult) -> u8 {
     match result {

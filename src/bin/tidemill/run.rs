@@ -10,7 +10,7 @@ use tidemill::{
 use tokio::task::JoinSet;
 
 use crate::cli::{ExplainArgs, RunArgs, ScriptArgs, SessionArgs};
-use crate::output::{fail, is_broken_pipe, print, say, show};
+use crate::output::{fail, print, say, show};
 use crate::signals::Shutdown;
 use crate::{FAILED, WRONG};
 
@@ -94,7 +94,7 @@ async fn wait(session: &Session, queries: Vec<StreamingQuery>, fail_fast: bool, 
             ended = running.join_next() => match ended {
                 None => return code,
                 Some(Ok((query, Err(e)))) => {
-                    if is_broken_pipe(&e) {
+                    if e.is_closed_output() {
                         return stop_all(session).await.max(code);
                     }
                     code = FAILED;
@@ -125,7 +125,7 @@ async fn stop_all(session: &Session) -> u8 {
     let mut code = 0;
     for query in session.streams().active() {
         if let Err(e) = query.stop().await
-            && !is_broken_pipe(&e)
+            && !e.is_closed_output()
         {
             failed(&query, &e);
             code = FAILED;
