@@ -311,7 +311,9 @@ mod tests {
         let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
         let of = |e: io::Error| Error::io("SINK_WRITE", "the console cannot be written to").with_source(OutputError(e));
         assert!(of(closed()).is_closed_output());
-        assert!(of(closed()).in_user_function("FOREACH_BATCH_USER_FUNCTION_ERROR", "foreach batch sink").is_closed_output());
+        assert!(
+            of(closed()).in_user_function("FOREACH_BATCH_USER_FUNCTION_ERROR", "foreach batch sink").is_closed_output()
+        );
         assert!(Error::from(DataFusionError::from(of(closed()))).is_closed_output());
         assert!(!of(io::Error::from(io::ErrorKind::StorageFull)).is_closed_output());
         // A connection of a source, and a value that a message quotes, are something else.

@@ -49,6 +49,8 @@ pub use session::{
     Columns, DataStreamReader, DataStreamWriter, Delay, GroupedByKey, RowSet, RuntimeConf, Script, Session,
     SessionBuilder, StatementResult, StreamingDataFrameExt, Variables, WriteStreamExt,
 };
+#[doc(hidden)]
+pub use sink::console_on_stderr;
 pub use sink::{BatchIdentity, ForeachWriter, LastCommitted, MemorySink, NoopSink, OutputMode, Sink, SinkContext};
 pub use source::{MemoryStream, Offset, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider};
 pub use sql::diagnostic::{SourceText, render as render_error};
@@ -75,7 +77,12 @@ pub mod prelude {
 }
 
 pub use arrow;
+pub use async_trait::async_trait;
+pub use chrono_tz::Tz;
 pub use datafusion;
+pub use serde_json;
+pub use tokio::sync::Notify;
+pub use uuid::Uuid;
 
 /// Compiles and runs the examples of the README.
 #[cfg(doctest)]

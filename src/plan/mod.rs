@@ -78,6 +78,18 @@ pub fn default_output_mode(plan: &LogicalPlan) -> OutputMode {
     if aggregates { OutputMode::Complete } else { OutputMode::Append }
 }
 
+/// Whether a query over a stream can give no more rows once its `LIMIT` has passed as many as it may.
+pub fn ends_with_limit(plan: &LogicalPlan, mode: OutputMode) -> bool {
+    match plan {
+        LogicalPlan::Limit(limit) => mode == OutputMode::Append && is_streaming(&limit.input),
+        LogicalPlan::Projection(p) => ends_with_limit(&p.input, mode),
+        LogicalPlan::SubqueryAlias(a) => ends_with_limit(&a.input, mode),
+        LogicalPlan::Filter(f) => ends_with_limit(&f.input, mode),
+        LogicalPlan::Unnest(u) => ends_with_limit(&u.input, mode),
+        _ => false,
+    }
+}
+
 /// How many of an aggregate's columns are keys.
 fn keys_of(aggregate: &datafusion::logical_expr::Aggregate) -> usize {
     aggregate.schema.fields().len().saturating_sub(aggregate.aggr_expr.len())

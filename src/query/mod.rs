@@ -50,7 +50,7 @@ pub struct QuerySpec {
     pub output_mode: OutputMode,
     /// When batches run.
     pub trigger: Trigger,
-    /// The checkpoint directory; `None` for a temporary one, removed when the query stops cleanly.
+    /// The checkpoint directory; `None` for a temporary one, removed when the query ends.
     pub checkpoint: Option<PathBuf>,
     /// Settings of this query over those of the session.
     pub conf: Options,

@@ -11,6 +11,7 @@ use datafusion::logical_expr::LogicalPlan;
 
 use super::Session;
 use super::conf::Settings;
+use super::filled::{Filled, Reads};
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options, did_you_mean};
 use crate::query::{StreamingQuery, Trigger};
@@ -51,8 +52,14 @@ pub(super) struct Flow {
     pub sink: Arc<dyn Sink>,
     /// The sink in words, for people: `sink 'revenue'`.
     pub target: String,
-    /// What no other flow may write to at the same time: a directory, or a table in memory.
-    pub exclusive: Option<String>,
+    /// What no other flow may write to at the same time.
+    pub exclusive: Option<Filled>,
+    /// What of its output can be read back.
+    pub fills: Vec<Filled>,
+    /// What it reads that other flows may fill.
+    pub reads: Reads,
+    /// Whether it writes to the standard output.
+    pub prints: bool,
     pub output_mode: OutputMode,
     pub trigger: Trigger,
     pub checkpoint: Option<PathBuf>,

@@ -63,10 +63,17 @@ impl Session {
         Ok(match action {
             Action::Nothing => StatementResult::Nothing,
             Action::Start { flow, place } => {
+                self.wait_for_fillers(&flow.reads, Some(&flow), place).await?;
                 let query = self.start_flow(&flow).await.map_err(|e| e.with_span(place))?;
                 StatementResult::Query(query)
             }
-            Action::Query(planned) => StatementResult::Rows(self.collect(planned).await?),
+            Action::Query { planned, reads, place } => {
+                self.wait_for_fillers(&reads, None, Some(place)).await?;
+                StatementResult::Rows(self.collect(planned).await?)
+            }
+            Action::Await { name, timeout } => {
+                self.await_flow(&name, timeout).await.map(|()| StatementResult::Nothing)?
+            }
             Action::Insert(insert) => self.run_insert(insert).await.map(|()| StatementResult::Nothing)?,
             Action::Text(text) => StatementResult::Text(text),
             Action::Table(names, rows) => StatementResult::Rows(text_rows(&names, &rows)?),
@@ -83,6 +90,7 @@ impl Session {
         if let Some(old) = self.streams().get_by_name(&flow.name) {
             old.stop().await?;
         }
+        self.label_flows();
         let spec = QuerySpec {
             name: Some(flow.name.clone()),
             plan: flow.plan.clone(),
@@ -169,7 +177,7 @@ impl Session {
                     let text = self.explain(&flow.plan, flow.output_mode, extended).await?;
                     texts.push((format!("flow {}: {} to {}", flow.name, flow.output_mode, flow.target), text));
                 }
-                Action::Query(planned) => {
+                Action::Query { planned, .. } => {
                     let text = self.explain(&planned.plan, OutputMode::Append, extended).await?;
                     texts.push(("query".to_owned(), text));
                 }

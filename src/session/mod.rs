@@ -8,6 +8,7 @@ mod catalog;
 mod check;
 mod conf;
 mod execute;
+mod filled;
 mod flow;
 mod foreach;
 mod frame;

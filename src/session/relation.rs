@@ -21,6 +21,8 @@ use crate::sql::statement::{CreateRelation, CreateView, Fragment, Name, ObjectKi
 
 /// Formats that can be read as a table while a query writes them, and need one sink for all that.
 pub(super) const MEMORY: &str = "memory";
+/// Before the name of a stream whose own name is that of a view with its watermark.
+pub(super) const HIDDEN_STREAM: &str = "__stream_";
 
 /// A sink that is shared, and the table that it is.
 type SinkObject = (Option<Arc<dyn crate::sink::Sink>>, Option<Table>);
@@ -52,9 +54,12 @@ impl Session {
             }
             _ => {
                 let options = &create.options;
-                table = Some(
-                    crate::source::static_table(self.context(), &format, declared, options).await.map_err(at_format)?,
-                );
+                let made = match self.columns_to_come(options) {
+                    // A flow makes the files: they need not be there before it has run.
+                    Some(columns) => crate::source::output_table(&format, &declared.unwrap_or(columns), options),
+                    None => crate::source::static_table(self.context(), &format, declared, options).await,
+                };
+                table = Some(made.map_err(at_format)?);
             }
         }
         if create.kind != ObjectKind::Stream {
@@ -97,7 +102,7 @@ impl Session {
         let Some(watermark) = &create.watermark else {
             return save.set_table(self, &key, Some(stream));
         };
-        let hidden = format!("__stream_{key}");
+        let hidden = format!("{HIDDEN_STREAM}{key}");
         save.set_table(self, &hidden, Some(stream))?;
         let planned = self.plan_watermark(&hidden, watermark).await?;
         save.set_table(self, &key, Some(view_table(planned, None)?))

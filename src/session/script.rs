@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Session;
 use super::catalog::{Flow, Savepoint};
-use crate::error::{Error, Result};
+use super::filled::Reads;
+use crate::error::{Error, Result, Span};
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{ExplainTarget, Name, ObjectKind, Statement, StatementKind};
 use crate::sql::{parse_script, variable};
@@ -53,10 +55,20 @@ pub(super) enum Action {
     /// Starts a flow; one of the same name is stopped first.
     Start {
         flow: Arc<Flow>,
-        place: Option<crate::error::Span>,
+        place: Option<Span>,
     },
     /// Runs a query over static tables.
-    Query(PlannedQuery),
+    Query {
+        planned: PlannedQuery,
+        /// What it reads that flows may fill.
+        reads: Reads,
+        place: Span,
+    },
+    /// Waits for the end of a flow.
+    Await {
+        name: Name,
+        timeout: Option<Duration>,
+    },
     /// Runs such a query and writes its rows.
     Insert(super::insert::BatchInsert),
     /// Text that is known already.
@@ -130,6 +142,10 @@ impl Session {
             StatementKind::Explain { extended, target } => self.prepare_explain(extended, target).await,
             StatementKind::Show(kind) => Ok(Action::Show(kind)),
             StatementKind::Describe { kind, name } => self.prepare_describe(kind, name).await,
+            StatementKind::Await { name, timeout } => {
+                p.warnings.extend(self.check_await(&name, timeout)?);
+                Ok(Action::Await { name, timeout })
+            }
             StatementKind::Stop(name) => {
                 p.stopped.insert(name.key());
                 self.existing_flow(&name).map(|_| Action::Stop { name, forget: false })

@@ -1,5 +1,6 @@
 //! Arguments.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -58,7 +59,7 @@ pub enum CheckpointCommand {
 /// Scripts to read.
 #[derive(Debug, Args)]
 pub struct ScriptArgs {
-    /// SQL files, run in order in one session
+    /// SQL files, run in order in one session; '-' is the standard input
     #[arg(value_name = "FILE", required_unless_present = "execute")]
     pub files: Vec<PathBuf>,
     /// SQL text, run after the files
@@ -89,9 +90,10 @@ pub struct RunArgs {
     /// Stop everything when a flow fails
     #[arg(long)]
     pub fail_fast: bool,
-    /// Print the progress of every batch to the standard error, as Spark's JSON, one line each
-    #[arg(long)]
-    pub progress_json: bool,
+    /// Print the progress of every batch as Spark's JSON, one line each: to the standard error, appended to FILE, or with '-'
+    /// to the standard output, while results go to the standard error
+    #[arg(long, value_name = "FILE|-", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = progress_output)]
+    pub progress_json: Option<ProgressOutput>,
 }
 
 #[derive(Debug, Args)]
@@ -134,6 +136,14 @@ pub struct DemoArgs {
     pub batches: Option<u64>,
 }
 
+/// Where the progress goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProgressOutput {
+    Stderr,
+    Stdout,
+    File(PathBuf),
+}
+
 /// How many cores to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Master {
@@ -166,6 +176,34 @@ impl SessionArgs {
     }
 }
 
+const PROGRESS_JSON: &str = "--progress-json";
+
+/// The arguments with the file of `--progress-json FILE` behind an '=': clap cannot tell the file from a script. A name that
+/// ends in `.sql` is a script.
+pub fn arguments(given: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec![];
+    for argument in given {
+        let text = argument.to_string_lossy();
+        let is_file = text == "-" || !text.starts_with('-') && !text.to_ascii_lowercase().ends_with(".sql");
+        match arguments.last_mut().filter(|last| *last == PROGRESS_JSON && is_file) {
+            Some(last) => {
+                last.push("=");
+                last.push(&argument);
+            }
+            None => arguments.push(argument),
+        }
+    }
+    arguments
+}
+
+fn progress_output(text: &str) -> Result<ProgressOutput, String> {
+    Ok(match text {
+        "" => ProgressOutput::Stderr,
+        "-" => ProgressOutput::Stdout,
+        path => ProgressOutput::File(path.into()),
+    })
+}
+
 fn definition(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -194,6 +232,24 @@ mod tests {
     fn arguments_are_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_file_of_the_progress_is_told_from_a_script() {
+        let parsed = |line: &str| {
+            let given = ["tidemill", "run"].into_iter().chain(line.split(' ')).map(OsString::from);
+            let Command::Run(run) = Cli::parse_from(arguments(given)).command else { panic!("{line}") };
+            (run.progress_json, run.scripts.files.len())
+        };
+        let file = || Some(ProgressOutput::File("p.jsonl".into()));
+        assert_eq!(parsed("a.sql"), (None, 1));
+        assert_eq!(parsed("--progress-json a.sql"), (Some(ProgressOutput::Stderr), 1));
+        assert_eq!(parsed("a.sql --progress-json"), (Some(ProgressOutput::Stderr), 1));
+        assert_eq!(parsed("a.sql --progress-json --fail-fast"), (Some(ProgressOutput::Stderr), 1));
+        assert_eq!(parsed("a.sql --progress-json p.jsonl"), (file(), 1));
+        assert_eq!(parsed("--progress-json p.jsonl a.sql"), (file(), 1));
+        assert_eq!(parsed("--progress-json=p.jsonl -"), (file(), 1));
+        assert_eq!(parsed("- --progress-json -"), (Some(ProgressOutput::Stdout), 1));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod cli;
 mod demo;
 mod output;
+mod progress;
 mod run;
 mod shell;
 mod signals;
@@ -27,7 +28,7 @@ const FAILED: u8 = 1;
 const WRONG: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(cli::arguments(std::env::args_os()));
     init_logs(cli.verbose);
     let workers = cli.workers();
     let mut builder = tokio::runtime::Builder::new_multi_thread();

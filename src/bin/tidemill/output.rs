@@ -49,8 +49,20 @@ impl Write for StandardError {
     }
 }
 
+static RESULTS_ON_STDERR: AtomicBool = AtomicBool::new(false);
+
+/// From now on, results go to the standard error: the standard output is for the progress.
+pub fn results_on_stderr() {
+    RESULTS_ON_STDERR.store(true, Ordering::Relaxed);
+    tidemill::console_on_stderr();
+}
+
 /// Text on the standard output; the exit code.
 pub fn print(text: &str) -> u8 {
+    if RESULTS_ON_STDERR.load(Ordering::Relaxed) {
+        say(text.trim_end_matches('\n'));
+        return 0;
+    }
     match write_out(text) {
         Ok(()) => 0,
         Err(e) if e.kind() == ErrorKind::BrokenPipe => 0,

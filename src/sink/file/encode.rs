@@ -182,9 +182,7 @@ impl FileEncoder {
 
 /// The error for a write that failed.
 pub fn write_failed(error: &std::io::Error) -> Error {
-    Error::io("SINK_WRITE", format!("writing the staged file failed: {error}"))
-        .with_help(RESTART)
-        .with_io_source(error)
+    Error::io("SINK_WRITE", format!("writing the staged file failed: {error}")).with_help(RESTART).with_io_source(error)
 }
 
 fn parquet(error: ParquetError) -> Error {
