@@ -5,6 +5,8 @@
 
 mod foreign;
 
+pub(crate) use foreign::with_type_names;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -303,7 +305,7 @@ mod tests {
 
     /// The errors below `e`, as text.
     fn chain(e: &Error) -> Vec<String> {
-        std::iter::successors(e.source(), |e| e.source()).map(ToString::to_string).collect()
+        std::iter::successors(e.source(), |e| (**e).source()).map(ToString::to_string).collect()
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn reworded(message: &str) -> String {
 
 /// The text with Arrow's types, such as `List(Int32, field: 'item')`, as Spark's. What stands in quotes is a value or a
 /// name, and stays.
-fn with_type_names(text: &str) -> String {
+pub(crate) fn with_type_names(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut in_word = false;

@@ -34,7 +34,7 @@ pub use bind::{BoundSource, bind};
 pub use legality::{check as check_legality, check_batch};
 pub use micro_batch::Slot;
 pub use planner::{StreamPlan, plan_stream};
-pub use stream_table::StreamTable;
+pub use stream_table::{IDLE_TIMEOUT, StreamTable};
 pub use trigger_time::{TriggerTime, register as register_trigger_time};
 
 use datafusion::common::Result as DfResult;

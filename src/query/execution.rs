@@ -143,6 +143,7 @@ impl MicroBatchExecution {
             time_zone: session_time_zone(session.config_options()),
             failpoints: env.failpoints.clone(),
         };
+        spec.sink.check(spec.output_mode, &sink_schema)?;
         spec.sink.open(&context).await?;
         let sink_knows = spec.sink.last_committed().await?;
         env.failpoints.hit("recover.sink_queried")?;

@@ -14,7 +14,7 @@ use super::conf::Settings;
 use super::filled::{Filled, Reads};
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options, did_you_mean};
-use crate::query::{StreamingQuery, Trigger};
+use crate::query::{QuerySpec, StreamingQuery, Trigger};
 use crate::sink::{MemorySink, OutputMode, Sink};
 use crate::sql::statement::{IfThere, Name, ObjectKind};
 
@@ -69,6 +69,23 @@ pub(super) struct Flow {
     pub started: AtomicBool,
     /// Its last run, which says how it ended.
     pub last_run: Mutex<Option<StreamingQuery>>,
+}
+
+impl Flow {
+    /// What its query is started with.
+    pub(super) fn spec(&self) -> QuerySpec {
+        QuerySpec {
+            name: Some(self.name.clone()),
+            plan: self.plan.clone(),
+            column_names: self.column_names.clone(),
+            text: self.text.clone(),
+            sink: self.sink.clone(),
+            output_mode: self.output_mode,
+            trigger: self.trigger,
+            checkpoint: self.checkpoint.clone(),
+            conf: self.conf.clone(),
+        }
+    }
 }
 
 impl Catalog {

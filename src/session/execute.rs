@@ -59,6 +59,23 @@ impl Session {
         Ok(())
     }
 
+    /// Runs a prepared script but for its flows, which are handed over instead of started, with whether they print. What
+    /// waits for a flow or stops one is left out.
+    ///
+    /// # Errors
+    /// That of the first statement that failed.
+    pub(crate) async fn execute_all_but_flows(&self, script: Script) -> Result<Vec<(QuerySpec, bool)>> {
+        let mut flows = vec![];
+        for action in script.actions {
+            match action {
+                Action::Start { flow, .. } => flows.push((flow.spec(), flow.prints)),
+                Action::Await { .. } | Action::Stop { .. } => {}
+                other => drop(self.execute_action(other).await?),
+            }
+        }
+        Ok(flows)
+    }
+
     async fn execute_action(&self, action: Action) -> Result<StatementResult> {
         Ok(match action {
             Action::Nothing => StatementResult::Nothing,
@@ -91,18 +108,7 @@ impl Session {
             old.stop().await?;
         }
         self.label_flows();
-        let spec = QuerySpec {
-            name: Some(flow.name.clone()),
-            plan: flow.plan.clone(),
-            column_names: flow.column_names.clone(),
-            text: flow.text.clone(),
-            sink: flow.sink.clone(),
-            output_mode: flow.output_mode,
-            trigger: flow.trigger,
-            checkpoint: flow.checkpoint.clone(),
-            conf: flow.conf.clone(),
-        };
-        let query = self.streams().start(&self.environment(), spec).await;
+        let query = self.streams().start(&self.environment(), flow.spec()).await;
         flow.started.store(true, Ordering::Release);
         *flow.last_run.lock().unwrap_or_else(PoisonError::into_inner) = query.as_ref().ok().cloned();
         query

@@ -47,6 +47,27 @@ impl Script {
     }
 }
 
+/// The statements of a script, with its variables replaced.
+pub(crate) struct ParsedScript {
+    expanded: variable::Expansion,
+    /// Those that could be read.
+    pub statements: Vec<Statement>,
+    errors: Vec<Error>,
+}
+
+impl ParsedScript {
+    /// Reads `text`; what is wrong with a statement comes to light when the script is prepared.
+    ///
+    /// # Errors
+    /// Variables that are not defined.
+    pub fn new(text: &str, variables: &Variables) -> Result<Self, Vec<Error>> {
+        let names = variables.given.keys().map(String::as_str);
+        let expanded = variable::expand(text, |name| variables.get(name), names)?;
+        let (statements, errors) = parse_script(&expanded.text);
+        Ok(Self { expanded, statements, errors })
+    }
+}
+
 /// What a statement does when its turn comes.
 #[derive(Debug)]
 pub(super) enum Action {
@@ -102,9 +123,12 @@ impl Session {
     /// # Errors
     /// All errors of the text, each with its place in it; the session is as before.
     pub async fn prepare(&self, text: &str, variables: &Variables) -> Result<Script, Vec<Error>> {
-        let names = variables.given.keys().map(String::as_str);
-        let expanded = variable::expand(text, |name| variables.get(name), names)?;
-        let (statements, mut errors) = parse_script(&expanded.text);
+        self.prepare_parsed(ParsedScript::new(text, variables)?).await
+    }
+
+    /// The same for a script that is parsed already, and may have been changed since.
+    pub(crate) async fn prepare_parsed(&self, parsed: ParsedScript) -> Result<Script, Vec<Error>> {
+        let ParsedScript { expanded, statements, mut errors } = parsed;
         let mut preparation = Preparation { save: Savepoint::of(self), warnings: vec![], stopped: HashSet::new() };
         let mut suspects = Suspects { all: !errors.is_empty(), ..Suspects::default() };
         let mut actions = vec![];

@@ -24,8 +24,11 @@ Examples:
   tidemill run -e \"SELECT 1 + 1\"            a query from the command line
   tidemill sql                               statements as they are typed
 
-Exit codes: 0 done, or stopped by Ctrl-C or SIGTERM; 1 a flow has failed; 2 the script or the command line
-is wrong, and nothing was started; 130 a second Ctrl-C.
+Exit codes:
+  0    done, or stopped by Ctrl-C, SIGTERM or SIGHUP
+  1    a flow has failed
+  2    the script or the command line is wrong, and nothing was started
+  130  a second Ctrl-C
 Colours are for terminals only; NO_COLOR turns them off.";
 
 #[derive(Debug, Subcommand)]
@@ -50,10 +53,19 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum CheckpointCommand {
     /// What a checkpoint directory holds
-    Show {
-        /// The checkpoint of one query
-        dir: PathBuf,
-    },
+    Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The checkpoint of one flow, or the directory with those of all flows
+    pub dir: PathBuf,
+    /// Of each checkpoint only the last N batches
+    #[arg(long, value_name = "N")]
+    pub last: Option<usize>,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Scripts to read.
@@ -63,7 +75,7 @@ pub struct ScriptArgs {
     #[arg(value_name = "FILE", required_unless_present = "execute")]
     pub files: Vec<PathBuf>,
     /// SQL text, run after the files
-    #[arg(short = 'e', long = "execute", value_name = "SQL")]
+    #[arg(short = 'e', long = "execute", value_name = "SQL", allow_hyphen_values = true)]
     pub execute: Vec<String>,
 }
 
@@ -118,6 +130,9 @@ pub struct TestArgs {
     /// Files at a time; 0 for one a core
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub jobs: usize,
+    /// The value of ${NAME} in scripts that a test includes
+    #[arg(short = 'D', long = "define", value_name = "NAME=VALUE", value_parser = definition)]
+    pub define: Vec<(String, String)>,
 }
 
 /// Which settings a pipeline test runs under.
@@ -211,14 +226,17 @@ fn definition(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Each core is a thread with a stack of its own: many more than there are only cost memory.
+const MOST_CORES: usize = 1024;
+
 fn master(text: &str) -> Result<Master, String> {
     let inner = text.strip_prefix("local[").and_then(|rest| rest.strip_suffix(']'));
     match (text, inner) {
         ("local", _) => Ok(Master::Cores(1)),
         (_, Some("*")) => Ok(Master::All),
         (_, Some(n)) => match n.parse() {
-            Ok(n) if n > 0 => Ok(Master::Cores(n)),
-            _ => Err("expected local[N] with N above 0".into()),
+            Ok(n) if (1..=MOST_CORES).contains(&n) => Ok(Master::Cores(n)),
+            _ => Err(format!("expected local[N] with N from 1 to {MOST_CORES}")),
         },
         _ => Err("expected local, local[N] or local[*]; there are no clusters".into()),
     }
@@ -257,6 +275,6 @@ mod tests {
         assert_eq!(master("local[4]"), Ok(Master::Cores(4)));
         assert_eq!(master("local[*]"), Ok(Master::All));
         assert!(master("spark://host").is_err());
-        assert!(master("local[0]").is_err());
+        assert!(master("local[0]").is_err() && master("local[999999]").is_err());
     }
 }

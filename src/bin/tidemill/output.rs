@@ -9,7 +9,7 @@ use crate::{FAILED, WRONG};
 
 /// Whether messages may have colours.
 pub fn colour() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
 /// Whether a shell shows its prompt, which a message must not be appended to.

@@ -223,16 +223,16 @@ pub fn make_session(args: &SessionArgs) -> Result<Session> {
 }
 
 /// The variables of these arguments.
-pub fn variables(args: &SessionArgs) -> Variables {
+pub fn variables(define: &[(String, String)]) -> Variables {
     let mut variables = Variables::default();
-    args.define.iter().for_each(|(name, value)| variables.set(name, value));
+    define.iter().for_each(|(name, value)| variables.set(name, value));
     variables
 }
 
 /// A session in which every script is checked. If one is wrong, all errors of all scripts are shown.
 async fn open(session: &SessionArgs, scripts: &ScriptArgs) -> Result<(Session, Vec<Text>, Vec<Script>), u8> {
     let texts = read(scripts)?;
-    let variables = variables(session);
+    let variables = variables(&session.define);
     let session = make_session(session).map_err(|e| fail(&e, None))?;
     let mut prepared = vec![];
     let mut wrong = 0;
