@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use tidemill::testing::{MicroBatchExecution, QuerySpec};
+use tidemill::testing::{Environment, Failpoints, MicroBatchExecution, QuerySpec};
 use tidemill::{MemoryStream, NoopSink, Options, OutputMode, Session, StreamTable, Trigger};
 
 const KEYS: u64 = 1_000_000;
@@ -76,7 +76,13 @@ impl Pipeline {
             checkpoint: durable.then(|| dir.path().join("checkpoint")),
             conf: Options::new(),
         };
-        let execution = MicroBatchExecution::open(&session.environment(), spec).await.expect("the query starts");
+        let env = Environment {
+            context: session.context().clone(),
+            clock: session.clock().clone(),
+            failpoints: Failpoints::default(),
+            conf: Options::new(),
+        };
+        let execution = MicroBatchExecution::open(&env, spec).await.expect("the query starts");
         Self { left, right, execution, random: Random(7), rows: 0, _session: session, _dir: dir }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use tidemill::testing::{MicroBatchExecution, QuerySpec};
+use tidemill::testing::{Environment, Failpoints, MicroBatchExecution, QuerySpec};
 use tidemill::{MemoryStream, NoopSink, Options, OutputMode, Result, Session, StreamTable, Trigger};
 
 const KEYS: u64 = 100_000;
@@ -60,7 +60,13 @@ async fn run(partitions: usize) -> Result<()> {
         checkpoint: Some(dir.path().join("checkpoint")),
         conf: Options::new(),
     };
-    let mut query = MicroBatchExecution::open(&session.environment(), spec).await?;
+    let env = Environment {
+        context: session.context().clone(),
+        clock: session.clock().clone(),
+        failpoints: Failpoints::default(),
+        conf: Options::new(),
+    };
+    let mut query = MicroBatchExecution::open(&env, spec).await?;
     let mut took = Duration::ZERO;
     for second in 0..TRIGGERS {
         for batch in rows(second) {

@@ -5,8 +5,11 @@
 
 mod foreign;
 
+pub(crate) use foreign::with_type_names;
+
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
 
@@ -66,6 +69,7 @@ struct Inner {
     help: Option<String>,
     span: Option<Span>,
     place: Option<String>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -78,6 +82,7 @@ impl Error {
             help: None,
             span: None,
             place: None,
+            source: None,
         }))
     }
 
@@ -148,6 +153,21 @@ impl Error {
         self
     }
 
+    /// Adds the error below this one, which [`std::error::Error::source`] gives: that of the operating system, of a
+    /// library or of a flow. The message says already what a person must know of it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Adds a call of the operating system that failed. A copy: what failed may still be asked why.
+    #[must_use]
+    pub(crate) fn with_io_source(self, e: &std::io::Error) -> Self {
+        let copy = e.raw_os_error().map(std::io::Error::from_raw_os_error);
+        self.with_source(copy.unwrap_or_else(|| std::io::Error::new(e.kind(), e.to_string())))
+    }
+
     /// What an error of the user's code is to the query: `condition` is Spark's for such code, `function` says whose it is.
     pub(crate) fn in_user_function(mut self, condition: &'static str, function: &str) -> Self {
         let reason = format!("[{}] {}", self.0.condition, self.0.message);
@@ -183,6 +203,19 @@ impl Error {
         self.0.span
     }
 
+    /// Whether it is only that nobody reads the standard output any more, as after `| head`: the console sink's way to
+    /// end. Found by the errors below this one, never by its text.
+    pub fn is_closed_output(&self) -> bool {
+        let mut error: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(e) = error {
+            if let Some(output) = e.downcast_ref::<OutputError>() {
+                return output.0.kind() == std::io::ErrorKind::BrokenPipe;
+            }
+            error = e.source();
+        }
+        false
+    }
+
     /// Where at run time.
     pub fn place(&self) -> Option<&str> {
         self.0.place.as_deref()
@@ -202,7 +235,27 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|e| e as &(dyn std::error::Error + 'static))
+    }
+}
+
+/// The standard output cannot be written to.
+#[derive(Debug)]
+pub(crate) struct OutputError(pub std::io::Error);
+
+impl fmt::Display for OutputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the standard output cannot be written to: {}", self.0)
+    }
+}
+
+impl std::error::Error for OutputError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
 
 /// An [`Error`] that travelled through DataFusion comes back as it was; others become `Execution` or, for planning, `Invalid`.
 impl From<DataFusionError> for Error {
@@ -227,7 +280,7 @@ impl From<DataFusionError> for Error {
         if let Some(e) = find(&e) {
             return e;
         }
-        foreign::error(&e)
+        foreign::error(&e).with_source(e)
     }
 }
 
@@ -240,5 +293,44 @@ impl From<Error> for DataFusionError {
 impl From<arrow::error::ArrowError> for Error {
     fn from(e: arrow::error::ArrowError) -> Self {
         DataFusionError::from(e).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+    use std::io;
+
+    use super::*;
+
+    /// The errors below `e`, as text.
+    fn chain(e: &Error) -> Vec<String> {
+        std::iter::successors(e.source(), |e| (**e).source()).map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_closed_output_is_known_by_what_is_below_it() {
+        let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let of = |e: io::Error| Error::io("SINK_WRITE", "the console cannot be written to").with_source(OutputError(e));
+        assert!(of(closed()).is_closed_output());
+        assert!(
+            of(closed()).in_user_function("FOREACH_BATCH_USER_FUNCTION_ERROR", "foreach batch sink").is_closed_output()
+        );
+        assert!(Error::from(DataFusionError::from(of(closed()))).is_closed_output());
+        assert!(!of(io::Error::from(io::ErrorKind::StorageFull)).is_closed_output());
+        // A connection of a source, and a value that a message quotes, are something else.
+        assert!(!Error::io("FILE_IO", "broken pipe").with_source(closed()).is_closed_output());
+        assert!(!Error::execution("CAST_INVALID_INPUT", "the value 'Broken pipe (os error 32)'").is_closed_output());
+    }
+
+    #[test]
+    fn the_error_of_the_system_is_below_ours() {
+        let io = io::Error::new(io::ErrorKind::PermissionDenied, "not you");
+        let e = Error::from(DataFusionError::ArrowError(
+            Box::new(arrow::error::ArrowError::IoError("cannot open".into(), io)),
+            None,
+        ));
+        assert_eq!(chain(&e).last().map(String::as_str), Some("not you"), "{:?}", chain(&e));
+        assert_eq!(chain(&Error::invalid("X", "ours")), Vec::<String>::new());
     }
 }

@@ -4,6 +4,42 @@
 //! the state at every trigger, and gives the result to a sink in append, update or complete mode, exactly once where the
 //! source can be read again and the sink knows the batch it has.
 //!
+//! ```
+//! use tidemill::prelude::*;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<()> {
+//! let session = Session::new();
+//! session
+//!     .sql(
+//!         "CREATE STREAM numbers (n BIGINT) USING memory;
+//!          CREATE TABLE names (n BIGINT, name STRING) USING memory;
+//!          INSERT INTO names VALUES (0, 'even'), (1, 'odd');",
+//!     )
+//!     .await?;
+//! let counts = session.read_stream().table("numbers").await?;
+//! let query = counts
+//!     .aggregate(vec![(col("n") % lit(2)).alias("rest")], vec![count(lit(1)).alias("count")])?
+//!     .write_stream()
+//!     .format("memory")
+//!     .query_name("counts")
+//!     .output_mode(OutputMode::Complete)
+//!     .start()
+//!     .await?;
+//! query.process_all_available().await?;
+//! session.stop_all().await
+//! # }
+//! ```
+//!
+//! [`Session`] is the way in: SQL by [`Session::sql`], DataFrames by [`Session::read_stream`] and
+//! [`WriteStreamExt::write_stream`]. A stream is DataFusion's [`DataFrame`](datafusion::prelude::DataFrame), and functions,
+//! aggregates and tables that are registered with [`Session::context`] are seen by SQL and DataFrames alike. Sources and
+//! sinks of your own implement [`Source`] with [`StreamProvider`], and [`Sink`]. The crates whose types this API shows are
+//! re-exported: [`arrow`], [`datafusion`], [`serde_json`], and single names of others.
+//!
+//! The command line is the feature `cli`, which is on by default so that `cargo install` and `cargo run` give it. A program
+//! that needs the library only leaves it out: `tidemill = { version = "…", default-features = false }`.
+//!
 //! Layers, from the outside in (each uses only those below it):
 //!
 //! ```text
@@ -29,7 +65,7 @@ mod state;
 pub mod testing;
 mod time;
 
-pub use checkpoint::{CheckpointDescription, describe as checkpoint_describe};
+pub use checkpoint::CheckpointDescription;
 pub use error::{Error, ErrorKind, Result, Span};
 pub use operator::state_function::TimeMode;
 pub use operator::state_function::group_state::{GroupState, GroupStateTimeout};
@@ -43,12 +79,14 @@ pub use plan::StreamTable;
 pub use query::{
     QueryIdle, QueryStarted, QueryTerminated, SinkProgress, SourceProgress, StateOperatorProgress, StreamingQuery,
     StreamingQueryListener, StreamingQueryManager, StreamingQueryProgress, StreamingQueryStatus, Trigger, Waiting,
-    WaitingInput, WaitingOperator,
+    WaitingInput, WaitingOperator, checkpoint_describe,
 };
 pub use session::{
     Columns, DataStreamReader, DataStreamWriter, Delay, GroupedByKey, RowSet, RuntimeConf, Script, Session,
     SessionBuilder, StatementResult, StreamingDataFrameExt, Variables, WriteStreamExt,
 };
+#[doc(hidden)]
+pub use sink::console_on_stderr;
 pub use sink::{BatchIdentity, ForeachWriter, LastCommitted, MemorySink, NoopSink, OutputMode, Sink, SinkContext};
 pub use source::{MemoryStream, Offset, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider};
 pub use sql::diagnostic::{SourceText, render as render_error};
@@ -75,12 +113,22 @@ pub mod prelude {
 }
 
 pub use arrow;
+pub use async_trait::async_trait;
+pub use chrono_tz::Tz;
 pub use datafusion;
+pub use serde_json;
+pub use tokio::sync::Notify;
+pub use uuid::Uuid;
 
 /// Compiles and runs the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeExamples;
+
+/// Compiles the examples of the guide for Rust programs.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/rust.md")]
+struct RustExamples;
 
 /// Compiles the examples of the guide to functions with state.
 #[cfg(doctest)]

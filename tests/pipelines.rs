@@ -1,4 +1,4 @@
-//! The pipeline tests below `tests/slt`, under the settings of their own. `tests/run` runs them over the whole matrix.
+//! The pipeline tests below `tests/slt` and beside the examples, under the settings of their own. `tests/run` runs them over the whole matrix.
 #![cfg(feature = "cli")]
 
 use std::path::PathBuf;
@@ -7,8 +7,8 @@ use tidemill::testing::{SltOptions, run_slt};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pipeline_tests_pass() {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/slt");
-    let report = run_slt(&[dir], SltOptions::default()).await.unwrap();
+    let dirs = ["tests/slt", "sql-examples"].map(|d| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(d));
+    let report = run_slt(&dirs, SltOptions::default()).await.unwrap();
     assert!(report.failures.is_empty(), "{report}");
     assert!(report.passed > 0, "no pipeline tests were found");
 }

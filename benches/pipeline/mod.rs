@@ -9,7 +9,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use tidemill::testing::{Environment, MicroBatchExecution, QuerySpec};
+use tidemill::testing::{Environment, Failpoints, MicroBatchExecution, QuerySpec};
 use tidemill::{MemoryStream, NoopSink, Options, OutputMode, Session, StreamTable, Trigger};
 
 /// The allocator of the binary, for both sides.
@@ -52,7 +52,12 @@ impl Pipeline {
             checkpoint: durable.then(|| dir.path().join("checkpoint")),
             conf: Options::new(),
         };
-        let env = session.environment();
+        let env = Environment {
+            context: session.context().clone(),
+            clock: session.clock().clone(),
+            failpoints: Failpoints::default(),
+            conf: Options::new(),
+        };
         let execution = MicroBatchExecution::open(&env, spec.clone()).await.expect("the query starts");
         Self { stream, execution, env, spec, dir }
     }

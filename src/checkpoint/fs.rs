@@ -206,4 +206,5 @@ pub fn io_error(path: &Path, call: &str, e: &io::Error) -> Error {
     let free = if is_full(e) { free_space(path) } else { String::new() };
     Error::io("CHECKPOINT_IO", format!("{call} of checkpoint file '{}' failed: {e}{free}", path.display()))
         .with_help(help)
+        .with_io_source(e)
 }

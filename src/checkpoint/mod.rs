@@ -14,6 +14,7 @@ mod metadata;
 mod record;
 mod recovery;
 mod scan;
+mod shown;
 #[cfg(test)]
 mod sim;
 mod snapshot;
@@ -22,9 +23,10 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use describe::{CheckpointDescription, describe};
+pub use describe::describe;
 pub use diff::diff_metadata;
 pub use record::FORMAT_VERSION;
+pub use shown::CheckpointDescription;
 pub use store::{Checkpoint, CheckpointOptions, Recovered};
 
 use serde::{Deserialize, Serialize};

@@ -511,7 +511,7 @@ async fn works_on_real_files_and_can_be_shown_while_it_runs() {
         }
         checkpoint.begin_snapshot(batch(4).header, frozen_after(5)).unwrap().wait().await.unwrap();
         run_batch(&checkpoint, 5).await.unwrap();
-        let shown = describe(&path).unwrap().text;
+        let shown = describe(&path, &str::to_owned).unwrap().to_text(None);
         for part in ["batch 4: time 1970-01-01 00:00:04.000", "a: 5 -> 6", "not acknowledged", "operator 0: 3 rows"] {
             assert!(shown.contains(part), "'{part}' is not in\n{shown}");
         }

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 
 use super::Error;
@@ -15,7 +16,8 @@ const PLANNED: &str = "take parts of the query away until the error goes: what w
 const EXECUTED: &str =
     "a value does not fit what is computed of it: filter such rows out, or use the try_… form of the function";
 
-/// The error of a message that is not ours.
+/// The error of a message that is not ours. Which condition it is says the kind of `e`, not its text: that holds values of
+/// users.
 pub(super) fn error(e: &DataFusionError) -> Error {
     match e.find_root() {
         DataFusionError::Plan(m) => Error::invalid("INVALID_QUERY", reworded(m)).with_help(PLANNED),
@@ -26,11 +28,22 @@ pub(super) fn error(e: &DataFusionError) -> Error {
         DataFusionError::NotImplemented(m) => Error::unsupported("UNSUPPORTED_FEATURE", reworded(m)).with_help(PLANNED),
         DataFusionError::ResourcesExhausted(m) => memory_limit(m),
         DataFusionError::Internal(m) => Error::internal(reworded(m)),
-        other => {
-            let text = other.strip_backtrace();
-            failed_cast(&text)
-                .unwrap_or_else(|| Error::execution("QUERY_EXECUTION", reworded(&text)).with_help(EXECUTED))
+        DataFusionError::ArrowError(e, _) => arrow_error(e),
+        DataFusionError::Execution(m) => Error::execution("QUERY_EXECUTION", reworded(m)).with_help(EXECUTED),
+        other => Error::execution("QUERY_EXECUTION", reworded(&other.strip_backtrace())).with_help(EXECUTED),
+    }
+}
+
+fn arrow_error(e: &ArrowError) -> Error {
+    match e {
+        ArrowError::CastError(m) => failed_cast(m),
+        ArrowError::ComputeError(m) | ArrowError::InvalidArgumentError(m) | ArrowError::ParseError(m) => {
+            Error::execution("QUERY_EXECUTION", reworded(m)).with_help(EXECUTED)
         }
+        ArrowError::DivideByZero => Error::execution("DIVIDE_BY_ZERO", "division by zero")
+            .with_help("use `try_divide` to tolerate a divisor of 0 and get NULL instead"),
+        ArrowError::ArithmeticOverflow(m) => Error::execution("ARITHMETIC_OVERFLOW", reworded(m)),
+        other => Error::execution("QUERY_EXECUTION", reworded(&other.to_string())).with_help(EXECUTED),
     }
 }
 
@@ -50,19 +63,20 @@ fn memory_limit(message: &str) -> Error {
 }
 
 /// A cast that the plan has made by itself: `Cannot cast string 'a' to value of Float64 type`.
-fn failed_cast(message: &str) -> Option<Error> {
-    let (_, rest) = message.split_once("Cannot cast ")?;
-    let (_, rest) = rest.split_once('\'')?;
-    let (value, to) = rest.rsplit_once("' to value of ")?;
-    let to = DataType::from_str(to.trim().strip_suffix("type")?.trim()).ok()?;
+fn failed_cast(message: &str) -> Error {
+    let parts = || {
+        let (value, to) = message.strip_prefix("Cannot cast string '")?.rsplit_once("' to value of ")?;
+        Some((value, DataType::from_str(to.trim().strip_suffix("type")?.trim()).ok()?))
+    };
+    let Some((value, to)) = parts() else {
+        return Error::execution("QUERY_EXECUTION", reworded(message));
+    };
     let message = format!(
         "the value '{value}' of the type \"STRING\" cannot be cast to \"{}\" because it is malformed",
         sql_type_name(&to)
     );
-    Some(
-        Error::execution("CAST_INVALID_INPUT", message)
-            .with_help("correct the value, change the target type, or use `try_cast` to get NULL instead"),
-    )
+    Error::execution("CAST_INVALID_INPUT", message)
+        .with_help("correct the value, change the target type, or use `try_cast` to get NULL instead")
 }
 
 /// The first line without the names of the layers it came through, and with Spark's names of types.
@@ -76,19 +90,29 @@ fn reworded(message: &str) -> String {
         "Error during planning: ",
         "Invalid argument error: ",
     ];
-    let mut text = message.lines().next().unwrap_or_default().to_owned();
-    for layer in LAYERS {
-        text = text.replace(layer, "");
+    let mut text = message.lines().next().unwrap_or_default();
+    while let Some(rest) = LAYERS.iter().find_map(|layer| text.strip_prefix(layer)) {
+        text = rest;
     }
     with_type_names(text.trim_end_matches('.'))
 }
 
-/// The text with Arrow's types, such as `List(Int32, field: 'item')`, as Spark's.
-fn with_type_names(text: &str) -> String {
+/// The text with Arrow's types, such as `List(Int32, field: 'item')`, as Spark's. What stands in quotes is a value or a
+/// name, and stays.
+pub(crate) fn with_type_names(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut in_word = false;
     while let Some(c) = rest.chars().next() {
+        if !in_word
+            && c == '\''
+            && let Some(end) = rest[1..].find('\'')
+        {
+            let quoted = &rest[..end + 2];
+            out.push_str(quoted);
+            rest = &rest[quoted.len()..];
+            continue;
+        }
         if !in_word
             && c.is_ascii_uppercase()
             && let Some((name, length)) = type_at(rest)
@@ -142,13 +166,22 @@ mod tests {
 
     #[test]
     fn casts_of_the_plan_are_casts() {
-        let e =
-            error(&DataFusionError::Execution("Cast error: Cannot cast string 'it's' to value of Float64 type".into()));
+        let cast = |text: &str| DataFusionError::from(ArrowError::CastError(text.into()));
+        let e = error(&cast("Cannot cast string 'it's' to value of Float64 type"));
         assert_eq!(e.condition(), "CAST_INVALID_INPUT");
         assert_eq!(
             e.message(),
             "the value 'it's' of the type \"STRING\" cannot be cast to \"DOUBLE\" because it is malformed"
         );
+    }
+
+    #[test]
+    fn texts_of_users_decide_nothing_and_stay_as_they_are() {
+        let value = "Internal error: Cannot cast string 'x' to value of Int32 type";
+        let e = error(&DataFusionError::Execution(format!("the record '{value}' is bad")));
+        assert_eq!(e.condition(), "QUERY_EXECUTION");
+        let e = error(&DataFusionError::Execution("no Int64 like 'Utf8 and Int32', Execution error: Int32".into()));
+        assert_eq!(e.message(), "no BIGINT like 'Utf8 and Int32', Execution error: INT");
     }
 
     #[test]

@@ -93,6 +93,7 @@ fn spark_type(stored: &DataType) -> DataType {
 fn unreadable(e: ParquetError) -> Error {
     Error::execution("FAILED_READ_FILE", format!("the Parquet file cannot be read: {e}"))
         .with_help("it may still be being written: write it elsewhere and rename it into the directory")
+        .with_source(e)
 }
 
 #[cfg(test)]

@@ -82,6 +82,11 @@ pub trait StatefulOperator: OperatorState {
         false
     }
 
+    /// Whether it gives no more rows, whatever comes.
+    fn is_done(&self) -> bool {
+        false
+    }
+
     /// The first time of a batch that would give such an operator something to do, in milliseconds.
     fn next_due_ms(&self) -> Option<i64> {
         None

@@ -77,6 +77,10 @@ impl StatefulOperator for LimitOperator {
         format!("limit={}", self.limit)
     }
 
+    fn is_done(&self) -> bool {
+        self.lock().passed >= self.limit
+    }
+
     fn bound(&self) -> StateGrowth {
         StateGrowth::Fixed
     }

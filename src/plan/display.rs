@@ -14,6 +14,7 @@ struct Rewrites {
     window_of: Regex,
     pane: Regex,
     hidden: Regex,
+    field: Regex,
 }
 
 /// The patterns are constants, which a test compiles.
@@ -34,6 +35,7 @@ static REWRITES: LazyLock<Option<Rewrites>> = LazyLock::new(|| {
         place: Regex::new(r"(\b[\p{L}_][\p{L}\d_]*|[)}])@\d+\b").ok()?,
         window_of: Regex::new(r"__window_of\((?:[\w.#]*\.)?(\w+), ?(?:[\w.#]*\.)?(\w+)\)").ok()?,
         pane: Regex::new(r"__pane\(([^()]*)\)|__windows\(").ok()?,
+        field: Regex::new(r"\bget_field\(([^(),]+), ?'?(\w+)'?\)").ok()?,
         hidden: Regex::new(r"\b(\w+)#[\w#]*").ok()?,
     })
 });
@@ -50,6 +52,18 @@ pub fn as_sql(text: &str) -> String {
         None => "windows(".to_owned(),
     });
     r.hidden.replace_all(&text, "$1").into_owned()
+}
+
+/// The same for what a checkpoint says of an operator, where types stand beside expressions: `s.x STRING`.
+pub fn in_plain_words(text: &str) -> String {
+    let mut text = as_sql(text);
+    if let Some(field) = REWRITES.as_ref().map(|r| &r.field) {
+        // From the inside out, while fields of fields are left.
+        while let std::borrow::Cow::Owned(less) = field.replace_all(&text, "$1.$2") {
+            text = less;
+        }
+    }
+    crate::error::with_type_names(&text)
 }
 
 fn literal(c: &Captures) -> String {
@@ -88,6 +102,24 @@ fn interval(months: &str, days: &str, nanos: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_checkpoint_says_has_sparks_types_and_fields() {
+        for (kept, shown) in [
+            ("key k Utf8View", "key k STRING"),
+            ("aggregate sum(get_field(get_field(s, y), z))", "aggregate sum(s.y.z)"),
+            ("key get_field(s,Utf8View(\"x\")) Timestamp(µs, \"UTC\")", "key s.x TIMESTAMP"),
+            ("key (v % CAST(Int32(3) AS BIGINT)) Int64", "key (v % CAST(3 AS BIGINT)) BIGINT"),
+            (
+                "key w Struct(\"start\": Timestamp(µs, \"UTC\"), \"end\": Timestamp(µs, \"UTC\"))",
+                "key w STRUCT<start: TIMESTAMP, end: TIMESTAMP>",
+            ),
+            ("key concat('Utf8View', k) Utf8View", "key concat('Utf8View', k) STRING"),
+            ("state List(Int64)", "state ARRAY<BIGINT>"),
+        ] {
+            assert_eq!(in_plain_words(kept), shown);
+        }
+    }
 
     #[test]
     fn plans_read_like_sql() {

@@ -36,7 +36,7 @@ pub use bind::{BoundSource, bind};
 pub use legality::{check as check_legality, check_batch};
 pub use micro_batch::Slot;
 pub use planner::{StreamPlan, plan_stream};
-pub use stream_table::StreamTable;
+pub use stream_table::{IDLE_TIMEOUT, StreamTable};
 pub use trigger_time::{TriggerTime, register as register_trigger_time};
 
 use datafusion::common::Result as DfResult;
@@ -78,6 +78,18 @@ pub fn default_output_mode(plan: &LogicalPlan) -> OutputMode {
         _ => false,
     });
     if aggregates { OutputMode::Complete } else { OutputMode::Append }
+}
+
+/// Whether a query over a stream can give no more rows once its `LIMIT` has passed as many as it may.
+pub fn ends_with_limit(plan: &LogicalPlan, mode: OutputMode) -> bool {
+    match plan {
+        LogicalPlan::Limit(limit) => mode == OutputMode::Append && is_streaming(&limit.input),
+        LogicalPlan::Projection(p) => ends_with_limit(&p.input, mode),
+        LogicalPlan::SubqueryAlias(a) => ends_with_limit(&a.input, mode),
+        LogicalPlan::Filter(f) => ends_with_limit(&f.input, mode),
+        LogicalPlan::Unnest(u) => ends_with_limit(&u.input, mode),
+        _ => false,
+    }
 }
 
 /// How many of an aggregate's columns are keys.

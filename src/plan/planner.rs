@@ -63,9 +63,16 @@ pub struct StreamPlan {
     pub logical: LogicalPlan,
     /// Columns of the result.
     pub schema: SchemaRef,
+    /// Whether a `LIMIT` is nearest to the sink.
+    ends_with_limit: bool,
 }
 
 impl StreamPlan {
+    /// Whether it can never give another row, whatever comes.
+    pub fn is_done(&self) -> bool {
+        self.ends_with_limit && self.operators.first().is_some_and(|o| o.is_done())
+    }
+
     /// The plan as text; with `extended`, the logical one too.
     pub fn explain(&self, extended: bool) -> String {
         let physical = displayable(self.serial.as_ref()).indent(false).to_string();
@@ -132,6 +139,7 @@ pub async fn plan_stream(session: &SessionState, plan: &LogicalPlan, mode: Outpu
         event_times,
         logical,
         schema,
+        ends_with_limit: super::ends_with_limit(plan, mode),
     })
 }
 

@@ -16,7 +16,7 @@ use crate::options::{OptionReader, Options};
 use crate::source::{StreamProvider, stream_provider};
 
 /// The option of every stream.
-const IDLE_TIMEOUT: &str = "watermark.idleTimeout";
+pub const IDLE_TIMEOUT: &str = "watermark.idleTimeout";
 
 /// A named stream. A streaming query replaces its scans with slots that it fills batch by batch; nothing else can scan it.
 #[derive(Debug, Clone)]

@@ -10,7 +10,6 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,8 +61,8 @@ pub struct MicroBatchExecution {
     sink: Arc<dyn Sink>,
     sink_schema: datafusion::arrow::datatypes::SchemaRef,
     checkpoint: Checkpoint,
-    /// A temporary checkpoint goes away with a clean stop.
-    temporary: Option<PathBuf>,
+    /// A temporary checkpoint, which goes away with this.
+    temporary: Option<tempfile::TempDir>,
     next_batch: u64,
     watermark_ms: i64,
     /// What the last batch ran with: rows up to it are late in the next.
@@ -144,6 +143,7 @@ impl MicroBatchExecution {
             time_zone: session_time_zone(session.config_options()),
             failpoints: env.failpoints.clone(),
         };
+        spec.sink.check(spec.output_mode, &sink_schema)?;
         spec.sink.open(&context).await?;
         let sink_knows = spec.sink.last_committed().await?;
         env.failpoints.hit("recover.sink_queried")?;
@@ -192,7 +192,7 @@ impl MicroBatchExecution {
             sink: spec.sink,
             sink_schema,
             checkpoint: opened.checkpoint,
-            temporary: opened.temporary.then_some(opened.dir),
+            temporary: opened.temporary,
             next_batch: recovered.next_batch,
             watermark_ms: recovered.watermark_ms,
             late_watermark_ms: recovered.late_watermark_ms,
@@ -538,6 +538,11 @@ impl MicroBatchExecution {
         }
     }
 
+    /// Whether no later batch can give a row: the query is at its end.
+    pub fn is_done(&self) -> bool {
+        self.plan.is_done() && self.pending.is_none()
+    }
+
     /// Wakes `wait_for_data`.
     pub fn waker(&self) -> Arc<Notify> {
         self.wake.clone()
@@ -580,16 +585,14 @@ impl MicroBatchExecution {
 
     /// Closes everything. Dropping instead is a crash: nothing is flushed.
     pub async fn close(self) -> Result<()> {
-        let Self { sink, sources, checkpoint, temporary, failure, name, next_batch, .. } = self;
+        let Self { sink, sources, checkpoint, temporary, name, next_batch, .. } = self;
         tracing::info!(query = name.as_deref().unwrap_or_default(), "ends before batch {next_batch}");
         let mut results = vec![sink.abort().await, sink.close().await];
         for s in &sources {
             results.push(s.source.stop().await);
         }
         results.push(checkpoint.close().await);
-        if let Some(dir) = temporary.filter(|_| failure.is_none()) {
-            let _ = std::fs::remove_dir_all(dir);
-        }
+        drop(temporary);
         results.into_iter().collect()
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::future::select_all;
+use futures::future::{join_all, select_all};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -13,7 +13,8 @@ use super::streaming_query::StreamingQuery;
 use super::{Environment, QuerySpec};
 use crate::error::{Error, Result};
 
-/// Starts queries and knows them. Clones are the same manager.
+/// Knows the queries of a session: [`Session::streams`](crate::Session::streams). `write_stream()` and `CREATE FLOW` start
+/// them. Clones are the same manager.
 #[derive(Clone, Default)]
 pub struct StreamingQueryManager(Arc<Shared>);
 
@@ -44,7 +45,7 @@ impl StreamingQueryManager {
     /// # Errors
     /// An active query has its name; the query cannot be a stream in this mode; its checkpoint, sources or sink cannot
     /// be opened.
-    pub async fn start(&self, env: &Environment, spec: QuerySpec) -> Result<StreamingQuery> {
+    pub(crate) async fn start(&self, env: &Environment, spec: QuerySpec) -> Result<StreamingQuery> {
         let (name, trigger) = (spec.name.clone(), spec.trigger);
         let _reserved = name.as_ref().map(|n| self.reserve(n)).transpose()?;
         let execution = MicroBatchExecution::open(env, spec).await?;
@@ -109,6 +110,17 @@ impl StreamingQueryManager {
                 () = started => {}
             }
         }
+    }
+
+    /// Ends every active query, all at the same time: the running batches end, everything is closed.
+    ///
+    /// # Errors
+    /// The first error of a query that failed while it ended; the others have ended all the same.
+    pub async fn stop_all(&self) -> Result<()> {
+        let active = self.active();
+        active.iter().for_each(StreamingQuery::request_stop);
+        let ends = join_all(active.iter().map(StreamingQuery::await_termination)).await;
+        ends.into_iter().collect()
     }
 
     /// Forgets the queries that have ended.

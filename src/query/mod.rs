@@ -28,10 +28,21 @@ use std::sync::Arc;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 
+use crate::checkpoint::CheckpointDescription;
+use crate::error::Result;
 use crate::options::Options;
 use crate::sink::{OutputMode, Sink};
 use crate::testing::Failpoints;
 use crate::time::Clock;
+
+/// What is in the checkpoint in `dir`, or in those of all flows below a `checkpoint.root`. Reads only, and takes no lock.
+///
+/// # Errors
+/// `CHECKPOINT_NOT_FOUND` if there is none, `CHECKPOINT_VERSION` if it has another format version. Damage in the log or in a
+/// snapshot is part of the description.
+pub fn checkpoint_describe(dir: &std::path::Path) -> Result<CheckpointDescription> {
+    crate::checkpoint::describe(dir, &crate::plan::display::in_plain_words)
+}
 
 /// Everything a query is started with.
 #[derive(Debug, Clone)]
@@ -50,7 +61,7 @@ pub struct QuerySpec {
     pub output_mode: OutputMode,
     /// When batches run.
     pub trigger: Trigger,
-    /// The checkpoint directory; `None` for a temporary one, removed when the query stops cleanly.
+    /// The checkpoint directory; `None` for a temporary one, removed when the query ends.
     pub checkpoint: Option<PathBuf>,
     /// Settings of this query over those of the session.
     pub conf: Options,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::execution::RunningSource;
@@ -22,7 +23,8 @@ pub struct Opened {
     pub recovered: Recovered,
     pub metadata: Metadata,
     pub dir: PathBuf,
-    pub temporary: bool,
+    /// Goes away with the query, however that ends.
+    pub temporary: Option<TempDir>,
 }
 
 /// The batch that a crash left between its record and the sink's acknowledgement.
@@ -55,14 +57,16 @@ pub fn open_checkpoint(
     plan: &StreamPlan,
     sources: &[BoundSource],
 ) -> Result<Opened> {
-    let temporary = spec.checkpoint.is_none();
-    let dir = match &spec.checkpoint {
-        Some(dir) => dir.clone(),
-        None => std::env::temp_dir().join(format!("tidemill-{}", Uuid::new_v4())),
+    let (dir, temporary) = match &spec.checkpoint {
+        Some(dir) => (dir.clone(), None),
+        None => temporary_checkpoint().map(|dir| (dir.path().to_owned(), Some(dir)))?,
     };
     // A temporary checkpoint ends with the process: nothing is gained by waiting for the disk.
-    let options =
-        CheckpointOptions { sync: !temporary, failpoints: env.failpoints.clone(), ..CheckpointOptions::default() };
+    let options = CheckpointOptions {
+        sync: temporary.is_none(),
+        failpoints: env.failpoints.clone(),
+        ..CheckpointOptions::default()
+    };
     let (checkpoint, recovered) = Checkpoint::open(&dir, options)?;
     let mut metadata = metadata(spec, plan, sources);
     match &recovered.metadata {
@@ -73,6 +77,15 @@ pub fn open_checkpoint(
         None => checkpoint.write_metadata(&metadata)?,
     }
     Ok(Opened { checkpoint, recovered, metadata, dir, temporary })
+}
+
+fn temporary_checkpoint() -> Result<TempDir> {
+    tempfile::Builder::new().prefix("tidemill-").tempdir().map_err(|e| {
+        let dir = std::env::temp_dir();
+        Error::io("CHECKPOINT_IO", format!("no temporary checkpoint can be made in '{}': {e}", dir.display()))
+            .with_help("give the flow a CHECKPOINT LOCATION, or set TMPDIR to a directory that can be written")
+            .with_source(e)
+    })
 }
 
 fn metadata(spec: &QuerySpec, plan: &StreamPlan, sources: &[BoundSource]) -> Metadata {

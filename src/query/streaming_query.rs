@@ -225,7 +225,7 @@ impl Driver {
     }
 
     async fn trigger_batches(&mut self) -> Result<()> {
-        while !self.query.is_stopping() {
+        while !self.query.is_stopping() && !self.execution.is_done() {
             let due = self.trigger.next_ms(self.clock.now_ms());
             let ran = self.run_one().await?;
             match self.trigger {

@@ -11,9 +11,10 @@ use datafusion::logical_expr::LogicalPlan;
 
 use super::Session;
 use super::conf::Settings;
+use super::filled::{Filled, Reads};
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options, did_you_mean};
-use crate::query::{StreamingQuery, Trigger};
+use crate::query::{QuerySpec, StreamingQuery, Trigger};
 use crate::sink::{MemorySink, OutputMode, Sink};
 use crate::sql::statement::{IfThere, Name, ObjectKind};
 
@@ -51,8 +52,14 @@ pub(super) struct Flow {
     pub sink: Arc<dyn Sink>,
     /// The sink in words, for people: `sink 'revenue'`.
     pub target: String,
-    /// What no other flow may write to at the same time: a directory, or a table in memory.
-    pub exclusive: Option<String>,
+    /// What no other flow may write to at the same time.
+    pub exclusive: Option<Filled>,
+    /// What of its output can be read back.
+    pub fills: Vec<Filled>,
+    /// What it reads that other flows may fill.
+    pub reads: Reads,
+    /// Whether it writes to the standard output.
+    pub prints: bool,
     pub output_mode: OutputMode,
     pub trigger: Trigger,
     pub checkpoint: Option<PathBuf>,
@@ -62,6 +69,23 @@ pub(super) struct Flow {
     pub started: AtomicBool,
     /// Its last run, which says how it ended.
     pub last_run: Mutex<Option<StreamingQuery>>,
+}
+
+impl Flow {
+    /// What its query is started with.
+    pub(super) fn spec(&self) -> QuerySpec {
+        QuerySpec {
+            name: Some(self.name.clone()),
+            plan: self.plan.clone(),
+            column_names: self.column_names.clone(),
+            text: self.text.clone(),
+            sink: self.sink.clone(),
+            output_mode: self.output_mode,
+            trigger: self.trigger,
+            checkpoint: self.checkpoint.clone(),
+            conf: self.conf.clone(),
+        }
+    }
 }
 
 impl Catalog {

@@ -174,7 +174,7 @@ fn unknown(key: &str, short: &str) -> Error {
 }
 
 /// Whether there is a setting of this name.
-pub(super) fn is_known(key: &str) -> bool {
+pub fn is_known(key: &str) -> bool {
     find(key).is_ok()
 }
 

@@ -59,15 +59,37 @@ impl Session {
         Ok(())
     }
 
+    /// Runs a prepared script but for its flows, which are handed over instead of started, with whether they print. What
+    /// waits for a flow or stops one is left out.
+    ///
+    /// # Errors
+    /// That of the first statement that failed.
+    pub(crate) async fn execute_all_but_flows(&self, script: Script) -> Result<Vec<(QuerySpec, bool)>> {
+        let mut flows = vec![];
+        for action in script.actions {
+            match action {
+                Action::Start { flow, .. } => flows.push((flow.spec(), flow.prints)),
+                Action::Await { .. } | Action::Stop { .. } => {}
+                other => drop(self.execute_action(other).await?),
+            }
+        }
+        Ok(flows)
+    }
+
     async fn execute_action(&self, action: Action) -> Result<StatementResult> {
         Ok(match action {
             Action::Nothing => StatementResult::Nothing,
             Action::Start { flow, place } => {
+                self.wait_for_fillers(&flow.reads, Some(&flow), place).await?;
                 let query = self.start_flow(&flow).await.map_err(|e| e.with_span(place))?;
                 StatementResult::Query(query)
             }
-            Action::Query(planned, place) => {
+            Action::Query { planned, reads, place } => {
+                self.wait_for_fillers(&reads, None, Some(place)).await?;
                 StatementResult::Rows(self.collect(planned).await.map_err(|e| e.with_span(place))?)
+            }
+            Action::Await { name, timeout } => {
+                self.await_flow(&name, timeout).await.map(|()| StatementResult::Nothing)?
             }
             Action::Insert(insert) => self.run_insert(insert).await.map(|()| StatementResult::Nothing)?,
             Action::Text(text) => StatementResult::Text(text),
@@ -85,18 +107,8 @@ impl Session {
         if let Some(old) = self.streams().get_by_name(&flow.name) {
             old.stop().await?;
         }
-        let spec = QuerySpec {
-            name: Some(flow.name.clone()),
-            plan: flow.plan.clone(),
-            column_names: flow.column_names.clone(),
-            text: flow.text.clone(),
-            sink: flow.sink.clone(),
-            output_mode: flow.output_mode,
-            trigger: flow.trigger,
-            checkpoint: flow.checkpoint.clone(),
-            conf: flow.conf.clone(),
-        };
-        let query = self.streams().start(&self.environment(), spec).await;
+        self.label_flows();
+        let query = self.streams().start(&self.environment(), flow.spec()).await;
         flow.started.store(true, Ordering::Release);
         *flow.last_run.lock().unwrap_or_else(PoisonError::into_inner) = query.as_ref().ok().cloned();
         query
@@ -171,7 +183,7 @@ impl Session {
                     let text = self.explain(&flow.plan, flow.output_mode, extended).await?;
                     texts.push((format!("flow {}: {} to {}", flow.name, flow.output_mode, flow.target), text));
                 }
-                Action::Query(planned, _) => {
+                Action::Query { planned, .. } => {
                     let text = self.explain(&planned.plan, OutputMode::Append, extended).await?;
                     texts.push(("query".to_owned(), text));
                 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::catalog::{Flow, Object, may_create, memory_sink};
 use super::check::check_flow;
+use super::filled::{Filled, local_path};
 use super::insert::under_columns;
 use super::relation::{MEMORY, ResultTable};
 use super::script::{Action, Preparation};
@@ -15,7 +16,9 @@ use crate::options::Options;
 use crate::query::Trigger;
 use crate::sink::{OutputMode, Sink};
 use crate::sql::query::PlannedQuery;
-use crate::sql::statement::{CreateFlow, CreateStreamingTable, FlowSettings, Fragment, Insert, Name, ObjectKind};
+use crate::sql::statement::{
+    CreateFlow, CreateStreamingTable, FlowSettings, Fragment, Insert, Name, ObjectKind, Statement, StatementKind,
+};
 
 /// The sink that is always there.
 pub(super) const CONSOLE: &str = "console";
@@ -28,26 +31,23 @@ pub(super) struct Destination {
     /// In words, for people.
     pub target: String,
     /// What only one flow may write.
-    pub exclusive: Option<String>,
+    pub exclusive: Option<Filled>,
+    /// What can be read back.
+    pub fills: Vec<Filled>,
+    /// Whether it is the standard output.
+    pub prints: bool,
 }
 
 impl Destination {
     fn new(format: &str, options: &Options, name: &str, target: String) -> Result<Self> {
-        let exclusive = exclusive(format, options);
-        Ok(Self { sink: crate::sink::create_sink(format, options, name)?, target, exclusive })
+        let sink = crate::sink::create_sink(format, options, name)?;
+        let path = options.get("path").filter(|_| FILE_FORMATS.contains(&format));
+        Ok(Self { prints: format == CONSOLE, ..Self::filling(sink, target, path.map(Filled::directory)) })
     }
-}
 
-/// The directory of a file sink.
-fn exclusive(format: &str, options: &Options) -> Option<String> {
-    let path = options.get("path").filter(|_| FILE_FORMATS.contains(&format))?;
-    let clean: PathBuf = Path::new(local_path(path)).components().collect();
-    Some(format!("directory '{}'", clean.display()))
-}
-
-/// The path without the scheme of local files.
-fn local_path(text: &str) -> &str {
-    text.strip_prefix("file://").or_else(|| text.strip_prefix("file:")).unwrap_or(text)
+    fn filling(sink: Arc<dyn Sink>, target: String, exclusive: Option<Filled>) -> Self {
+        Self { sink, target, fills: exclusive.clone().into_iter().collect(), exclusive, prints: false }
+    }
 }
 
 /// What a flow is made of, once its query is planned.
@@ -74,8 +74,9 @@ impl Session {
         let (sink_options, conf) = split_options(&create)?;
         let destination = match (&create.format, &create.target, create.body) {
             (_, _, Some(body)) => {
+                let (fills, prints) = (self.filled_by_body(&body), body.iter().any(|s| self.prints(s)));
                 let sink = foreach::body_sink(self, body, &planned).await?;
-                Destination { sink, target: "FOREACH BATCH".into(), exclusive: None }
+                Destination { sink, target: "FOREACH BATCH".into(), exclusive: None, fills, prints }
             }
             (_, Some(target), None) => self.destination(target)?,
             (Some(format), None, None) if format.key() == MEMORY => {
@@ -155,7 +156,8 @@ impl Session {
         let planned = self.plan_fragment(&query).await?;
         if !crate::plan::is_streaming(&planned.plan) {
             crate::plan::check_batch(&planned.plan).map_err(|e| e.with_span(query.span))?;
-            return Ok(Action::Query(planned, query.span));
+            let reads = self.reads(&planned.plan);
+            return Ok(Action::Query { planned, reads, place: query.span });
         }
         let destination = console()?;
         let output_mode = Some(crate::plan::default_output_mode(&planned.plan));
@@ -192,13 +194,18 @@ impl Session {
         if checkpoint.is_none() {
             p.warnings.push(temporary_checkpoint(&draft.name));
         }
+        let reads = self.reads(&draft.planned.plan);
+        p.warnings.extend(self.connects_twice(&draft.name, &reads));
         let flow = Flow {
+            reads,
             plan: draft.planned.plan,
             column_names: draft.planned.names,
             text: draft.query.text,
             sink: draft.destination.sink,
             target: draft.destination.target,
             exclusive: draft.destination.exclusive,
+            fills: draft.destination.fills,
+            prints: draft.destination.prints,
             output_mode,
             trigger: draft.settings.trigger.unwrap_or(Trigger::Default),
             checkpoint,
@@ -232,7 +239,7 @@ impl Session {
         let words = format!("sink '{}'", object.name);
         match (object.kind, &object.sink) {
             (ObjectKind::Sink, Some(sink)) => {
-                Ok(Destination { sink: sink.clone(), exclusive: Some(words.clone()), target: words })
+                Ok(Destination::filling(sink.clone(), words, Some(Filled::Memory(target.key()))))
             }
             (ObjectKind::Sink, None) => Destination::new(&object.format, &object.options, &object.name, words),
             _ => Err(catalog.not_found(ObjectKind::Sink, target).with_help(format!(
@@ -241,6 +248,23 @@ impl Session {
                 object.kind.name()
             ))),
         }
+    }
+
+    /// Whether a statement of a body writes to the standard output.
+    fn prints(&self, statement: &Statement) -> bool {
+        match &statement.kind {
+            StatementKind::Insert(i) => {
+                let format = self.catalog().relation(&i.target.key()).map(|o| o.format == CONSOLE);
+                format.unwrap_or_else(|| self.is_console(&i.target))
+            }
+            _ => true,
+        }
+    }
+
+    /// Says on the console whose rows they are, if several flows print.
+    pub(super) fn label_flows(&self) {
+        let several = self.catalog().flows().filter(|f| f.prints && self.is_live(f)).count() > 1;
+        crate::sink::set_several_flows(several);
     }
 
     pub(super) fn is_console(&self, target: &Name) -> bool {
@@ -259,7 +283,7 @@ impl Session {
         let table = ResultTable::new(planned.plan.schema().as_arrow(), &planned.names, rows);
         p.save.set_table(self, &name.key(), Some(Arc::new(table)))?;
         let target = format!("table '{}' in memory", name.text);
-        Ok(Destination { sink, exclusive: Some(target.clone()), target })
+        Ok(Destination::filling(sink, target, Some(Filled::Memory(name.key()))))
     }
 
     /// Names the files of a streaming table as a static table, read as they are written.

@@ -11,8 +11,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::prelude::{DataFrame, SessionContext};
 
 use super::Session;
+use super::filled::Reads;
 use super::rows::renamed;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Span};
 use crate::function::scalar::session_time_zone;
 use crate::function::type_name;
 use crate::options::did_you_mean;
@@ -25,6 +26,10 @@ use crate::testing::Failpoints;
 pub(super) struct BatchInsert {
     pub planned: PlannedQuery,
     pub target: InsertTarget,
+    /// What the query reads that flows may fill.
+    pub reads: Reads,
+    /// The statement's target in the text.
+    pub place: Span,
 }
 
 impl std::fmt::Debug for BatchInsert {
@@ -63,11 +68,12 @@ impl Session {
         let into = self.insert_target(target)?;
         let planned = for_columns(self.context(), &into, columns, planned).await?;
         check_target(self.context(), &into, &planned).await.map_err(|e| e.with_span(target.span))?;
-        Ok(BatchInsert { target: into, planned })
+        Ok(BatchInsert { target: into, reads: self.reads(&planned.plan), place: target.span, planned })
     }
 
     /// Runs the query and writes all of its rows.
     pub(super) async fn run_insert(&self, insert: BatchInsert) -> Result<()> {
+        self.wait_for_fillers(&insert.reads, None, Some(insert.place)).await?;
         match insert.target {
             InsertTarget::Table(key) => insert_into_table(self.context(), &key, insert.planned.plan).await,
             InsertTarget::Sink(sink) => {

@@ -8,6 +8,7 @@ mod catalog;
 mod check;
 mod conf;
 mod execute;
+mod filled;
 mod flow;
 mod foreach;
 mod frame;
@@ -24,12 +25,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use datafusion::prelude::SessionContext;
 
 pub use build::SessionBuilder;
-pub use conf::{RuntimeConf, checked_all as checked_conf};
+pub use conf::{RuntimeConf, checked_all as checked_conf, is_known as is_setting};
 pub use execute::StatementResult;
 pub use frame::{Delay, StreamingDataFrameExt};
 pub use grouped::{Columns, GroupedByKey};
 pub use reader::DataStreamReader;
 pub use rows::RowSet;
+pub(crate) use script::ParsedScript;
 pub use script::{Script, Variables};
 pub use writer::{DataStreamWriter, WriteStreamExt};
 
@@ -107,8 +109,33 @@ impl Session {
         &self.0.queries
     }
 
+    /// Ends every query of this session, all at the same time: running batches end, everything is closed. What a service
+    /// does when it is told to end:
+    ///
+    /// ```no_run
+    /// use tidemill::prelude::*;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// let session = Session::new();
+    /// session.sql("CREATE STREAM ticks USING rate; CREATE FLOW show AS SELECT value FROM ticks").await?;
+    /// tokio::select! {
+    ///     // A query has ended by itself, or has failed.
+    ///     ended = session.streams().await_any_termination() => ended?,
+    ///     _ = tokio::signal::ctrl_c() => {}
+    /// }
+    /// session.stop_all().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The first error of a query that failed while it ended; the others have ended all the same.
+    pub async fn stop_all(&self) -> Result<()> {
+        self.streams().stop_all().await
+    }
+
     /// What the queries of this session share.
-    pub fn environment(&self) -> Environment {
+    pub(crate) fn environment(&self) -> Environment {
         Environment {
             context: self.0.context.clone(),
             clock: self.0.clock.clone(),
@@ -120,6 +147,21 @@ impl Session {
     /// Reads a stream: a DataFrame over a source.
     pub fn read_stream(&self) -> DataStreamReader {
         DataStreamReader::new(self.clone())
+    }
+
+    /// Names a stream of your own, so that SQL finds it and [`Session::read_stream`] by its `table`: every query that reads
+    /// it opens a source. The name is case-insensitive.
+    ///
+    /// # Errors
+    /// The name stands for something already.
+    pub fn register_stream(&self, name: &str, stream: Arc<dyn crate::StreamProvider>) -> Result<()> {
+        let key = datafusion::common::TableReference::bare(name.to_lowercase());
+        if self.context().table_exist(key.clone())? {
+            return Err(Error::invalid("TABLE_OR_VIEW_ALREADY_EXISTS", format!("'{name}' exists already"))
+                .with_help("choose another name, or take the old one away with DROP"));
+        }
+        self.context().register_table(key, Arc::new(crate::StreamTable::new(name, stream)))?;
+        Ok(())
     }
 
     /// Runs the statements of `text`, in order, once all of them are right. `${NAME}` is taken from the environment.

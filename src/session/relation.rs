@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session as DataFusionSession, TableProvider};
-use datafusion::datasource::ViewTable;
+use datafusion::datasource::{MemTable, ViewTable};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableType};
 use datafusion::physical_plan::ExecutionPlan;
@@ -14,13 +14,15 @@ use super::Session;
 use super::catalog::{Object, Savepoint, Table, may_create, memory_sink};
 use super::script::Preparation;
 use crate::error::{Error, Result};
-use crate::options::Options;
+use crate::options::{OptionReader, Options};
 use crate::plan::StreamTable;
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{CreateRelation, CreateView, Fragment, Name, ObjectKind, Watermark};
 
 /// Formats that can be read as a table while a query writes them, and need one sink for all that.
 pub(super) const MEMORY: &str = "memory";
+/// Before the name of a stream whose own name is that of a view with its watermark.
+pub(super) const HIDDEN_STREAM: &str = "__stream_";
 
 /// A sink that is shared, and the table that it is.
 type SinkObject = (Option<Arc<dyn crate::sink::Sink>>, Option<Table>);
@@ -52,9 +54,13 @@ impl Session {
             }
             _ => {
                 let options = &create.options;
-                table = Some(
-                    crate::source::static_table(self.context(), &format, declared, options).await.map_err(at_format)?,
-                );
+                let made = match self.columns_to_come(options) {
+                    _ if format == MEMORY => memory_table(&create.name.text, declared, options),
+                    // A flow makes the files: they need not be there before it has run.
+                    Some(columns) => crate::source::output_table(&format, &declared.unwrap_or(columns), options),
+                    None => crate::source::static_table(self.context(), &format, declared, options).await,
+                };
+                table = Some(made.map_err(at_format)?);
             }
         }
         if create.kind != ObjectKind::Stream {
@@ -97,7 +103,7 @@ impl Session {
         let Some(watermark) = &create.watermark else {
             return save.set_table(self, &key, Some(stream));
         };
-        let hidden = format!("__stream_{key}");
+        let hidden = format!("{HIDDEN_STREAM}{key}");
         save.set_table(self, &hidden, Some(stream))?;
         let planned = self.plan_watermark(&hidden, watermark).await?;
         save.set_table(self, &key, Some(view_table(planned, None)?))
@@ -174,6 +180,13 @@ fn no_columns(create: &CreateRelation) -> Result<()> {
             .with_help("leave them out: the columns are those of the query")),
         None => Ok(()),
     }
+}
+
+/// A table in memory that `INSERT INTO` fills.
+fn memory_table(name: &str, declared: Option<SchemaRef>, options: &Options) -> Result<Table> {
+    OptionReader::new("a table in memory", options).finish()?;
+    let schema = declared.ok_or_else(|| crate::source::schema_needed(MEMORY, name))?;
+    Ok(Arc::new(MemTable::try_new(crate::source::source_schema(&schema), vec![vec![]])?))
 }
 
 /// A view whose columns have the names that users see.

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Session;
 use super::catalog::{Flow, Savepoint};
-use crate::error::{Error, Result};
+use super::filled::Reads;
+use crate::error::{Error, Result, Span};
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{ExplainTarget, Name, ObjectKind, Statement, StatementKind};
 use crate::sql::{parse_script, variable};
@@ -45,6 +47,27 @@ impl Script {
     }
 }
 
+/// The statements of a script, with its variables replaced.
+pub(crate) struct ParsedScript {
+    expanded: variable::Expansion,
+    /// Those that could be read.
+    pub statements: Vec<Statement>,
+    errors: Vec<Error>,
+}
+
+impl ParsedScript {
+    /// Reads `text`; what is wrong with a statement comes to light when the script is prepared.
+    ///
+    /// # Errors
+    /// Variables that are not defined.
+    pub fn new(text: &str, variables: &Variables) -> Result<Self, Vec<Error>> {
+        let names = variables.given.keys().map(String::as_str);
+        let expanded = variable::expand(text, |name| variables.get(name), names)?;
+        let (statements, errors) = parse_script(&expanded.text);
+        Ok(Self { expanded, statements, errors })
+    }
+}
+
 /// What a statement does when its turn comes.
 #[derive(Debug)]
 pub(super) enum Action {
@@ -53,10 +76,20 @@ pub(super) enum Action {
     /// Starts a flow; one of the same name is stopped first.
     Start {
         flow: Arc<Flow>,
-        place: Option<crate::error::Span>,
+        place: Option<Span>,
     },
-    /// Runs a query over static tables, which stands at this place.
-    Query(PlannedQuery, crate::error::Span),
+    /// Runs a query over static tables.
+    Query {
+        planned: PlannedQuery,
+        /// What it reads that flows may fill.
+        reads: Reads,
+        place: Span,
+    },
+    /// Waits for the end of a flow.
+    Await {
+        name: Name,
+        timeout: Option<Duration>,
+    },
     /// Runs such a query and writes its rows.
     Insert(super::insert::BatchInsert),
     /// Text that is known already.
@@ -90,9 +123,12 @@ impl Session {
     /// # Errors
     /// All errors of the text, each with its place in it; the session is as before.
     pub async fn prepare(&self, text: &str, variables: &Variables) -> Result<Script, Vec<Error>> {
-        let names = variables.given.keys().map(String::as_str);
-        let expanded = variable::expand(text, |name| variables.get(name), names)?;
-        let (statements, mut errors) = parse_script(&expanded.text);
+        self.prepare_parsed(ParsedScript::new(text, variables)?).await
+    }
+
+    /// The same for a script that is parsed already, and may have been changed since.
+    pub(crate) async fn prepare_parsed(&self, parsed: ParsedScript) -> Result<Script, Vec<Error>> {
+        let ParsedScript { expanded, statements, mut errors } = parsed;
         let mut preparation = Preparation { save: Savepoint::of(self), warnings: vec![], stopped: HashSet::new() };
         let mut suspects = Suspects { all: !errors.is_empty(), ..Suspects::default() };
         let mut actions = vec![];
@@ -130,6 +166,10 @@ impl Session {
             StatementKind::Explain { extended, target } => self.prepare_explain(extended, target).await,
             StatementKind::Show(kind) => Ok(Action::Show(kind)),
             StatementKind::Describe { kind, name } => self.prepare_describe(kind, name).await,
+            StatementKind::Await { name, timeout } => {
+                p.warnings.extend(self.check_await(&name, timeout)?);
+                Ok(Action::Await { name, timeout })
+            }
             StatementKind::Stop(name) => {
                 p.stopped.insert(name.key());
                 self.existing_flow(&name).map(|_| Action::Stop { name, forget: false })

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use chrono_tz::Tz;
@@ -14,7 +15,7 @@ use tokio::sync::Mutex;
 use super::rows::{not_open, not_prepared, rename};
 use super::table::{Table, Truncate};
 use super::{BatchIdentity, LastCommitted, Sink, SinkContext};
-use crate::error::{Error, Result};
+use crate::error::{Error, OutputError, Result};
 use crate::options::{OptionReader, Options};
 
 const RULE: &str = "-------------------------------------------";
@@ -31,13 +32,37 @@ impl ConsoleWriter {
         Self(Arc::new(write))
     }
 
-    /// The standard output, flushed after every batch.
+    /// The standard output, flushed after every batch; the standard error while [`console_on_stderr`] says so.
     pub fn stdout() -> Self {
         Self::new(|text| {
-            let mut out = io::stdout().lock();
-            out.write_all(text.as_bytes())?;
-            out.flush()
+            let write = |out: &mut dyn Write| out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            if ON_STDERR.load(Ordering::Relaxed) {
+                return write(&mut io::stderr().lock());
+            }
+            write(&mut io::stdout().lock())
         })
+    }
+}
+
+static ON_STDERR: AtomicBool = AtomicBool::new(false);
+static SEVERAL_FLOWS: AtomicBool = AtomicBool::new(false);
+
+/// From now on the console is the standard error: the standard output is for something that another program reads.
+pub fn console_on_stderr() {
+    ON_STDERR.store(true, Ordering::Relaxed);
+}
+
+/// Whether several flows of this process print, so that each box must say whose it is. Of one flow, the console shows what
+/// Spark's shows.
+pub fn set_several_flows(several: bool) {
+    SEVERAL_FLOWS.store(several, Ordering::Relaxed);
+}
+
+/// What stands above the rows of a batch.
+fn title(batch_id: u64, flow: Option<&str>) -> String {
+    match flow {
+        Some(name) => format!("{RULE}\nFlow: {name}\nBatch: {batch_id}\n{RULE}\n"),
+        None => format!("{RULE}\nBatch: {batch_id}\n{RULE}\n"),
     }
 }
 
@@ -127,9 +152,13 @@ impl Sink for ConsoleSink {
     }
 
     async fn commit(&self, batch: BatchIdentity) -> Result<()> {
-        let prepared = self.state.lock().await.prepared.take().filter(|(id, _)| *id == batch.batch_id);
+        let mut state = self.state.lock().await;
+        let flow = state.context.as_ref().and_then(|c| c.query_name.clone());
+        let flow = flow.filter(|_| SEVERAL_FLOWS.load(Ordering::Relaxed));
+        let prepared = state.prepared.take().filter(|(id, _)| *id == batch.batch_id);
+        drop(state);
         let (id, table) = prepared.ok_or_else(|| not_prepared("the console sink", batch.batch_id))?;
-        let text = format!("{RULE}\nBatch: {id}\n{RULE}\n{table}");
+        let text = title(id, flow.as_deref()) + &table;
         // A reader that stops would otherwise take a thread of the runtime, with one worker the one that hears signals.
         let writer = self.writer.clone();
         let written = SpawnedTask::spawn_blocking(move || (writer.0)(&text)).join().await;
@@ -137,6 +166,7 @@ impl Sink for ConsoleSink {
         written.map_err(|e| {
             Error::io("SINK_WRITE", format!("the console cannot be written to: {e}"))
                 .with_help("the reader of the standard output has gone or is full")
+                .with_source(OutputError(e))
         })
     }
 
@@ -183,6 +213,12 @@ mod tests {
         assert_eq!(text, expected);
         let text = console(Options::from_iter([("NUMROWS", 2)]), &[&[1, 2, 3]]).await;
         assert_eq!(text, format!("{rule}Batch: 0\n{rule}{head}|    1|\n|    2|\n+-----+\nonly showing top 2 rows\n"));
+    }
+
+    #[test]
+    fn a_box_of_several_flows_says_whose_it_is() {
+        assert_eq!(title(3, None), format!("{RULE}\nBatch: 3\n{RULE}\n"));
+        assert_eq!(title(3, Some("counts")), format!("{RULE}\nFlow: counts\nBatch: 3\n{RULE}\n"));
     }
 
     #[test]

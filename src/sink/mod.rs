@@ -11,7 +11,7 @@ mod table;
 #[cfg(test)]
 pub mod testing;
 
-pub use console::{ConsoleSink, ConsoleWriter};
+pub use console::{ConsoleSink, ConsoleWriter, console_on_stderr, set_several_flows};
 pub use create::create_sink;
 pub use file::FileSink;
 pub use foreach::{ForeachBatchSink, ForeachSink, ForeachWriter};

@@ -16,7 +16,7 @@ mod static_table;
 mod testing;
 
 pub use memory::MemoryStream;
-pub use provider::{StreamProvider, stream_provider};
+pub use provider::{StreamProvider, schema_needed, source_schema, stream_provider};
 pub use static_table::{output_table, static_table};
 
 use std::fmt;

@@ -24,6 +24,7 @@ const MAX_BODY_BYTES: usize = 1 << 30;
 /// The error of an operation on a file.
 pub fn io_error(doing: &str, path: &Path, e: &io::Error) -> Error {
     Error::io("FILE_IO", format!("{doing} '{}' failed: {e}", path.display()))
+        .with_io_source(e)
         .with_help("check that the path exists, that this user may use it and that the disk has room; then start again")
 }
 

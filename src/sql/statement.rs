@@ -83,6 +83,13 @@ pub enum StatementKind {
     },
     /// `STOP [FLOW] name`.
     Stop(Name),
+    /// `AWAIT [FLOW] name [TIMEOUT duration]`.
+    Await {
+        /// The flow.
+        name: Name,
+        /// How long at most; without, until it ends.
+        timeout: Option<Duration>,
+    },
     /// `DROP kind [IF EXISTS] name`.
     Drop {
         /// The kind of object.

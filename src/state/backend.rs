@@ -299,9 +299,12 @@ fn failure(dir: &Path, len: usize, e: &std::io::Error) -> Error {
     let message = format!("state needs {len} bytes more in directory '{}': {e}", dir.display());
     if is_full(e) {
         return Error::execution("OUT_OF_SPILL_SPACE", message + &free_space(dir))
-            .with_help("free space there or SET state.directory to another disk, then start the query again");
+            .with_help("free space there or SET state.directory to another disk, then start the query again")
+            .with_io_source(e);
     }
-    Error::execution("STATE_DIRECTORY_IO", message).with_help("SET state.directory to a directory that can be written")
+    Error::execution("STATE_DIRECTORY_IO", message)
+        .with_help("SET state.directory to a directory that can be written")
+        .with_io_source(e)
 }
 
 #[cfg(test)]

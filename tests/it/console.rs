@@ -101,3 +101,16 @@ fn control_characters_and_nulls() {
     );
     assert_eq!(printed(run_sql(&sql, &[]), &server, &["a\tb", "none"]), expected + &empty);
 }
+
+#[test]
+fn boxes_of_several_flows_say_whose_they_are() {
+    let head = "CREATE STREAM r USING `rate-micro-batch` OPTIONS (rowsPerBatch 1);";
+    let flow = |name: &str| format!("CREATE FLOW {name} TRIGGER ONCE AS SELECT value FROM r;");
+    let one = run_sql(&(head.to_owned() + &flow("f")), &[]).ended();
+    assert!(!one.assert_code(0).stdout.contains("Flow:"), "{}", one.stdout);
+    let two = run_sql(&(head.to_owned() + &flow("f") + &flow("g")), &[]).ended();
+    for name in ["f", "g"] {
+        let title = format!("{RULE}\nFlow: {name}\nBatch: 0\n{RULE}\n");
+        assert_eq!(two.assert_code(0).stdout.matches(&title).count(), 1, "{}", two.stdout);
+    }
+}

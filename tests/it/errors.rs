@@ -103,9 +103,22 @@ fn fail_fast_ends_everything() {
 
 #[test]
 fn a_command_line_that_is_wrong() {
-    for args in
-        [&["run"][..], &["run", "-e", "SELECT 1", "--master", "yarn"], &["run", "-e", "SELECT 1", "-D", "x"], &["rn"]]
-    {
+    for args in [
+        &["run"][..],
+        &["run", "-e", "SELECT 1", "--master", "yarn"],
+        &["run", "-e", "SELECT 1", "-D", "x"],
+        &["rn"],
+        &["run", "-e", "SELECT 1", "--master", "local[999999]"],
+    ] {
         run_to_end(args).assert_code(2);
     }
+    // A comment begins as an argument does.
+    run_to_end(["run", "-e", "-- a comment\nSELECT 1"]).assert_code(0);
+}
+
+#[test]
+fn a_directory_without_tests_is_no_success() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = run_to_end(["test", dir.path().to_str().unwrap()]);
+    assert!(ended.assert_code(2).stderr.contains("no test"), "{}", ended.stderr);
 }

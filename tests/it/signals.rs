@@ -1,13 +1,13 @@
 //! Ctrl-C, SIGTERM, and a reader of the output that goes away.
 
 use std::io::Read;
-use std::process::ChildStdout;
+use std::process::{ChildStdout, Stdio};
 
 use super::process::{Peer, Server, Tidemill, command, lines_from, run_sql};
 
 #[test]
 fn the_first_signal_ends_the_running_batch_and_exits_with_0() {
-    for signal in ["INT", "TERM"] {
+    for signal in ["INT", "TERM", "HUP"] {
         let server = Server::new();
         let sql = lines_from(server.port(), "") + "SELECT value FROM lines;";
         let mut tidemill = run_sql(&sql, &[]);
@@ -67,4 +67,48 @@ fn a_reader_that_goes_away_ends_it_quietly() {
     let ended = tidemill.ended();
     ended.assert_code(0);
     assert!(!ended.stderr.contains("error"), "{}", ended.stderr);
+}
+
+/// Values of users in a message decide nothing.
+#[test]
+fn a_line_that_says_broken_pipe_is_an_error_as_any_other() {
+    for line in ["broken pipe", "Broken pipe (os error 32)"] {
+        let server = Server::new();
+        let sql = lines_from(server.port(), "") + "SELECT CAST(value AS INT) AS n FROM lines;";
+        let tidemill = run_sql(&sql, &[]);
+        server.accept().send(format!("{line}\n"));
+        let ended = tidemill.ended();
+        ended.assert_code(1);
+        assert!(ended.stderr.contains("CAST_INVALID_INPUT") && ended.stderr.contains(line), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_reader_of_a_body_that_goes_away_ends_it_quietly() {
+    let server = Server::new();
+    let sql = lines_from(server.port(), "")
+        + "CREATE FLOW f AS SELECT value FROM lines FOREACH BATCH BEGIN INSERT INTO console SELECT * FROM batch; END;";
+    let (tidemill, unread) = Tidemill::start_unread(&mut command(["run", "-e", &sql]));
+    let mut peer = server.accept();
+    drop(unread);
+    peer.send("one\n");
+    let ended = tidemill.ended();
+    ended.assert_code(0);
+    assert!(!ended.stderr.contains("error"), "{}", ended.stderr);
+}
+
+#[test]
+fn nohup_outlives_its_terminal() {
+    let server = Server::new();
+    let sql = lines_from(server.port(), "") + "SELECT value FROM lines;";
+    let mut nohup = std::process::Command::new("nohup");
+    nohup.arg(env!("CARGO_BIN_EXE_tidemill")).args(["run", "-e", &sql]).stdin(Stdio::null());
+    let mut tidemill = Tidemill::start(nohup.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let mut peer = server.accept();
+    peer.send("one\n");
+    tidemill.wait_for_batch(0);
+    tidemill.signal("HUP");
+    peer.send("two\n");
+    tidemill.wait_for_batch(1);
+    tidemill.interrupted().assert_code(0);
 }

@@ -11,7 +11,7 @@ use tidemill::arrow::datatypes::{DataType, Float64Type};
 use tidemill::arrow::util::display::{ArrayFormatter, FormatOptions};
 use tidemill::datafusion::datasource::MemTable;
 use tidemill::datafusion::prelude::DataFrame;
-use tidemill::testing::{Failpoints, MicroBatchExecution, QuerySpec};
+use tidemill::testing::{Environment, Failpoints, MicroBatchExecution, QuerySpec};
 use tidemill::{Clock, MemorySink, MemoryStream, Options, OutputMode, Result, Session, StreamTable, Trigger};
 
 /// How a session works; no result may depend on it.
@@ -73,7 +73,13 @@ impl Stepped<'_> {
             checkpoint: Some(self.checkpoint.to_path_buf()),
             conf: Options::new(),
         };
-        let execution = MicroBatchExecution::open(&session.environment(), spec).await?;
+        let env = Environment {
+            context: session.context().clone(),
+            clock: session.clock().clone(),
+            failpoints: self.failpoints.clone(),
+            conf: Options::new(),
+        };
+        let execution = MicroBatchExecution::open(&env, spec).await?;
         Ok((session, execution))
     }
 

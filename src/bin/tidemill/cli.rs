@@ -1,5 +1,6 @@
 //! Arguments.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -23,8 +24,11 @@ Examples:
   tidemill run -e \"SELECT 1 + 1\"            a query from the command line
   tidemill sql                               statements as they are typed
 
-Exit codes: 0 done, or stopped by Ctrl-C or SIGTERM; 1 a flow has failed; 2 the script or the command line
-is wrong, and nothing was started; 130 a second Ctrl-C.
+Exit codes:
+  0    done, or stopped by Ctrl-C, SIGTERM or SIGHUP
+  1    a flow has failed
+  2    the script or the command line is wrong, and nothing was started
+  130  a second Ctrl-C
 Colours are for terminals only; NO_COLOR turns them off.";
 
 #[derive(Debug, Subcommand)]
@@ -49,20 +53,29 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum CheckpointCommand {
     /// What a checkpoint directory holds
-    Show {
-        /// The checkpoint of one query
-        dir: PathBuf,
-    },
+    Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The checkpoint of one flow, or the directory with those of all flows
+    pub dir: PathBuf,
+    /// Of each checkpoint only the last N batches
+    #[arg(long, value_name = "N")]
+    pub last: Option<usize>,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Scripts to read.
 #[derive(Debug, Args)]
 pub struct ScriptArgs {
-    /// SQL files, run in order in one session
+    /// SQL files, run in order in one session; '-' is the standard input
     #[arg(value_name = "FILE", required_unless_present = "execute")]
     pub files: Vec<PathBuf>,
     /// SQL text, run after the files
-    #[arg(short = 'e', long = "execute", value_name = "SQL")]
+    #[arg(short = 'e', long = "execute", value_name = "SQL", allow_hyphen_values = true)]
     pub execute: Vec<String>,
 }
 
@@ -89,9 +102,10 @@ pub struct RunArgs {
     /// Stop everything when a flow fails
     #[arg(long)]
     pub fail_fast: bool,
-    /// Print the progress of every batch to the standard error, as Spark's JSON, one line each
-    #[arg(long)]
-    pub progress_json: bool,
+    /// Print the progress of every batch as Spark's JSON, one line each: to the standard error, appended to FILE, or with '-'
+    /// to the standard output, while results go to the standard error
+    #[arg(long, value_name = "FILE|-", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = progress_output)]
+    pub progress_json: Option<ProgressOutput>,
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +130,9 @@ pub struct TestArgs {
     /// Files at a time; 0 for one a core
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub jobs: usize,
+    /// The value of ${NAME} in scripts that a test includes
+    #[arg(short = 'D', long = "define", value_name = "NAME=VALUE", value_parser = definition)]
+    pub define: Vec<(String, String)>,
 }
 
 /// Which settings a pipeline test runs under.
@@ -132,6 +149,14 @@ pub struct DemoArgs {
     /// End after this many batches with rows; without it, run until Ctrl-C
     #[arg(long, value_name = "N")]
     pub batches: Option<u64>,
+}
+
+/// Where the progress goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProgressOutput {
+    Stderr,
+    Stdout,
+    File(PathBuf),
 }
 
 /// How many cores to use.
@@ -166,6 +191,34 @@ impl SessionArgs {
     }
 }
 
+const PROGRESS_JSON: &str = "--progress-json";
+
+/// The arguments with the file of `--progress-json FILE` behind an '=': clap cannot tell the file from a script. A name that
+/// ends in `.sql` is a script.
+pub fn arguments(given: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec![];
+    for argument in given {
+        let text = argument.to_string_lossy();
+        let is_file = text == "-" || !text.starts_with('-') && !text.to_ascii_lowercase().ends_with(".sql");
+        match arguments.last_mut().filter(|last| *last == PROGRESS_JSON && is_file) {
+            Some(last) => {
+                last.push("=");
+                last.push(&argument);
+            }
+            None => arguments.push(argument),
+        }
+    }
+    arguments
+}
+
+fn progress_output(text: &str) -> Result<ProgressOutput, String> {
+    Ok(match text {
+        "" => ProgressOutput::Stderr,
+        "-" => ProgressOutput::Stdout,
+        path => ProgressOutput::File(path.into()),
+    })
+}
+
 fn definition(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -173,14 +226,17 @@ fn definition(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Each core is a thread with a stack of its own: many more than there are only cost memory.
+const MOST_CORES: usize = 1024;
+
 fn master(text: &str) -> Result<Master, String> {
     let inner = text.strip_prefix("local[").and_then(|rest| rest.strip_suffix(']'));
     match (text, inner) {
         ("local", _) => Ok(Master::Cores(1)),
         (_, Some("*")) => Ok(Master::All),
         (_, Some(n)) => match n.parse() {
-            Ok(n) if n > 0 => Ok(Master::Cores(n)),
-            _ => Err("expected local[N] with N above 0".into()),
+            Ok(n) if (1..=MOST_CORES).contains(&n) => Ok(Master::Cores(n)),
+            _ => Err(format!("expected local[N] with N from 1 to {MOST_CORES}")),
         },
         _ => Err("expected local, local[N] or local[*]; there are no clusters".into()),
     }
@@ -197,10 +253,28 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_the_progress_is_told_from_a_script() {
+        let parsed = |line: &str| {
+            let given = ["tidemill", "run"].into_iter().chain(line.split(' ')).map(OsString::from);
+            let Command::Run(run) = Cli::parse_from(arguments(given)).command else { panic!("{line}") };
+            (run.progress_json, run.scripts.files.len())
+        };
+        let file = || Some(ProgressOutput::File("p.jsonl".into()));
+        assert_eq!(parsed("a.sql"), (None, 1));
+        assert_eq!(parsed("--progress-json a.sql"), (Some(ProgressOutput::Stderr), 1));
+        assert_eq!(parsed("a.sql --progress-json"), (Some(ProgressOutput::Stderr), 1));
+        assert_eq!(parsed("a.sql --progress-json --fail-fast"), (Some(ProgressOutput::Stderr), 1));
+        assert_eq!(parsed("a.sql --progress-json p.jsonl"), (file(), 1));
+        assert_eq!(parsed("--progress-json p.jsonl a.sql"), (file(), 1));
+        assert_eq!(parsed("--progress-json=p.jsonl -"), (file(), 1));
+        assert_eq!(parsed("- --progress-json -"), (Some(ProgressOutput::Stdout), 1));
+    }
+
+    #[test]
     fn masters() {
         assert_eq!(master("local[4]"), Ok(Master::Cores(4)));
         assert_eq!(master("local[*]"), Ok(Master::All));
         assert!(master("spark://host").is_err());
-        assert!(master("local[0]").is_err());
+        assert!(master("local[0]").is_err() && master("local[999999]").is_err());
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::FAILED;
 use crate::cli::DemoArgs;
-use crate::output::{fail, is_broken_pipe, say};
+use crate::output::{fail, say};
 use crate::signals::Shutdown;
 
 const LINES: [&str; 8] = [
@@ -115,7 +115,7 @@ async fn count_words(text: &str, batches: Option<u64>) -> u8 {
     };
     match ended {
         Ok(()) => 0,
-        Err(e) if is_broken_pipe(&e) => 0,
+        Err(e) if e.is_closed_output() => 0,
         Err(e) => fail(&e, None),
     }
 }

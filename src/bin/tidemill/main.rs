@@ -6,6 +6,7 @@
 mod cli;
 mod demo;
 mod output;
+mod progress;
 mod run;
 mod shell;
 mod signals;
@@ -30,7 +31,7 @@ const WRONG: u8 = 2;
 const STACK_BYTES: usize = 256 << 20;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(cli::arguments(std::env::args_os()));
     init_logs(cli.verbose);
     let main = std::thread::Builder::new().name("tidemill".to_owned()).stack_size(STACK_BYTES);
     let code = main.spawn(move || run(cli)).map(std::thread::JoinHandle::join);
@@ -72,20 +73,31 @@ fn dispatch(runtime: &tokio::runtime::Runtime, command: Command) -> u8 {
         Command::Explain(args) => runtime.block_on(run::explain(args)),
         Command::Test(args) => runtime.block_on(test(args)),
         Command::Sql(args) => shell::shell(runtime, &args),
-        Command::Checkpoint { command: CheckpointCommand::Show { dir } } => match tidemill::checkpoint_describe(&dir) {
-            Ok(shown) => {
-                let printed = output::print(&shown.text);
-                shown.check().map_or_else(|e| fail(&e, None), |()| printed)
-            }
-            Err(e) => fail(&e, None),
-        },
+        Command::Checkpoint { command: CheckpointCommand::Show(args) } => show_checkpoint(&args),
+    }
+}
+
+/// Shows a checkpoint, whole as it may be; the exit code says whether it is.
+fn show_checkpoint(args: &cli::ShowArgs) -> u8 {
+    match tidemill::checkpoint_describe(&args.dir) {
+        Ok(shown) => {
+            let text = if args.json { shown.to_json(args.last) } else { shown.to_text(args.last) };
+            let printed = output::print(&text);
+            shown.check().map_or_else(|e| fail(&e, None), |()| printed)
+        }
+        Err(e) => fail(&e, None),
     }
 }
 
 /// Runs pipeline tests and says how they went.
 async fn test(args: cli::TestArgs) -> u8 {
-    let options = SltOptions { full_matrix: args.matrix == cli::Matrix::Full, jobs: args.jobs };
+    let variables = run::variables(&args.define);
+    let options = SltOptions { full_matrix: args.matrix == cli::Matrix::Full, jobs: args.jobs, variables };
     match run_slt(&args.files, options).await {
+        Ok(report) if report.failures.is_empty() && report.passed == 0 => {
+            say("error: there is no test: a pipeline test is a file that ends in .slt");
+            WRONG
+        }
         Ok(report) if report.failures.is_empty() => 0,
         Ok(_) => FAILED,
         Err(e) => {

@@ -9,7 +9,7 @@ use crate::{FAILED, WRONG};
 
 /// Whether messages may have colours.
 pub fn colour() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
 /// Whether a shell shows its prompt, which a message must not be appended to.
@@ -49,8 +49,20 @@ impl Write for StandardError {
     }
 }
 
+static RESULTS_ON_STDERR: AtomicBool = AtomicBool::new(false);
+
+/// From now on, results go to the standard error: the standard output is for the progress.
+pub fn results_on_stderr() {
+    RESULTS_ON_STDERR.store(true, Ordering::Relaxed);
+    tidemill::console_on_stderr();
+}
+
 /// Text on the standard output; the exit code.
 pub fn print(text: &str) -> u8 {
+    if RESULTS_ON_STDERR.load(Ordering::Relaxed) {
+        say(text.trim_end_matches('\n'));
+        return 0;
+    }
     match write_out(text) {
         Ok(()) => 0,
         Err(e) if e.kind() == ErrorKind::BrokenPipe => 0,
@@ -77,11 +89,6 @@ pub fn fail(error: &Error, source: Option<SourceText<'_>>) -> u8 {
         tidemill::ErrorKind::Invalid | tidemill::ErrorKind::Unsupported => WRONG,
         _ => FAILED,
     }
-}
-
-/// Whether a query failed only because nobody reads the standard output any more.
-pub fn is_broken_pipe(error: &Error) -> bool {
-    error.message().to_lowercase().contains("broken pipe")
 }
 
 /// Prints what a statement gave.

@@ -1,16 +1,18 @@
 //! `tidemill run` and `tidemill explain`.
 
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tidemill::testing::Failpoints;
-use tidemill::{
-    Result, Script, Session, SourceText, StatementResult, StreamingQuery, StreamingQueryListener,
-    StreamingQueryProgress, Variables,
-};
-use tokio::task::JoinSet;
+use tidemill::{Error, Result, Script, Session, SourceText, StatementResult, StreamingQuery, Uuid, Variables};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinError, JoinSet};
 
-use crate::cli::{ExplainArgs, RunArgs, ScriptArgs, SessionArgs};
-use crate::output::{fail, is_broken_pipe, print, say, show};
+use crate::cli::{ExplainArgs, ProgressOutput, RunArgs, ScriptArgs, SessionArgs};
+use crate::output::{fail, print, results_on_stderr, say, show};
+use crate::progress::PrintProgress;
 use crate::signals::Shutdown;
 use crate::{FAILED, WRONG};
 
@@ -29,109 +31,161 @@ impl Text {
 /// `tidemill run`; the exit code.
 pub async fn run(args: RunArgs) -> u8 {
     let shutdown = Shutdown::listen();
+    if args.progress_json == Some(ProgressOutput::Stdout) {
+        results_on_stderr();
+    }
     let (session, texts, scripts) = match open(&args.session, &args.scripts).await {
         Ok(opened) => opened,
         Err(code) => return code,
     };
-    if args.progress_json {
-        session.streams().add_listener(Arc::new(PrintProgress));
+    let unread = Arc::new(Notify::new());
+    if let Some(output) = &args.progress_json {
+        match PrintProgress::to(output, unread.clone()) {
+            Ok(listener) => session.streams().add_listener(Arc::new(listener)),
+            Err(code) => return code,
+        }
     }
     let work = texts.iter().zip(scripts).collect();
-    run_scripts(&session, work, args.fail_fast, shutdown).await
+    Run { session: &session, flows: JoinSet::new(), fail_fast: args.fail_fast, told: vec![], code: 0 }
+        .all(work, shutdown, unread)
+        .await
 }
 
-async fn run_scripts(session: &Session, work: Vec<(&Text, Script)>, fail_fast: bool, mut shutdown: Shutdown) -> u8 {
-    let mut queries = vec![];
-    let started = async {
-        for (text, script) in work {
-            let code = start(session, text, script, &mut queries).await;
-            if code != 0 {
-                return code;
+/// Scripts and the flows they have started.
+struct Run<'s> {
+    session: &'s Session,
+    flows: JoinSet<(StreamingQuery, Result<()>)>,
+    fail_fast: bool,
+    /// Runs whose failure was told.
+    told: Vec<Uuid>,
+    /// The exit code so far.
+    code: u8,
+}
+
+impl Run<'_> {
+    /// Runs the scripts, and then the flows until every one has ended or somebody wants an end; the exit code. A flow that
+    /// fails is told at once, also while a script waits for another.
+    async fn all(mut self, work: Vec<(&Text, Script)>, mut shutdown: Shutdown, unread: Arc<Notify>) -> u8 {
+        let session = self.session;
+        let (sender, mut started) = mpsc::unbounded_channel();
+        let mut scripts = pin!(run_in_order(session, work, sender));
+        let mut running = true;
+        while running || !started.is_empty() || !self.flows.is_empty() {
+            tokio::select! {
+                () = shutdown.requested() => return self.stop_all().await,
+                () = unread.notified() => return self.stop_all().await,
+                Some(query) = started.recv() => self.watch(query),
+                Some(ended) = self.flows.join_next() => {
+                    if self.ended(ended).is_break() {
+                        return self.stop_all().await;
+                    }
+                }
+                result = &mut scripts, if running => {
+                    running = false;
+                    if let Err((text, e)) = result {
+                        // Which flow is to blame comes first.
+                        self.tell_failures();
+                        self.code = self.code.max(fail(&e, Some(text.source())));
+                        return self.stop_all().await;
+                    }
+                    if let Ok(code @ 1..) = result {
+                        self.code = self.code.max(code);
+                        return self.stop_all().await;
+                    }
+                }
             }
         }
-        0
-    };
-    tokio::select! {
-        code = started => if code != 0 {
-            stop_all(session).await;
-            return code;
-        },
-        () = shutdown.requested() => return stop_all(session).await,
+        self.code
     }
-    wait(session, queries, fail_fast, shutdown).await
-}
 
-/// Runs one script; its warnings come first.
-async fn start(session: &Session, text: &Text, script: Script, queries: &mut Vec<StreamingQuery>) -> u8 {
-    for warning in &script.warnings {
-        say(&format!("warning: {warning}"));
-    }
-    let mut code = 0;
-    let done = session.execute(script, |result| {
-        code = code.max(show(session, &result));
-        if let StatementResult::Query(query) = result {
-            queries.push(query);
-        }
-    });
-    match done.await {
-        Ok(()) => code,
-        Err(e) => fail(&e, Some(text.source())),
-    }
-}
-
-/// Waits until every query has ended, or a signal came; the exit code.
-async fn wait(session: &Session, queries: Vec<StreamingQuery>, fail_fast: bool, mut shutdown: Shutdown) -> u8 {
-    let mut running = JoinSet::new();
-    for query in queries {
-        running.spawn(async move {
+    fn watch(&mut self, query: StreamingQuery) {
+        self.flows.spawn(async move {
             let result = query.await_termination().await;
             (query, result)
         });
     }
-    let mut code = 0;
-    loop {
-        tokio::select! {
-            ended = running.join_next() => match ended {
-                None => return code,
-                Some(Ok((query, Err(e)))) => {
-                    if is_broken_pipe(&e) {
-                        return stop_all(session).await.max(code);
-                    }
-                    code = FAILED;
-                    failed(&query, &e);
-                    if fail_fast {
-                        stop_all(session).await;
-                        return code;
-                    }
-                }
-                Some(Ok((_, Ok(())))) => {}
-                Some(Err(e)) => {
-                    say(&format!("error: {e}"));
-                    code = FAILED;
-                }
-            },
-            () = shutdown.requested() => return stop_all(session).await.max(code),
+
+    /// A flow has ended; breaks if that is the end of all.
+    fn ended(&mut self, ended: Result<(StreamingQuery, Result<()>), JoinError>) -> ControlFlow<()> {
+        match ended {
+            Ok((_, Ok(()))) => ControlFlow::Continue(()),
+            Ok((_, Err(e))) if e.is_closed_output() => ControlFlow::Break(()),
+            Ok((query, Err(e))) => {
+                self.tell(&query, &e);
+                if self.fail_fast { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            }
+            Err(e) => {
+                say(&format!("error: {e}"));
+                self.code = FAILED;
+                ControlFlow::Continue(())
+            }
         }
     }
+
+    fn tell(&mut self, query: &StreamingQuery, e: &Error) {
+        self.code = FAILED;
+        if !self.told.contains(&query.run_id()) {
+            self.told.push(query.run_id());
+            failed(query, e);
+        }
+    }
+
+    /// Tells which flows have failed so far.
+    fn tell_failures(&mut self) {
+        for query in self.session.streams().all() {
+            if let Some(e) = query.exception().filter(|e| !e.is_closed_output()) {
+                self.tell(&query, &e);
+            }
+        }
+    }
+
+    /// Ends every flow; the exit code.
+    async fn stop_all(mut self) -> u8 {
+        for query in self.session.streams().active() {
+            query.request_stop();
+        }
+        while let Some(ended) = self.flows.join_next().await {
+            let _ = self.ended(ended);
+        }
+        // Those that nobody watches yet; what closing failed with is told below.
+        for query in self.session.streams().active() {
+            let _ = query.stop().await;
+        }
+        self.tell_failures();
+        self.code
+    }
+}
+
+/// Runs the scripts one after the other, their warnings first, and hands over every flow that starts. Gives the exit code,
+/// or the error of the statement that failed.
+async fn run_in_order<'t>(
+    session: &Session,
+    work: Vec<(&'t Text, Script)>,
+    started: mpsc::UnboundedSender<StreamingQuery>,
+) -> Result<u8, (&'t Text, Error)> {
+    for (text, script) in work {
+        for warning in &script.warnings {
+            say(&format!("warning: {warning}"));
+        }
+        let mut code = 0;
+        let done = session.execute(script, |result| {
+            code = code.max(show(session, &result));
+            if let StatementResult::Query(query) = result {
+                // Who watches lives as long as the scripts.
+                let _ = started.send(query);
+            }
+        });
+        done.await.map_err(|e| (text, e))?;
+        if code != 0 {
+            return Ok(code);
+        }
+    }
+    Ok(0)
 }
 
 pub fn failed(query: &StreamingQuery, error: &tidemill::Error) {
     fail(error, None);
     say(&format!("flow '{}' has failed", query.name().unwrap_or_default()));
-}
-
-/// Ends every query; the exit code.
-async fn stop_all(session: &Session) -> u8 {
-    let mut code = 0;
-    for query in session.streams().active() {
-        if let Err(e) = query.stop().await
-            && !is_broken_pipe(&e)
-        {
-            failed(&query, &e);
-            code = FAILED;
-        }
-    }
-    code
 }
 
 /// `tidemill explain`; the exit code.
@@ -169,16 +223,16 @@ pub fn make_session(args: &SessionArgs) -> Result<Session> {
 }
 
 /// The variables of these arguments.
-pub fn variables(args: &SessionArgs) -> Variables {
+pub fn variables(define: &[(String, String)]) -> Variables {
     let mut variables = Variables::default();
-    args.define.iter().for_each(|(name, value)| variables.set(name, value));
+    define.iter().for_each(|(name, value)| variables.set(name, value));
     variables
 }
 
 /// A session in which every script is checked. If one is wrong, all errors of all scripts are shown.
 async fn open(session: &SessionArgs, scripts: &ScriptArgs) -> Result<(Session, Vec<Text>, Vec<Script>), u8> {
     let texts = read(scripts)?;
-    let variables = variables(session);
+    let variables = variables(&session.define);
     let session = make_session(session).map_err(|e| fail(&e, None))?;
     let mut prepared = vec![];
     let mut wrong = 0;
@@ -203,9 +257,15 @@ async fn open(session: &SessionArgs, scripts: &ScriptArgs) -> Result<(Session, V
 
 fn read(scripts: &ScriptArgs) -> Result<Vec<Text>, u8> {
     let mut texts = vec![];
+    if scripts.files.iter().filter(|f| is_stdin(f)).count() > 1 {
+        say("error: '-', the standard input, can be read once");
+        return Err(WRONG);
+    }
     for file in &scripts.files {
-        let name = file.display().to_string();
-        let text = std::fs::read_to_string(file).map_err(|e| {
+        let name = if is_stdin(file) { "<stdin>".to_owned() } else { file.display().to_string() };
+        let text =
+            if is_stdin(file) { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
+        let text = text.map_err(|e| {
             say(&format!("error: file '{name}': {e}"));
             WRONG
         })?;
@@ -217,11 +277,6 @@ fn read(scripts: &ScriptArgs) -> Result<Vec<Text>, u8> {
     Ok(texts)
 }
 
-/// Prints the progress of every batch as a line of JSON.
-struct PrintProgress;
-
-impl StreamingQueryListener for PrintProgress {
-    fn on_query_progress(&self, progress: &Arc<StreamingQueryProgress>) {
-        say(&progress.to_json());
-    }
+fn is_stdin(file: &Path) -> bool {
+    file.as_os_str() == "-"
 }

@@ -1,6 +1,6 @@
 //! `tidemill sql`: statements as they are typed.
 
-use std::io::IsTerminal;
+use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,32 +34,78 @@ pub fn shell(runtime: &Runtime, args: &SessionArgs) -> u8 {
         Ok(session) => session,
         Err(e) => return fail(&e, None),
     };
-    let mut editor = match DefaultEditor::with_config(Config::builder().auto_add_history(false).build()) {
-        Ok(editor) => editor,
+    let interactive = std::io::stdin().is_terminal();
+    let mut input = match Input::open(interactive) {
+        Ok(input) => input,
         Err(e) => {
             say(&format!("error: no line editor: {e}"));
             return FAILED;
         }
     };
-    let history = history_file();
-    if let Some(file) = &history {
-        // The first time there is none.
-        let _ = editor.load_history(file);
-    }
-    if std::io::stdin().is_terminal() {
+    if interactive {
         say(&format!(
             "Tidemill {}. Statements end with ';'. Type help for help, exit to leave.",
             env!("CARGO_PKG_VERSION")
         ));
         crate::output::above_prompt();
     }
-    let code = read_statements(runtime, &session, &mut editor, args);
-    if let Some(Err(e)) = history.map(|file| editor.save_history(&file)) {
-        say(&format!("warning: the history was not kept: {e}"));
-    }
+    let code = read_statements(runtime, &session, &mut input, args);
+    input.keep_history();
     stop_all(runtime, &session);
     // A script that was piped in is not right if a flow of it was not.
-    if FLOW_FAILED.load(Ordering::Relaxed) && !std::io::stdin().is_terminal() { code.max(FAILED) } else { code }
+    if FLOW_FAILED.load(Ordering::Relaxed) && !interactive { code.max(FAILED) } else { code }
+}
+
+/// Where lines come from.
+enum Input {
+    /// A terminal, with a prompt, a history and keys to edit.
+    Editor(Box<DefaultEditor>, Option<PathBuf>),
+    /// A pipe or a file: lines, and nothing else.
+    Lines,
+}
+
+impl Input {
+    fn open(interactive: bool) -> Result<Self, ReadlineError> {
+        if !interactive {
+            return Ok(Self::Lines);
+        }
+        let mut editor = DefaultEditor::with_config(Config::builder().auto_add_history(false).build())?;
+        let history = history_file();
+        if let Some(file) = &history {
+            // The first time there is none.
+            let _ = editor.load_history(file);
+        }
+        Ok(Self::Editor(Box::new(editor), history))
+    }
+
+    fn line(&mut self, prompt: &str) -> Result<String, ReadlineError> {
+        match self {
+            Self::Editor(editor, _) => editor.readline(prompt),
+            Self::Lines => {
+                let mut line = String::new();
+                match std::io::stdin().lock().read_line(&mut line)? {
+                    0 => Err(ReadlineError::Eof),
+                    _ => Ok(line.trim_end_matches(['\n', '\r']).to_owned()),
+                }
+            }
+        }
+    }
+
+    fn remember(&mut self, statement: &str) {
+        if let Self::Editor(editor, _) = self
+            && let Err(e) = editor.add_history_entry(statement)
+        {
+            tracing::debug!("history: {e}");
+        }
+    }
+
+    fn keep_history(&mut self) {
+        if let Self::Editor(editor, Some(file)) = self
+            && let Err(e) = editor.save_history(file)
+        {
+            say(&format!("warning: the history was not kept: {e}"));
+        }
+    }
 }
 
 /// A line that is no SQL.
@@ -83,10 +129,10 @@ impl ShellCommand {
     }
 }
 
-fn read_statements(runtime: &Runtime, session: &Session, editor: &mut DefaultEditor, args: &SessionArgs) -> u8 {
+fn read_statements(runtime: &Runtime, session: &Session, input: &mut Input, args: &SessionArgs) -> u8 {
     let mut text = String::new();
     loop {
-        match editor.readline(if text.is_empty() { PROMPT } else { CONTINUATION }) {
+        match input.line(if text.is_empty() { PROMPT } else { CONTINUATION }) {
             Ok(line) if text.is_empty() && line.trim().is_empty() => {}
             Ok(line) if text.is_empty() && ShellCommand::of(&line).is_some() => match ShellCommand::of(&line) {
                 Some(ShellCommand::Quit) => return 0,
@@ -100,9 +146,7 @@ fn read_statements(runtime: &Runtime, session: &Session, editor: &mut DefaultEdi
                 text.push('\n');
                 if is_complete(&text) {
                     let statement = std::mem::take(&mut text);
-                    if let Err(e) = editor.add_history_entry(statement.trim()) {
-                        tracing::debug!("history: {e}");
-                    }
+                    input.remember(statement.trim());
                     run_statement(runtime, session, &statement, args);
                 }
             }
@@ -129,7 +173,7 @@ fn read_statements(runtime: &Runtime, session: &Session, editor: &mut DefaultEdi
 fn run_statement(runtime: &Runtime, session: &Session, text: &str, args: &SessionArgs) -> bool {
     let source = Some(SourceText { name: "<input>", text });
     runtime.block_on(async {
-        let script = match session.prepare(text, &variables(args)).await {
+        let script = match session.prepare(text, &variables(&args.define)).await {
             Ok(script) => script,
             Err(errors) => {
                 for e in &errors {

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first ends everything in order, the second ends the process.
+//! Ctrl-C, SIGTERM and SIGHUP: the first ends everything in order, the second ends the process.
 
 use std::time::Duration;
 
@@ -46,15 +46,33 @@ impl Shutdown {
 #[cfg(unix)]
 async fn one_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return wait_for_ctrl_c().await };
+    // The end of a terminal or of a connection is a wish to stop, too; not under `nohup`.
+    let mut hangup = if hangups_are_ignored() { None } else { signal(SignalKind::hangup()).ok() };
+    let hung_up = async {
+        match &mut hangup {
+            Some(hangup) => hangup.recv().await,
+            None => std::future::pending().await,
         }
-        Err(_) => wait_for_ctrl_c().await,
+    };
+    tokio::select! {
+        () = wait_for_ctrl_c() => {}
+        _ = terminate.recv() => {}
+        _ = hung_up => {}
     }
+}
+
+/// Whether whoever started the process wants it to outlive the terminal, as `nohup` does.
+#[cfg(unix)]
+fn hangups_are_ignored() -> bool {
+    static IGNORED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *IGNORED.get_or_init(|| {
+        // Elsewhere than on Linux there is no such file.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
+        // Signal 1 is the lowest bit.
+        mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+    })
 }
 
 #[cfg(not(unix))]

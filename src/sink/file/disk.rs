@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 pub fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
     Error::io("SINK_WRITE", format!("{what} '{}' failed: {error}", path.display()))
         .with_help("the batch was not acknowledged: make room or give access, and start again from the checkpoint")
+        .with_io_source(error)
 }
 
 /// A new file; it must not exist.

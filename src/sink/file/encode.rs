@@ -135,7 +135,7 @@ impl FileFormat {
             FileFormatKind::Text => FileEncoder::Text(out, self.line_sep.clone()),
             FileFormatKind::Parquet => {
                 let properties = WriterProperties::builder().set_compression(self.compression).build();
-                let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(|e| parquet(&e))?;
+                let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(parquet)?;
                 FileEncoder::Parquet(Box::new(writer))
             }
         })
@@ -162,7 +162,7 @@ impl FileEncoder {
             Self::Csv(csv) => csv.write(batch),
             Self::Json(json) => Ok(json.write(batch)?),
             Self::Text(out, line_sep) => write_text(out, batch, line_sep),
-            Self::Parquet(writer) => writer.write(batch).map_err(|e| parquet(&e)),
+            Self::Parquet(writer) => writer.write(batch).map_err(parquet),
         }
     }
 
@@ -175,7 +175,7 @@ impl FileEncoder {
                 json.into_inner()
             }
             Self::Text(out, _) => out,
-            Self::Parquet(writer) => writer.into_inner().map_err(|e| parquet(&e))?,
+            Self::Parquet(writer) => writer.into_inner().map_err(parquet)?,
         };
         out.into_inner().map_err(|e| write_failed(e.error()))
     }
@@ -183,11 +183,13 @@ impl FileEncoder {
 
 /// The error for a write that failed.
 pub fn write_failed(error: &std::io::Error) -> Error {
-    Error::io("SINK_WRITE", format!("writing the staged file failed: {error}")).with_help(RESTART)
+    Error::io("SINK_WRITE", format!("writing the staged file failed: {error}")).with_help(RESTART).with_io_source(error)
 }
 
-fn parquet(error: &ParquetError) -> Error {
-    Error::io("SINK_WRITE", format!("writing the staged parquet file failed: {error}")).with_help(RESTART)
+fn parquet(error: ParquetError) -> Error {
+    Error::io("SINK_WRITE", format!("writing the staged parquet file failed: {error}"))
+        .with_help(RESTART)
+        .with_source(error)
 }
 
 fn json_writer(out: BufWriter<File>, explicit_nulls: bool) -> LineDelimitedWriter<BufWriter<File>> {

@@ -1,7 +1,8 @@
-//! `SET`, `EXPLAIN`, `SHOW`, `DESCRIBE`, `STOP` and `DROP`.
+//! `SET`, `EXPLAIN`, `SHOW`, `DESCRIBE`, `STOP`, `AWAIT` and `DROP`.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use super::clause::duration;
 use super::{at_query, name, query, unknown_word};
 use crate::error::{Error, Result};
 use crate::sql::statement::{ExplainTarget, Name, ObjectKind, StatementKind};
@@ -103,6 +104,18 @@ pub(super) fn parse_stop(c: &mut Cursor<'_>) -> Result<StatementKind> {
         c.expect_words(&["FLOW"])?;
     }
     Ok(StatementKind::Stop(name(c, "the name of the flow")?))
+}
+
+/// `AWAIT [FLOW] name [TIMEOUT duration]`.
+pub(super) fn parse_await(c: &mut Cursor<'_>) -> Result<StatementKind> {
+    c.expect_words(&["AWAIT"])?;
+    let is_name = c.peek_at(1).is_none() || c.word_at(1).is_some_and(|w| w.eq_ignore_ascii_case("timeout"));
+    if !is_name {
+        c.expect_words(&["FLOW"])?;
+    }
+    let name = name(c, "the name of the flow")?;
+    let timeout = if c.take_words(&["TIMEOUT"]) { Some(duration(c)?) } else { None };
+    Ok(StatementKind::Await { name, timeout })
 }
 
 /// `DROP kind [IF EXISTS] name`.

@@ -18,9 +18,9 @@ use crate::sql::statement::{Fragment, Insert, Name, Statement, StatementKind};
 use crate::sql::token::{Cursor, Spanned, tokenize};
 
 /// Words a statement can begin with.
-const STATEMENTS: [&str; 14] = [
+const STATEMENTS: [&str; 15] = [
     "CREATE", "INSERT", "SELECT", "WITH", "VALUES", "FROM", "TABLE", "SET", "EXPLAIN", "SHOW", "DESCRIBE", "DESC",
-    "STOP", "DROP",
+    "STOP", "DROP", "AWAIT",
 ];
 
 /// Words a query can begin with.
@@ -116,6 +116,7 @@ fn parse_kind(c: &mut Cursor<'_>) -> Result<StatementKind> {
         "SHOW" => inspect::parse_show(c),
         "DESCRIBE" | "DESC" => inspect::parse_describe(c),
         "STOP" => inspect::parse_stop(c),
+        "AWAIT" => inspect::parse_await(c),
         "DROP" => inspect::parse_drop(c),
         _ => Err(unknown_word(c, "a statement", &STATEMENTS)),
     }

@@ -4,16 +4,19 @@
 //! The verbs are in [`verb`]; how they act on queries is in [`pipeline`]; [`matrix`] says under which settings a file
 //! runs.
 
+mod include;
 mod matrix;
 mod pipeline;
 mod query;
 mod scratch;
+mod seen;
 mod session;
 mod system;
 mod verb;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use datafusion::common::runtime::SpawnedTask;
@@ -21,16 +24,19 @@ use futures::StreamExt;
 use sqllogictest::{DefaultColumnType, Normalizer, Record, Runner};
 
 use crate::error::{Error, Result};
+use crate::session::Variables;
 use matrix::{Combination, Matrix};
-use pipeline::Pipeline;
+use pipeline::{Pipeline, TestFile};
 
 /// How files are run.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SltOptions {
     /// Run every file over the project's whole matrix, not only over its own `configMatrix` lines.
     pub full_matrix: bool,
     /// Files at a time; 0 for one a core.
     pub jobs: usize,
+    /// Values of `${NAME}` in the scripts that files include.
+    pub variables: Variables,
 }
 
 /// What came of it.
@@ -81,9 +87,9 @@ pub async fn run_slt(paths: &[PathBuf], options: SltOptions) -> Result<SltReport
         n => n,
     };
     let start = Instant::now();
-    let runs = files.into_iter().map(|path| async move {
-        let file = path.clone();
-        SpawnedTask::spawn(run_file(file, options)).join().await.unwrap_or_else(|e| {
+    let runs = files.into_iter().map(|path| async {
+        let task = SpawnedTask::spawn(run_file(path.clone(), options.clone()));
+        task.join().await.unwrap_or_else(|e| {
             let message = format!("the test did not end: {e}");
             SltReport { passed: 0, failures: vec![SltFailure { path, settings: String::new(), message }] }
         })
@@ -127,7 +133,7 @@ fn add_files(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
 /// All combinations of a file, one after the other.
 async fn run_file(path: PathBuf, options: SltOptions) -> SltReport {
     let mut report = SltReport::default();
-    let combinations = match read_file(&path, options) {
+    let combinations = match read_file(&path, &options) {
         Ok(parsed) => parsed,
         Err(e) => {
             report.failures.push(SltFailure { path, settings: String::new(), message: e.to_string() });
@@ -135,8 +141,10 @@ async fn run_file(path: PathBuf, options: SltOptions) -> SltReport {
         }
     };
     let (records, combinations) = combinations;
+    let dir = path.parent().map(Path::to_owned).unwrap_or_default();
+    let files = Arc::new(TestFile { dir, variables: options.variables });
     for combination in combinations {
-        match run_records(records.clone(), combination.clone()).await {
+        match run_records(records.clone(), combination.clone(), files.clone()).await {
             Ok(()) => report.passed += 1,
             Err(message) => {
                 report.failures.push(SltFailure { path: path.clone(), settings: combination.to_string(), message });
@@ -148,7 +156,7 @@ async fn run_file(path: PathBuf, options: SltOptions) -> SltReport {
 
 type Records = Vec<Record<DefaultColumnType>>;
 
-fn read_file(path: &Path, options: SltOptions) -> Result<(Records, Vec<Combination>)> {
+fn read_file(path: &Path, options: &SltOptions) -> Result<(Records, Vec<Combination>)> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Error::invalid("PATH_NOT_FOUND", format!("'{}' cannot be read: {e}", path.display())))?;
     let mut matrix = if options.full_matrix { Matrix::full() } else { Matrix::default() };
@@ -158,10 +166,10 @@ fn read_file(path: &Path, options: SltOptions) -> Result<(Records, Vec<Combinati
     Ok((records, matrix.combinations()))
 }
 
-async fn run_records(records: Records, combination: Combination) -> Result<(), String> {
+async fn run_records(records: Records, combination: Combination, files: Arc<TestFile>) -> Result<(), String> {
     let mut runner = Runner::new(move || {
-        let combination = combination.clone();
-        async move { Pipeline::new(&combination) }
+        let (combination, files) = (combination.clone(), files.clone());
+        async move { Pipeline::new(&combination, files) }
     });
     runner.with_validator(same_rows);
     let result = runner.run_multi_async(records).await.map_err(|e| e.display(false).to_string());

@@ -1,6 +1,7 @@
 //! A file's session and its queries: what the records of a file run against.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
@@ -11,13 +12,14 @@ use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
 
 use super::matrix::{Combination, Restart};
 use super::query::TestQuery;
+use super::seen::SeenSink;
 use super::verb::Verb;
-use super::{session, system};
+use super::{include, session, system};
 use crate::error::{Error, Result};
 use crate::function::display::format_value;
 use crate::options::{Options, did_you_mean};
 use crate::query::{QuerySpec, Trigger};
-use crate::session::{Session, checked_conf};
+use crate::session::{Session, Variables, checked_conf};
 use crate::sink::OutputMode;
 use crate::testing::Failpoints;
 use crate::time::{Clock, ManualClock};
@@ -28,6 +30,16 @@ pub struct Pipeline {
     clock: Arc<ManualClock>,
     restart: Restart,
     queries: BTreeMap<String, TestQuery>,
+    files: Arc<TestFile>,
+}
+
+/// What a test file's records may refer to.
+#[derive(Debug, Default)]
+pub struct TestFile {
+    /// Where the file is: paths of `INCLUDE` start there.
+    pub dir: PathBuf,
+    /// Values of `${NAME}` in what it includes.
+    pub variables: Variables,
 }
 
 /// What `sqllogictest` wants.
@@ -37,10 +49,10 @@ const DONE: RecordResult = DBOutput::StatementComplete(0);
 
 impl Pipeline {
     /// A new session under these settings.
-    pub fn new(combination: &Combination) -> Result<Self> {
+    pub fn new(combination: &Combination, files: Arc<TestFile>) -> Result<Self> {
         let clock: Arc<ManualClock> = Arc::default();
         let session = session::open_session(combination, Clock::Manual(clock.clone()), Failpoints::default())?;
-        Ok(Self { session, clock, restart: combination.restart(), queries: BTreeMap::new() })
+        Ok(Self { session, clock, restart: combination.restart(), queries: BTreeMap::new(), files })
     }
 
     async fn run_record(&mut self, text: &str) -> Result<RecordResult> {
@@ -73,6 +85,7 @@ impl Pipeline {
                 self.clock.advance(by);
                 Ok(DONE)
             }
+            Verb::Include { path, with } => self.include(&path, &with).await,
             Verb::Stop { query } => self.query(&query)?.stop().await.map(|()| DONE),
             Verb::Restart { query, conf, text } => self.restart(&query, conf, text).await,
             Verb::Crash { query, failpoint } => self.query(&query)?.crash_at(&env, &failpoint).map(|()| DONE),
@@ -124,6 +137,25 @@ impl Pipeline {
         })
         .await?;
         self.queries.insert(name, query);
+        Ok(DONE)
+    }
+
+    /// Runs a script on memory; its flows become queries of the test.
+    async fn include(&mut self, path: &str, with: &Options) -> Result<RecordResult> {
+        let flows = include::include(&self.session, &self.files, path, with).await?;
+        let env = self.session.environment();
+        for (spec, prints) in flows {
+            let name = spec.name.clone().unwrap_or_default().to_lowercase();
+            let own_sink = (!prints).then(|| spec.sink.clone());
+            let query = TestQuery::start(&env, self.restart, |seen| QuerySpec {
+                sink: match own_sink {
+                    Some(sink) => Arc::new(SeenSink::new(sink, seen)),
+                    None => seen,
+                },
+                ..spec
+            });
+            self.queries.insert(name, query.await?);
+        }
         Ok(DONE)
     }
 

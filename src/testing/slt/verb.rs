@@ -33,6 +33,8 @@ pub enum Verb {
     Restart { query: String, conf: Option<Options>, text: Option<String> },
     /// `CRASH q AT failpoint`
     Crash { query: String, failpoint: String },
+    /// `INCLUDE 'file.sql' [WITH (name = memory, …)]`
+    Include { path: String, with: Options },
     /// Everything else.
     Sql,
 }
@@ -51,6 +53,7 @@ pattern!(TRAILING_OPTIONS, r"(?is)^(.*\S)\s+OPTIONS\s*\(((?:[^()']|'(?:[^']|'')*
 pattern!(OPTION, r"^\s*('(?:[^']|'')*'|[\w.\-]+)\s*=?\s*('(?:[^']|'')*'|[\w.\-]+)\s*(?:,|$)");
 pattern!(AS, r"(?is)^AS\s+(.+)$");
 pattern!(VALUES, r"(?is)^VALUES\b\s*(.*)$");
+pattern!(INCLUDE, r"(?is)^INCLUDE\s+'((?:[^']|'')*)'\s*(?:(?:WITH|OPTIONS)\s*\(((?:[^()']|'(?:[^']|'')*')*)\))?$");
 pattern!(CLOCK, r"(?is)^ADVANCE\s+CLOCK\s+(?:BY\s+)?(.+)$");
 
 /// Groups 1.. of a match.
@@ -76,6 +79,7 @@ impl Verb {
             ("SINK", "") => Self::Sink { query: query() },
             ("WATERMARK", "") => Self::Watermark { query: query() },
             ("ADVANCE", _) => advance(text)?,
+            ("INCLUDE", _) => include(text)?,
             ("STOP", "") => Self::Stop { query: query() },
             ("RESTART", _) => restart(query(), rest)?,
             ("CRASH", _) => crash(query(), rest)?,
@@ -146,6 +150,11 @@ fn advance(text: &str) -> Result<Verb> {
     duration(g[0]).map(Verb::AdvanceClock)
 }
 
+fn include(text: &str) -> Result<Verb> {
+    let g = groups(&INCLUDE, text).ok_or_else(|| wrong(text, "INCLUDE 'file.sql' WITH (stream = memory, …)"))?;
+    Ok(Verb::Include { path: g[0].replace("''", "'"), with: options(g[1])? })
+}
+
 fn crash(query: String, rest: &str) -> Result<Verb> {
     match rest.split_whitespace().collect::<Vec<_>>()[..] {
         [at, failpoint] if at.eq_ignore_ascii_case("at") => Ok(Verb::Crash { query, failpoint: failpoint.to_owned() }),
@@ -214,6 +223,13 @@ mod tests {
         for bad in ["START q SELECT 1", "DRAIN q FIRST", "FEED s (1)", "CRASH q", "ADVANCE CLOCK soon"] {
             assert!(Verb::parse(bad).is_err(), "{bad}");
         }
+        let include = "INCLUDE 'my pipe.sql'\nWITH (orders = memory, 'x y' 'memory')";
+        let Verb::Include { path, with } = Verb::parse(include).unwrap() else { panic!() };
+        assert_eq!(
+            (path.as_str(), with.get("orders"), with.get("x y")),
+            ("my pipe.sql", Some("memory"), Some("memory"))
+        );
+        assert!(Verb::parse("INCLUDE pipeline.sql").is_err());
         assert_eq!(Verb::parse("FEED s VALUES ").unwrap(), Verb::Feed { stream: "s".into(), values: None });
         assert_eq!(Verb::parse("ADVANCE CLOCK '10 seconds'").unwrap(), Verb::AdvanceClock(Duration::from_secs(10)));
     }
