@@ -22,7 +22,7 @@ pub mod expr_fn;
 mod format_number;
 pub mod interval;
 mod java_pattern;
-mod json;
+pub mod json;
 pub mod lambda;
 mod math;
 mod mismatch;

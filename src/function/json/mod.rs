@@ -1,28 +1,42 @@
-//! `from_json`, `to_json`, `get_json_object`, `schema_of_json` and the sizes of JSON texts.
+//! JSON: `from_json`, `to_json` and their kin, and what they share with files: the decoder and the encoder.
+
+mod column;
+pub mod decode;
+mod nested;
+pub mod options;
+#[cfg(test)]
+mod tests;
+mod tokens;
+pub mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::*;
-use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::*;
+use chrono_tz::Tz;
 use datafusion::logical_expr::ScalarUDF;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::cast::{Mode, cast_array};
 use super::ddl::parse_schema;
 use super::display::{Style, write_value};
-use super::record_options::{RecordOptions, malformed};
+use super::record_options::{RecordOptions, malformed, option_map};
 use super::scalar::{Call, Types, function, list_of};
+use super::type_name::sql_type_name;
+use crate::options::{OptionReader, Options};
 use crate::{Error, Result};
+use column::Slots;
+use decode::{Decoded, Decoder, ValueDecoder};
+use options::ReadOptions;
 
-const READ: &[&str] = &["timestampFormat", "dateFormat", "mode", "columnNameOfCorruptRecord"];
 const WRITE: &[&str] = &["timestampFormat", "dateFormat", "ignoreNullFields"];
 
 /// All functions of this module.
 pub fn functions() -> Vec<ScalarUDF> {
     vec![
-        function("from_json", 2..=3, schema_argument, from_json),
+        function("from_json", 2..=3, from_json_type, from_json),
         function("to_json", 1..=2, |_| Ok(DataType::Utf8View), to_json),
         function("json_array_length", 1..=1, |_| Ok(DataType::Int32), json_array_length),
         function("json_object_keys", 1..=1, |_| Ok(list_of(DataType::Utf8View)), json_object_keys),
@@ -39,110 +53,64 @@ pub fn schema_argument(types: &Types) -> Result<DataType> {
     }
 }
 
-/// Text to values of a schema. Text that is no JSON gives a row of NULLs, as in Spark's permissive mode.
+/// The schema of `from_json`: a struct, an array or a map.
+fn from_json_type(types: &Types) -> Result<DataType> {
+    let data_type = schema_argument(types)?;
+    match &data_type {
+        DataType::Struct(fields) => {
+            let none = Options::new();
+            let options = ReadOptions::read(&mut OptionReader::new("'from_json'", &none))?;
+            Decoder::new(fields, &options, Tz::UTC, false).map(drop)?;
+        },
+        DataType::List(_) | DataType::Map(_, _) => Slots::new(&data_type).map(drop)?,
+        other => {
+            let message = format!("from_json gives a STRUCT, an ARRAY or a MAP, not {}", sql_type_name(other));
+            return Err(Error::invalid("DATATYPE_MISMATCH.INVALID_JSON_SCHEMA", message)
+                .with_help("write columns, as in from_json(text, 'a INT'), or get_json_object(text, '$.a')"));
+        }
+    }
+    Ok(data_type)
+}
+
+/// Text to values of a schema: NULL, and a row of NULLs where a struct is wanted, for what is no JSON.
 fn from_json(call: &Call) -> Result<ArrayRef> {
-    let options = RecordOptions::of(call, 2, READ)?;
-    let text = call.strings(0)?;
-    let parsed: Vec<_> = text.iter().map(|s| s.map(serde_json::from_str::<Value>)).collect();
-    let nothing = Value::Object(Map::new());
-    let values: Vec<Option<&Value>> =
-        parsed.iter().map(|v| v.as_ref().map(|v| v.as_ref().unwrap_or(&nothing))).collect();
-    let result = build(&values, call.return_type(), &options)?;
-    let mut bad: Vec<bool> = parsed.iter().map(|v| matches!(v, Some(Err(_)))).collect();
-    let Some(structs) = result.as_struct_opt() else {
-        return refuse_bad(&options, &text, &bad).map(|()| result);
+    let map = option_map(call, 2)?;
+    let mut reader = OptionReader::new("'from_json'", &map);
+    let options = ReadOptions::read(&mut reader)?;
+    let fails = reader.choice("mode", &["PERMISSIVE", "FAILFAST"])? == Some("FAILFAST");
+    reader.finish()?;
+    let texts = call.strings(0)?;
+    let present = |i: usize| texts.is_valid(i) && !texts.value(i).trim_matches(|c| c <= ' ').is_empty();
+    let refuse = |i: usize, is_bad: bool| if is_bad && fails { Err(malformed(texts.value(i))) } else { Ok(()) };
+    let DataType::Struct(fields) = call.return_type() else {
+        let mut decoder = ValueDecoder::new(call.return_type(), &options, call.tz())?;
+        let mut tokens = decoder.tokens();
+        for i in 0..texts.len() {
+            if present(i) {
+                refuse(i, decoder.value(texts.value(i), &mut tokens))?;
+            } else {
+                decoder.append_null();
+            }
+        }
+        return decoder.finish();
     };
-    for (row, value) in values.iter().enumerate() {
-        let Some(object) = value.and_then(Value::as_object) else {
-            bad[row] |= value.is_some();
-            continue;
+    let mut decoder = Decoder::new(fields, &options, call.tz(), false)?;
+    let mut tokens = decoder.tokens();
+    let mut valid = BooleanBufferBuilder::new(texts.len());
+    for i in 0..texts.len() {
+        let decoded = match present(i) {
+            true => decoder.record(texts.value(i), &mut tokens),
+            false => Decoded { rows: 0, is_bad: false },
         };
-        let misses =
-            |(column, name): (&ArrayRef, &str)| column.is_null(row) && object.get(name).is_some_and(|v| !v.is_null());
-        bad[row] |= structs.columns().iter().zip(structs.column_names()).any(misses);
-    }
-    refuse_bad(&options, &text, &bad)?;
-    let Some(place) = structs.column_names().iter().position(|n| *n == options.corrupt_record) else {
-        return Ok(result);
-    };
-    let shown = text.iter().zip(&bad).map(|(t, bad)| t.filter(|_| *bad)).collect::<StringViewArray>();
-    let mut columns = structs.columns().to_vec();
-    columns[place] = options.parse(shown, columns[place].data_type())?;
-    let (fields, nulls) = (structs.fields().clone(), structs.nulls().cloned());
-    Ok(Arc::new(StructArray::try_new_with_length(fields, columns, nulls, text.len())?))
-}
-
-/// In mode FAILFAST the first malformed record is an error.
-fn refuse_bad(options: &RecordOptions, text: &StringViewArray, bad: &[bool]) -> Result<()> {
-    match bad.iter().position(|b| *b) {
-        Some(row) if options.fail_fast => Err(malformed(text.value(row))),
-        _ => Ok(()),
-    }
-}
-
-/// An array of `to` out of JSON values; what does not fit is NULL.
-fn build(values: &[Option<&Value>], to: &DataType, options: &RecordOptions) -> Result<ArrayRef> {
-    match to {
-        DataType::Struct(fields) => build_struct(values, fields, options),
-        DataType::List(field) => {
-            let lists: Vec<_> = values.iter().map(|v| v.and_then(Value::as_array)).collect();
-            let items: Vec<_> = lists.iter().flatten().flat_map(|l| l.iter().map(not_null)).collect();
-            let lengths = lists.iter().map(|l| l.map_or(0, Vec::len));
-            let nulls = NullBuffer::from_iter(lists.iter().map(Option::is_some));
-            let items = build(&items, field.data_type(), options)?;
-            let offsets = OffsetBuffer::from_lengths(lengths);
-            Ok(Arc::new(ListArray::try_new(Arc::clone(field), offsets, items, Some(nulls))?))
+        refuse(i, decoded.is_bad)?;
+        if decoded.rows == 0 {
+            decoder.append_empty();
         }
-        DataType::Map(entries, _) => build_map(values, entries, options),
-        DataType::Boolean => Ok(Arc::new(values.iter().map(|v| v.and_then(Value::as_bool)).collect::<BooleanArray>())),
-        _ => {
-            let is_text = super::cast::is_string(to) || to.is_temporal();
-            let text = values.iter().map(|v| v.and_then(|v| scalar_text(v, is_text)));
-            options.parse(text.collect(), to)
-        }
+        valid.append(decoded.rows > 0);
     }
-}
-
-fn not_null(value: &Value) -> Option<&Value> {
-    if value.is_null() { None } else { Some(value) }
-}
-
-/// A number must be a JSON number; text may be any value.
-fn scalar_text(value: &Value, is_text: bool) -> Option<String> {
-    match value {
-        Value::String(s) if is_text => Some(s.clone()),
-        // Spark reads these three names as numbers.
-        Value::String(s) if matches!(s.as_str(), "NaN" | "Infinity" | "-Infinity") => Some(s.clone()),
-        Value::Number(n) => Some(n.to_string()),
-        Value::Null => None,
-        other if is_text => Some(other.to_string()),
-        _ => None,
-    }
-}
-
-fn build_struct(values: &[Option<&Value>], fields: &Fields, options: &RecordOptions) -> Result<ArrayRef> {
-    let objects: Vec<_> = values.iter().map(|v| v.and_then(Value::as_object)).collect();
-    let column = |field: &FieldRef| {
-        let values: Vec<_> = objects.iter().map(|o| o.and_then(|o| o.get(field.name())).and_then(not_null)).collect();
-        build(&values, field.data_type(), options)
-    };
-    let columns = fields.iter().map(column).collect::<Result<Vec<_>>>()?;
-    // A value that is there but no object is a row of NULLs.
-    let nulls = NullBuffer::from_iter(values.iter().map(Option::is_some));
-    Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, Some(nulls), values.len())?))
-}
-
-fn build_map(values: &[Option<&Value>], entries: &FieldRef, options: &RecordOptions) -> Result<ArrayRef> {
-    let DataType::Struct(fields) = entries.data_type() else { return Err(Error::internal("entries are structs")) };
-    let objects: Vec<_> = values.iter().map(|v| v.and_then(Value::as_object)).collect();
-    let keys = objects.iter().flatten().flat_map(|o| o.keys()).map(Some).collect::<StringViewArray>();
-    let keys = cast_array(&(Arc::new(keys) as ArrayRef), fields[0].data_type(), Mode::Ansi, options.tz)?;
-    let items: Vec<_> = objects.iter().flatten().flat_map(|o| o.values().map(not_null)).collect();
-    let items = build(&items, fields[1].data_type(), options)?;
-    let offsets = OffsetBuffer::from_lengths(objects.iter().map(|o| o.map_or(0, Map::len)));
-    let nulls = NullBuffer::from_iter(objects.iter().map(Option::is_some));
-    let pairs = StructArray::try_new(fields.clone(), vec![keys, items], None)?;
-    Ok(Arc::new(MapArray::try_new(Arc::clone(entries), offsets, pairs, Some(nulls), false)?))
+    let columns = decoder.finish()?;
+    let nulls = NullBuffer::new(valid.finish());
+    Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, Some(nulls), texts.len())?))
 }
 
 fn to_json(call: &Call) -> Result<ArrayRef> {
