@@ -149,7 +149,7 @@ impl Column {
     pub fn read(&mut self, tokens: &mut Tokens<'_>, with: &Conversion) -> std::result::Result<(), Fault> {
         let mut token = tokens.current();
         while token == Some(Token::Name) {
-            token = tokens.next()?;
+            token = tokens.advance()?;
         }
         match token {
             None | Some(Token::Null) => {
@@ -160,7 +160,12 @@ impl Column {
         }
     }
 
-    fn read_value(&mut self, token: Token, tokens: &mut Tokens<'_>, with: &Conversion) -> std::result::Result<(), Fault> {
+    fn read_value(
+        &mut self,
+        token: Token,
+        tokens: &mut Tokens<'_>,
+        with: &Conversion,
+    ) -> std::result::Result<(), Fault> {
         match (self, token) {
             (Self::Struct(c), Token::StartObject) => return c.read(tokens, with),
             (Self::List(c), Token::StartArray) => return c.read(tokens, with),
@@ -333,7 +338,11 @@ fn integer<T: TryFrom<i64>>(tokens: &Tokens<'_>) -> std::result::Result<T, Fault
     T::try_from(whole).map_err(|_| Fault::Nothing)
 }
 
-fn real<T: FromStr + Add<Output = T> + Default>(token: Token, tokens: &mut Tokens<'_>, with: &Conversion) -> std::result::Result<T, Fault> {
+fn real<T: FromStr + Add<Output = T> + Default>(
+    token: Token,
+    tokens: &mut Tokens<'_>,
+    with: &Conversion,
+) -> std::result::Result<T, Fault> {
     let text = match token {
         // An integer has no minus zero.
         Token::Int => return Ok(tokens.number().parse::<T>().map_err(|_| Fault::Nothing)? + T::default()),

@@ -92,12 +92,12 @@ impl Decoder {
     }
 
     fn read(&mut self, tokens: &mut Tokens<'_>) -> std::result::Result<bool, Fault> {
-        match tokens.next()? {
+        match tokens.advance()? {
             None => Ok(false),
             Some(Token::StartObject) => is_partial(self.root.read(tokens, &self.with)),
             Some(Token::StartArray) if self.is_file => {
                 let mut is_bad = false;
-                while let Some(token) = tokens.next()?.filter(|t| *t != Token::EndArray) {
+                while let Some(token) = tokens.advance()?.filter(|t| *t != Token::EndArray) {
                     if token != Token::StartObject {
                         return Err(Fault::Nothing);
                     }
@@ -158,7 +158,7 @@ impl ValueDecoder {
     }
 
     fn read(&mut self, tokens: &mut Tokens<'_>) -> std::result::Result<bool, Fault> {
-        match tokens.next()? {
+        match tokens.advance()? {
             None => {
                 self.root.append_null();
                 Ok(false)

@@ -2,6 +2,7 @@
 
 mod column;
 pub mod decode;
+pub mod encode;
 mod nested;
 pub mod options;
 #[cfg(test)]
@@ -21,17 +22,15 @@ use serde_json::Value;
 
 use super::cast::{Mode, cast_array};
 use super::ddl::parse_schema;
-use super::display::{Style, write_value};
-use super::record_options::{RecordOptions, malformed, option_map};
+use super::record_options::{malformed, option_map};
 use super::scalar::{Call, Types, function, list_of};
 use super::type_name::sql_type_name;
 use crate::options::{OptionReader, Options};
 use crate::{Error, Result};
 use column::Slots;
 use decode::{Decoded, Decoder, ValueDecoder};
+use encode::{Encoder, WriteOptions};
 use options::ReadOptions;
-
-const WRITE: &[&str] = &["timestampFormat", "dateFormat", "ignoreNullFields"];
 
 /// All functions of this module.
 pub fn functions() -> Vec<ScalarUDF> {
@@ -61,7 +60,7 @@ fn from_json_type(types: &Types) -> Result<DataType> {
             let none = Options::new();
             let options = ReadOptions::read(&mut OptionReader::new("'from_json'", &none))?;
             Decoder::new(fields, &options, Tz::UTC, false).map(drop)?;
-        },
+        }
         DataType::List(_) | DataType::Map(_, _) => Slots::new(&data_type).map(drop)?,
         other => {
             let message = format!("from_json gives a STRUCT, an ARRAY or a MAP, not {}", sql_type_name(other));
@@ -114,59 +113,23 @@ fn from_json(call: &Call) -> Result<ArrayRef> {
 }
 
 fn to_json(call: &Call) -> Result<ArrayRef> {
+    let map = option_map(call, 1)?;
+    let mut reader = OptionReader::new("'to_json'", &map);
+    let encoder = Encoder::new(WriteOptions::read(&mut reader)?, call.tz());
+    reader.finish()?;
     let array = call.array(0)?;
-    let writer = Writer { options: RecordOptions::of(call, 1, WRITE)? };
-    let rows = (0..array.len()).map(|row| array.is_valid(row).then(|| writer.value(&array, row).to_string()));
-    Ok(Arc::new(rows.collect::<StringViewArray>()))
-}
-
-/// An array of type void has no bitmap of its own.
-fn is_null(array: &dyn Array, row: usize) -> bool {
-    array.is_null(row) || array.data_type() == &DataType::Null
-}
-
-struct Writer {
-    options: RecordOptions,
-}
-
-impl Writer {
-    /// The value as JSON; NULL fields of a struct are left out, unless an option keeps them.
-    fn value(&self, array: &dyn Array, row: usize) -> Value {
-        if is_null(array, row) {
-            return Value::Null;
-        }
-        match array.data_type() {
-            DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
-            DataType::Struct(fields) => {
-                let columns = fields.iter().zip(array.as_struct().columns());
-                let present = columns.filter(|(_, column)| !self.options.ignore_nulls || !is_null(column, row));
-                Value::Object(present.map(|(f, column)| (f.name().clone(), self.value(column, row))).collect())
-            }
-            DataType::List(_) => {
-                let items = array.as_list::<i32>().value(row);
-                Value::Array((0..items.len()).map(|i| self.value(&items, i)).collect())
-            }
-            DataType::Map(_, _) => {
-                let entries = array.as_map().value(row);
-                let pair = |i| (self.text(entries.column(0), i), self.value(entries.column(1), i));
-                Value::Object((0..entries.len()).map(pair).collect())
-            }
-            t if t.is_numeric() => self.number(array, row),
-            _ => Value::String(self.options.format(array, row).unwrap_or_else(|| self.text(array, row))),
+    let mut builder = StringViewBuilder::with_capacity(array.len());
+    let mut text = String::new();
+    for row in 0..array.len() {
+        text.clear();
+        if array.is_null(row) {
+            builder.append_null();
+        } else {
+            encoder.write(&mut text, &array, row);
+            builder.append_value(&text);
         }
     }
-
-    fn text(&self, array: &dyn Array, row: usize) -> String {
-        let mut text = String::new();
-        write_value(&mut text, array, row, self.options.tz, Style::Cast);
-        text
-    }
-
-    /// Numbers that JSON has no form for are text, as in Spark.
-    fn number(&self, array: &dyn Array, row: usize) -> Value {
-        let text = self.text(array, row);
-        serde_json::from_str(&text).unwrap_or(Value::String(text))
-    }
+    Ok(Arc::new(builder.finish()))
 }
 
 /// The elements of an array; NULL of what is none.

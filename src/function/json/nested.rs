@@ -96,7 +96,7 @@ impl StructColumn {
 
     fn read_fields(&mut self, tokens: &mut Tokens<'_>, with: &Conversion) -> std::result::Result<bool, Fault> {
         let (mut is_bad, mut hint) = (false, 0);
-        while tokens.next()?.is_some_and(|t| t != Token::EndObject) {
+        while tokens.advance()?.is_some_and(|t| t != Token::EndObject) {
             let Some(i) = tokens.name().and_then(|name| self.field(name, hint)) else {
                 tokens.skip_children()?;
                 continue;
@@ -181,7 +181,7 @@ impl ListColumn {
 
     fn read_items(&mut self, tokens: &mut Tokens<'_>, with: &Conversion) -> std::result::Result<bool, Fault> {
         let mut is_bad = false;
-        while tokens.next()?.is_some_and(|t| t != Token::EndArray) {
+        while tokens.advance()?.is_some_and(|t| t != Token::EndArray) {
             match self.items.read(tokens, with, false) {
                 Err(Fault::Nothing) => return Err(Fault::Nothing),
                 result => is_bad |= result.is_err(),
@@ -281,7 +281,7 @@ impl MapColumn {
 
     fn read_entries(&mut self, tokens: &mut Tokens<'_>, with: &Conversion) -> std::result::Result<bool, Fault> {
         let mut is_bad = false;
-        while tokens.next()?.is_some_and(|t| t != Token::EndObject) {
+        while tokens.advance()?.is_some_and(|t| t != Token::EndObject) {
             self.keys.append_text(tokens.name().ok_or(Fault::Nothing)?);
             match self.values.read(tokens, with, false) {
                 Err(Fault::Nothing) => return Err(Fault::Nothing),

@@ -1,6 +1,7 @@
 //! The options of reading JSON, the same for files and for `from_json`.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::function::csv::options::english;
 use crate::function::record_times::RecordTimes;
 use crate::options::OptionReader;
 
@@ -17,14 +18,6 @@ pub struct ReadOptions {
     pub takes_epoch_days: bool,
     /// The column for the text of a record that cannot be read.
     pub corrupt_record: String,
-    /// Whether inference takes numbers and booleans for STRING.
-    pub primitives_as_string: bool,
-    /// Whether inference takes numbers with a point for DECIMAL.
-    pub prefers_decimal: bool,
-    /// Whether inference looks for timestamps.
-    pub infer_timestamp: bool,
-    /// Whether inference leaves out what is NULL or empty everywhere.
-    pub drop_all_null: bool,
 }
 
 impl ReadOptions {
@@ -48,22 +41,6 @@ impl ReadOptions {
             takes_epoch_days: options.string("dateFormat").is_none(),
             times: RecordTimes::for_reading(options)?,
             corrupt_record: options.string("columnNameOfCorruptRecord").unwrap_or("_corrupt_record").to_owned(),
-            primitives_as_string: options.bool("primitivesAsString", false)?,
-            prefers_decimal: options.bool("prefersDecimal", false)?,
-            infer_timestamp: options.bool("inferTimestamp", false)?,
-            drop_all_null: options.bool("dropFieldIfAllNull", false)?,
         })
-    }
-}
-
-/// Refuses a `locale` whose names are not read as `en-US` has them.
-fn english(options: &mut OptionReader<'_>) -> Result<()> {
-    match options.string("locale") {
-        Some(locale) if !locale.eq_ignore_ascii_case("en-US") => {
-            let message = format!("option 'locale' is '{locale}': numbers and names are read as 'en-US' has them");
-            Err(Error::unsupported("UNSUPPORTED_FEATURE", message)
-                .with_help("read the column as STRING, and convert it by to_number(…) or to_date(…)"))
-        }
-        _ => Ok(()),
     }
 }

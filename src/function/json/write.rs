@@ -80,6 +80,6 @@ pub fn write_structure(tokens: &mut Tokens<'_>) -> Result<String, Malformed> {
         if open.is_empty() {
             return Ok(out);
         }
-        token = tokens.next()?;
+        token = tokens.advance()?;
     }
 }

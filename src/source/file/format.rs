@@ -12,8 +12,8 @@ use chrono_tz::Tz;
 use crate::error::{Error, Result};
 use crate::format::lines::LineEnd;
 use crate::format::{
-    BadRecordCounter, BadRecords, CsvFormat, CsvOptions, JsonFormat, JsonOptions, LineFormat, TextFormat, infer_csv_schema,
-    infer_json_schema, parquet::parquet_schema,
+    BadRecordCounter, BadRecords, CsvFormat, CsvOptions, JsonFormat, JsonOptions, LineFormat, TextFormat,
+    infer_csv_schema, infer_json_schema, parquet::parquet_schema,
 };
 use crate::function::sql_type_name;
 use crate::options::OptionReader;
