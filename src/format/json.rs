@@ -1,139 +1,117 @@
-//! JSON, one object a line, decoded by arrow-json.
+//! JSON files: an object a line, an array of objects a line, or a whole file of either.
 
-use std::io::BufRead;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
-use arrow::datatypes::{FieldRef, Schema, SchemaRef};
-use arrow::json::ReaderBuilder;
+use arrow::datatypes::{Schema, SchemaRef};
+use chrono_tz::Tz;
+use std::io::BufRead;
 
-use super::bad_records::{BadRecordCounter, BadRecords};
-use super::rows::{RowDecoder, decode_lines};
-use crate::error::{Error, Result};
+use super::bad_records::{BadRecordCounter, BadRecords, malformed};
+use crate::error::Result;
+use crate::function::json::decode::Decoder;
+use crate::function::json::options::ReadOptions;
+use crate::options::OptionReader;
 
-/// Decodes JSON lines. Keys without a column are ignored, columns without a key are NULL.
+/// How JSON files are read.
+#[derive(Debug, Clone)]
+pub struct JsonOptions {
+    read: Arc<ReadOptions>,
+    /// Whether a file is one text, which may have line ends anywhere.
+    pub multi_line: bool,
+}
+
+impl JsonOptions {
+    /// Reads Spark's JSON options.
+    ///
+    /// # Errors
+    /// `INVALID_OPTION` for a value that does not fit, `UNSUPPORTED_FEATURE` for what is not done.
+    pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
+        Ok(Self { read: Arc::new(ReadOptions::read(options)?), multi_line: options.bool("multiLine", false)? })
+    }
+
+    /// Refuses columns that JSON is not read as.
+    ///
+    /// # Errors
+    /// See [`Decoder::new`].
+    pub fn check(&self, schema: &SchemaRef) -> Result<()> {
+        Decoder::new(schema.fields(), &self.read, Tz::UTC, true).map(drop)
+    }
+}
+
+/// Decodes JSON. Keys without a column are ignored, columns without a key are NULL.
 #[derive(Debug, Clone)]
 pub struct JsonFormat {
     pub(super) schema: SchemaRef,
+    options: JsonOptions,
+    tz: Tz,
     pub(super) bad_records: BadRecords,
     pub(super) counter: BadRecordCounter,
 }
 
 impl JsonFormat {
-    /// Columns, and what becomes of a line that does not fit them.
-    pub fn new(schema: SchemaRef, bad_records: BadRecords, counter: BadRecordCounter) -> Self {
-        Self { schema, bad_records, counter }
+    /// Columns, and what becomes of a record that does not fit them; local times are those of `tz`.
+    ///
+    /// # Errors
+    /// A type that JSON is not read as.
+    pub fn new(
+        schema: SchemaRef,
+        options: JsonOptions,
+        tz: Tz,
+        bad_records: BadRecords,
+        counter: BadRecordCounter,
+    ) -> Result<Self> {
+        Decoder::new(schema.fields(), &options.read, tz, true)?;
+        Ok(Self { schema, options, tz, bad_records, counter })
+    }
+
+    /// Whether a file is one text.
+    pub fn is_whole(&self) -> bool {
+        self.options.multi_line
     }
 
     /// The rows of `lines`, which are ranges of `block`.
+    ///
+    /// # Errors
+    /// A bad record, if bad records are refused.
     pub fn decode(&self, block: &Buffer, lines: &[Range<usize>]) -> Result<RecordBatch> {
-        decode_lines(self, block, lines, self.bad_records, &self.counter)
-    }
-}
-
-impl RowDecoder for JsonFormat {
-    fn name(&self) -> &'static str {
-        "JSON"
-    }
-
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn is_skipped(&self, line: &[u8]) -> bool {
-        line.trim_ascii().is_empty()
-    }
-
-    fn decode(&self, bytes: &[u8], rows: usize) -> Result<RecordBatch> {
-        decode(self.schema.clone(), bytes, rows)
-    }
-
-    fn salvage(&self, line: &[u8]) -> Result<RecordBatch> {
-        // Column by column, so that one value of the wrong type does not take the others with it.
-        let columns = self.schema.fields().iter().map(|f| decode_field(f, line)).collect();
-        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
-    }
-}
-
-fn decode_field(field: &FieldRef, line: &[u8]) -> ArrayRef {
-    let schema = Arc::new(Schema::new(vec![field.clone()]));
-    match decode(schema, line, 1) {
-        // Of several objects on a line, Spark reads the first.
-        Ok(batch) if batch.num_rows() > 0 => batch.column(0).slice(0, 1),
-        _ => new_null_array(field.data_type(), 1),
-    }
-}
-
-fn decode(schema: SchemaRef, mut bytes: &[u8], rows: usize) -> Result<RecordBatch> {
-    // One more than there should be, so that a surplus record shows.
-    let mut decoder =
-        ReaderBuilder::new(schema.clone()).with_batch_size(rows + 1).with_coerce_primitive(true).build_decoder()?;
-    while !bytes.is_empty() {
-        let read = decoder.decode(bytes)?;
-        if read == 0 {
-            break;
+        let mut decoder = Decoder::new(self.schema.fields(), &self.options.read, self.tz, true)?;
+        let mut tokens = decoder.tokens();
+        let whole = std::str::from_utf8(block).ok();
+        for line in lines {
+            let bytes = &block[line.clone()];
+            let text = whole.and_then(|w| w.get(line.clone())).or_else(|| std::str::from_utf8(bytes).ok());
+            let start = decoder.rows();
+            let reason = match text {
+                Some(text) => {
+                    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+                    if !decoder.record(text, &mut tokens).is_bad {
+                        continue;
+                    }
+                    "it does not fit the schema"
+                }
+                None => {
+                    decoder.lossy_record(&String::from_utf8_lossy(bytes));
+                    "it is not valid UTF-8"
+                }
+            };
+            self.counter.add(1);
+            match self.bad_records {
+                BadRecords::Null => {}
+                BadRecords::Drop => decoder.truncate(start),
+                BadRecords::Fail => return Err(malformed("JSON", bytes, reason)),
+            }
         }
-        bytes = &bytes[read..];
+        let rows = decoder.rows();
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), decoder.finish()?, &options)?)
     }
-    if decoder.has_partial_record() {
-        return Err(Error::execution("MALFORMED_RECORD_IN_PARSING", "the object is not closed")
-            .with_help("mend the record; badRecords 'null' or 'drop' lets the query go on"));
-    }
-    Ok(decoder.flush()?.unwrap_or_else(|| RecordBatch::new_empty(schema)))
 }
 
 /// The schema that fits the first records of `reader`.
 pub fn infer_json_schema(reader: impl BufRead) -> Result<Schema> {
     const RECORDS: usize = 10_000;
     Ok(arrow::json::reader::infer_json_schema(reader, Some(RECORDS))?.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use arrow::datatypes::{DataType, Field};
-    use arrow::util::pretty::pretty_format_batches;
-
-    const LINES: [&str; 7] = [
-        r#"{"a":1,"b":"x"}"#,
-        "",
-        r#"{"a":"no","b":"kept"}"#,
-        "{broken",
-        r#"{"b":2,"c":[]}"#,
-        r#"{"a":3}{"a":4}"#,
-        r#"{"a":5}"#,
-    ];
-
-    fn run(bad: BadRecords) -> (Result<RecordBatch>, u64) {
-        let schema = Arc::new(Schema::new(vec![
-            Field::new("a", DataType::Int64, true),
-            Field::new("b", DataType::Utf8View, true),
-        ]));
-        let (mut text, mut lines) = (String::new(), vec![]);
-        for line in LINES {
-            lines.push(text.len()..text.len() + line.len());
-            text = text + line + "\n";
-        }
-        let counter = BadRecordCounter::default();
-        let format = JsonFormat::new(schema, bad, counter.clone());
-        (format.decode(&Buffer::from(text.into_bytes()), &lines), counter.get())
-    }
-
-    fn rows(batch: RecordBatch) -> Vec<String> {
-        let table = pretty_format_batches(&[batch]).unwrap().to_string();
-        table.lines().filter(|l| l.starts_with('|')).skip(1).map(|l| l.replace(' ', "")).collect()
-    }
-
-    #[test]
-    fn a_bad_record_does_not_take_its_neighbours_along() {
-        let (batch, bad) = run(BadRecords::Null);
-        assert_eq!(rows(batch.unwrap()), ["|1|x|", "||kept|", "|||", "||2|", "|3||", "|5||"]);
-        assert_eq!(bad, 3);
-        let (batch, bad) = run(BadRecords::Drop);
-        assert_eq!(rows(batch.unwrap()), ["|1|x|", "||2|", "|5||"]);
-        assert_eq!(bad, 3);
-        assert_eq!(run(BadRecords::Fail).0.unwrap_err().condition(), "MALFORMED_RECORD_IN_PARSING");
-    }
 }

@@ -6,18 +6,23 @@ use super::collection::map_of;
 use super::scalar::{list_of, timestamp};
 use crate::{Error, Result};
 
+/// Types inside each other; a deeper schema is malformed.
+const MAX_DEPTH: usize = 200;
+
 /// The type that a schema text describes: one type, or the columns of a struct.
 pub fn parse_schema(text: &str) -> Result<DataType> {
     let wrong = || {
         Error::invalid("PARSE_SYNTAX_ERROR", format!("schema '{text}' is malformed"))
             .with_help("write 'a INT, b STRING' or 'STRUCT<a: INT, b: STRING>'")
     };
-    let one = Parser { rest: text.trim() }.whole(Parser::data_type);
-    one.or_else(|| Parser { rest: text.trim() }.whole(|p| p.fields(None))).ok_or_else(wrong)
+    let one = Parser { rest: text.trim(), depth: 0 }.whole(Parser::data_type);
+    one.or_else(|| Parser { rest: text.trim(), depth: 0 }.whole(|p| p.fields(None))).ok_or_else(wrong)
 }
 
 struct Parser<'a> {
     rest: &'a str,
+    /// Types inside each other.
+    depth: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -60,6 +65,13 @@ impl<'a> Parser<'a> {
     }
 
     fn data_type(&mut self) -> Option<DataType> {
+        self.depth += 1;
+        let data_type = if self.depth > MAX_DEPTH { None } else { self.type_of_word() };
+        self.depth -= 1;
+        data_type
+    }
+
+    fn type_of_word(&mut self) -> Option<DataType> {
         Some(match self.word()?.to_ascii_uppercase().as_str() {
             "BOOLEAN" => DataType::Boolean,
             "BYTE" | "TINYINT" => DataType::Int8,
@@ -115,5 +127,13 @@ mod tests {
         );
         assert_eq!(name("array<double>").as_deref(), Some("array<double>"));
         assert_eq!(name("a FOO"), None);
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |n: usize| format!("{}INT{}", "ARRAY<".repeat(n), ">".repeat(n));
+        assert!(parse_schema(&nested(100)).is_ok());
+        assert!(parse_schema(&nested(100_000)).is_err());
+        assert!(parse_schema(&"STRUCT<a: ".repeat(100_000)).is_err());
     }
 }

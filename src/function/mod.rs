@@ -27,7 +27,7 @@ mod format_number;
 mod guard;
 pub mod interval;
 mod java_pattern;
-mod json;
+pub mod json;
 pub mod lambda;
 mod math;
 mod mismatch;

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options};
 
 /// Options of a table that concern its reading only.
-const READ_ONLY: [&str; 19] = [
+const READ_ONLY: [&str; 26] = [
     "path",
     "pathGlobFilter",
     "recursiveFileLookup",
@@ -42,6 +42,13 @@ const READ_ONLY: [&str; 19] = [
     "negativeInf",
     "preferDate",
     "enableDateTimeParsingFallback",
+    "allowComments",
+    "allowUnquotedFieldNames",
+    "allowSingleQuotes",
+    "allowNumericLeadingZeros",
+    "allowNonNumericNumbers",
+    "allowBackslashEscapingAnyCharacter",
+    "allowUnquotedControlChars",
 ];
 
 /// Appends to a directory.

@@ -8,8 +8,6 @@ use std::io::{BufWriter, Write};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
-use arrow::json::LineDelimitedWriter;
-use arrow::json::writer::WriterBuilder;
 use chrono_tz::Tz;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
@@ -17,16 +15,12 @@ use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::WriterProperties;
 
 use super::csv::{CsvEncoder, CsvOptions};
+use super::json::{JsonEncoder, JsonOptions};
 use crate::error::{Error, Result};
 use crate::options::OptionReader;
 
 /// What to do after a failed write.
 const RESTART: &str = "the batch was not acknowledged: make room or give access, and start again from the checkpoint";
-
-/// Spark's `yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]`; all our timestamps are UTC.
-pub const TIMESTAMP_FORMAT: &str = "%Y-%m-%dT%H:%M:%S%.3fZ";
-/// The same, of a timestamp without time zone.
-pub const TIMESTAMP_NTZ_FORMAT: &str = "%Y-%m-%dT%H:%M:%S%.3f";
 
 /// Which format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +59,7 @@ pub struct FileFormat {
     /// Which.
     pub kind: FileFormatKind,
     csv: CsvOptions,
-    explicit_nulls: bool,
+    json: JsonOptions,
     line_sep: String,
     compression: Compression,
 }
@@ -76,14 +70,14 @@ impl FileFormat {
         let mut format = Self {
             kind,
             csv: CsvOptions::default(),
-            explicit_nulls: false,
+            json: JsonOptions::default(),
             line_sep: "\n".into(),
             compression: Compression::SNAPPY,
         };
         match kind {
             FileFormatKind::Parquet => format.compression = parquet_compression(reader)?,
             FileFormatKind::Csv => format.csv = CsvOptions::read(reader)?,
-            FileFormatKind::Json => format.explicit_nulls = !reader.bool("ignoreNullFields", true)?,
+            FileFormatKind::Json => format.json = JsonOptions::read(reader)?,
             FileFormatKind::Text => {
                 if let Some(sep) = reader.string("lineSep") {
                     format.line_sep = sep.to_owned();
@@ -131,7 +125,7 @@ impl FileFormat {
         let out = BufWriter::new(file);
         Ok(match self.kind {
             FileFormatKind::Csv => FileEncoder::Csv(CsvEncoder::start(out, schema, self.csv.clone(), tz)?),
-            FileFormatKind::Json => FileEncoder::Json(json_writer(out, self.explicit_nulls)),
+            FileFormatKind::Json => FileEncoder::Json(JsonEncoder::new(out, self.json.clone(), tz)),
             FileFormatKind::Text => FileEncoder::Text(out, self.line_sep.clone()),
             FileFormatKind::Parquet => {
                 let properties = WriterProperties::builder().set_compression(self.compression).build();
@@ -148,7 +142,7 @@ pub enum FileEncoder {
     /// See [`FileFormatKind`].
     Csv(CsvEncoder),
     /// See [`FileFormatKind`].
-    Json(LineDelimitedWriter<BufWriter<File>>),
+    Json(JsonEncoder),
     /// See [`FileFormatKind`].
     Text(BufWriter<File>, String),
     /// See [`FileFormatKind`].
@@ -160,7 +154,7 @@ impl FileEncoder {
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         match self {
             Self::Csv(csv) => csv.write(batch),
-            Self::Json(json) => Ok(json.write(batch)?),
+            Self::Json(json) => json.write(batch),
             Self::Text(out, line_sep) => write_text(out, batch, line_sep),
             Self::Parquet(writer) => writer.write(batch).map_err(parquet),
         }
@@ -170,10 +164,7 @@ impl FileEncoder {
     pub fn finish(self) -> Result<File> {
         let out = match self {
             Self::Csv(csv) => csv.into_inner(),
-            Self::Json(mut json) => {
-                json.finish()?;
-                json.into_inner()
-            }
+            Self::Json(json) => json.into_inner(),
             Self::Text(out, _) => out,
             Self::Parquet(writer) => writer.into_inner().map_err(parquet)?,
         };
@@ -190,14 +181,6 @@ fn parquet(error: ParquetError) -> Error {
     Error::io("SINK_WRITE", format!("writing the staged parquet file failed: {error}"))
         .with_help(RESTART)
         .with_source(error)
-}
-
-fn json_writer(out: BufWriter<File>, explicit_nulls: bool) -> LineDelimitedWriter<BufWriter<File>> {
-    WriterBuilder::new()
-        .with_explicit_nulls(explicit_nulls)
-        .with_timestamp_tz_format(TIMESTAMP_FORMAT.into())
-        .with_timestamp_format(TIMESTAMP_NTZ_FORMAT.into())
-        .build(out)
 }
 
 /// NULL is an empty line, as in Spark.

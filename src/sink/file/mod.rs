@@ -16,6 +16,7 @@ mod append;
 mod csv;
 mod disk;
 mod encode;
+mod json;
 mod manifest;
 
 use std::path::{Path, PathBuf};

@@ -12,8 +12,8 @@ use chrono_tz::Tz;
 use crate::error::{Error, Result};
 use crate::format::lines::LineEnd;
 use crate::format::{
-    BadRecordCounter, BadRecords, CsvFormat, CsvOptions, JsonFormat, LineFormat, TextFormat, infer_csv_schema,
-    infer_json_schema, parquet::parquet_schema,
+    BadRecordCounter, BadRecords, CsvFormat, CsvOptions, JsonFormat, JsonOptions, LineFormat, TextFormat,
+    infer_csv_schema, infer_json_schema, parquet::parquet_schema,
 };
 use crate::function::sql_type_name;
 use crate::options::OptionReader;
@@ -25,7 +25,7 @@ use crate::source::record_log::io_error;
 pub enum FormatOptions {
     Text { whole: bool, line_end: LineEnd, bad_records: BadRecords },
     Csv { csv: CsvOptions, line_end: LineEnd, bad_records: BadRecords },
-    Json { line_end: LineEnd, bad_records: BadRecords },
+    Json { json: JsonOptions, line_end: LineEnd, bad_records: BadRecords },
     Parquet,
 }
 
@@ -93,6 +93,7 @@ impl FormatOptions {
                 bad_records: BadRecords::read_with_mode(options, BadRecords::Null)?,
             },
             "json" => Self::Json {
+                json: JsonOptions::read(options)?,
                 line_end: line_end(options)?,
                 bad_records: BadRecords::read_with_mode(options, BadRecords::Null)?,
             },
@@ -142,8 +143,10 @@ impl FormatOptions {
             )
             .with_help("declare it as STRING, and read it by from_json(…) or split(…)"));
         }
-        if let Self::Csv { csv, .. } = self {
-            csv.check(schema)?;
+        match self {
+            Self::Csv { csv, .. } => csv.check(schema)?,
+            Self::Json { json, .. } => json.check(schema)?,
+            _ => {}
         }
         Ok(())
     }
@@ -164,8 +167,12 @@ impl FormatOptions {
                     false => FileFormat::Lines(LineFormat::Csv(format), line_end),
                 }
             }
-            Self::Json { line_end, bad_records } => {
-                FileFormat::Lines(LineFormat::Json(JsonFormat::new(schema, bad_records, counter)), line_end)
+            Self::Json { json, line_end, bad_records } => {
+                let format = JsonFormat::new(schema, json, tz, bad_records, counter)?;
+                match format.is_whole() {
+                    true => FileFormat::Whole(LineFormat::Json(format)),
+                    false => FileFormat::Lines(LineFormat::Json(format), line_end),
+                }
             }
             Self::Parquet => FileFormat::Parquet,
         })

@@ -1,0 +1,127 @@
+//! What a running Spark answers for the texts of `tests/data/json.json`, by `from_json` and by its reader of files.
+
+use std::sync::Arc;
+
+use arrow::array::*;
+use arrow::datatypes::*;
+use chrono_tz::Tz;
+use serde::Deserialize;
+
+use super::decode::{Decoder, ValueDecoder};
+use super::options::ReadOptions;
+use crate::function::cast::{Mode, cast_array};
+use crate::function::ddl::parse_schema;
+use crate::options::{OptionReader, Options};
+
+#[derive(Deserialize)]
+struct Case {
+    schema: String,
+    opts: std::collections::BTreeMap<String, String>,
+    tz: String,
+    texts: Vec<String>,
+    from_json: Vec<Option<String>>,
+    reader: Option<Vec<String>>,
+}
+
+fn cases() -> Vec<Case> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/json.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn options(case: &Case) -> (ReadOptions, bool) {
+    let map: Options = case.opts.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut reader = OptionReader::new("the test", &map);
+    let options = ReadOptions::read(&mut reader).unwrap();
+    let drops = reader.string("mode") == Some("DROPMALFORMED");
+    reader.finish().unwrap();
+    (options, drops)
+}
+
+fn shown(array: &ArrayRef, tz: Tz) -> Vec<Option<String>> {
+    let text = cast_array(array, &DataType::Utf8View, Mode::Ansi, tz).unwrap();
+    text.as_string_view().iter().map(|t| t.map(str::to_owned)).collect()
+}
+
+/// The rows of a decoder as texts, each after the text it came from.
+fn decoded(case: &Case, fields: &Fields, is_file: bool) -> Vec<(String, String)> {
+    let tz: Tz = case.tz.parse().unwrap();
+    let (options, drops) = options(case);
+    let mut decoder = Decoder::new(fields, &options, tz, is_file).unwrap();
+    let mut tokens = decoder.tokens();
+    let mut from = vec![];
+    for text in &case.texts {
+        let start = decoder.rows();
+        let plain = text.strip_prefix('\u{feff}').filter(|_| is_file).unwrap_or(text);
+        let decoded = decoder.record(plain, &mut tokens);
+        if drops && decoded.is_bad {
+            decoder.truncate(start);
+        }
+        (start..decoder.rows()).for_each(|_| from.push(text.clone()));
+    }
+    let (rows, columns) = (from.len(), decoder.finish().unwrap());
+    let array: ArrayRef = Arc::new(StructArray::try_new_with_length(fields.clone(), columns, None, rows).unwrap());
+    from.into_iter().zip(shown(&array, options.times.zone(tz)).into_iter().flatten()).collect()
+}
+
+#[test]
+fn spark_reads_the_same() {
+    let (mut all, mut wrong) = (0, vec![]);
+    for case in cases() {
+        let schema = parse_schema(&case.schema).unwrap();
+        let mut check = |kind: &str, text: &str, ours: &str, sparks: &str| {
+            all += 1;
+            if ours != sparks {
+                wrong.push(format!(
+                    "{kind} {} {:?} {text}\n    ours  {ours}\n    Spark {sparks}",
+                    case.schema, case.opts
+                ));
+            }
+        };
+        let DataType::Struct(fields) = &schema else {
+            let (options, _) = options(&case);
+            let mut decoder = ValueDecoder::new(&schema, &options, Tz::UTC).unwrap();
+            let mut tokens = decoder.tokens();
+            for text in &case.texts {
+                decoder.value(text, &mut tokens);
+            }
+            let ours = shown(&decoder.finish().unwrap(), Tz::UTC);
+            for ((text, ours), sparks) in case.texts.iter().zip(ours).zip(&case.from_json) {
+                check("from_json", text, &format!("{ours:?}"), &format!("{sparks:?}"));
+            }
+            continue;
+        };
+        if case.from_json.len() == case.texts.len() {
+            let mut ours = decoded(&case, fields, false).into_iter();
+            for (text, sparks) in case.texts.iter().zip(&case.from_json) {
+                let Some(sparks) = sparks else { continue };
+                let (_, row) = ours.next().unwrap();
+                check("from_json", text, &row, sparks);
+            }
+        }
+        if let Some(reader) = &case.reader {
+            let ours = decoded(&case, fields, true);
+            if ours.len() != reader.len() {
+                check("reader", "rows", &ours.len().to_string(), &reader.len().to_string());
+            }
+            for ((text, ours), sparks) in ours.iter().zip(reader) {
+                check("reader", text, ours, sparks);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {all} differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(all > 20_000, "{all}");
+}
+
+#[test]
+fn nesting_is_bounded_everywhere() {
+    let deep = format!("{{\"a\":{}", "[".repeat(100_000));
+    let fields = Fields::from(vec![Field::new("a", DataType::Utf8View, true)]);
+    let none = Options::new();
+    let options = ReadOptions::read(&mut OptionReader::new("the test", &none)).unwrap();
+    for is_file in [false, true] {
+        let mut decoder = Decoder::new(&fields, &options, Tz::UTC, is_file).unwrap();
+        let mut tokens = decoder.tokens();
+        assert!(decoder.record(&deep, &mut tokens).is_bad);
+        assert_eq!(decoder.rows(), 1);
+    }
+}

@@ -1,0 +1,163 @@
+//! Numbers and texts, byte by byte.
+
+use super::{Malformed, Result, Token, Tokens};
+
+/// Bytes of a number.
+const MAX_NUMBER: usize = 1000;
+
+impl Tokens<'_> {
+    fn digits(&self, from: usize) -> usize {
+        let bytes = &self.text.as_bytes()[from..];
+        bytes.iter().position(|b| !b.is_ascii_digit()).unwrap_or(bytes.len())
+    }
+
+    pub(super) fn read_number(&mut self, byte: u8) -> Result<Token> {
+        let bytes = self.text.as_bytes();
+        let is_negative = byte == b'-';
+        let mut first = self.start + usize::from(is_negative);
+        let at = |i: usize| bytes.get(i).copied();
+        if is_negative && at(first) == Some(b'I') {
+            let is_short = self.text[first..].starts_with("INF");
+            return self.not_a_number(if is_short { "-INF" } else { "-Infinity" });
+        }
+        let mut end = first + self.digits(first);
+        if end == first {
+            self.pos = (first + 1).min(bytes.len());
+            self.to_boundary();
+            return Err(Malformed);
+        }
+        if at(first) == Some(b'0') && end > first + 1 {
+            if !self.syntax.leading_zeros {
+                self.pos = first + 1;
+                return Err(Malformed);
+            }
+            let zeros = bytes[first..end - 1].iter().take_while(|b| **b == b'0').count();
+            first += zeros;
+        }
+        let mut token = Token::Int;
+        if at(end) == Some(b'.') {
+            let fraction = self.digits(end + 1);
+            if fraction == 0 {
+                self.pos = first + usize::from(!is_negative);
+                return Err(Malformed);
+            }
+            (token, end) = (Token::Float, end + 1 + fraction);
+        }
+        if matches!(at(end), Some(b'e' | b'E')) {
+            let sign = usize::from(matches!(at(end + 1), Some(b'+' | b'-')));
+            let exponent = self.digits((end + 1 + sign).min(bytes.len()));
+            if exponent == 0 {
+                self.pos = first + usize::from(!is_negative);
+                return Err(Malformed);
+            }
+            (token, end) = (Token::Float, end + 1 + sign + exponent);
+        }
+        self.pos = end;
+        // Leading zeros are no part of the value; a sign in front of them is kept by not cutting them.
+        self.value = if is_negative { self.start..end } else { first..end };
+        if self.value.len() > MAX_NUMBER { Err(Malformed) } else { Ok(token) }
+    }
+
+    /// A text up to `quote`; the opening quote was read.
+    pub(super) fn read_text(&mut self, quote: u8) -> Result<()> {
+        if self.is_lossy {
+            self.check_bytes(quote)?;
+        }
+        let start = self.pos;
+        let bytes = self.text.as_bytes();
+        let allows = self.syntax.control_chars;
+        let plain = |b: &u8| *b != quote && *b != b'\\' && (*b >= b' ' || allows);
+        while bytes.get(self.pos).is_some_and(plain) {
+            self.pos += 1;
+        }
+        if bytes.get(self.pos) == Some(&quote) {
+            (self.value, self.is_escaped) = (start..self.pos, false);
+            self.pos += 1;
+            return Ok(());
+        }
+        self.is_escaped = true;
+        self.scratch.clear();
+        self.scratch.push_str(&self.text[start..self.pos]);
+        loop {
+            let byte = self.peek().ok_or(Malformed)?;
+            self.pos += 1;
+            match byte {
+                b'\\' => self.read_escape()?,
+                b if b == quote => return Ok(()),
+                b if b < b' ' && !allows => return Err(Malformed),
+                _ => {
+                    let from = self.pos - 1;
+                    while bytes.get(self.pos).is_some_and(plain) {
+                        self.pos += 1;
+                    }
+                    self.scratch.push_str(&self.text[from..self.pos]);
+                }
+            }
+        }
+    }
+
+    /// Goes behind bytes that are no UTF-8, and the byte that showed it.
+    fn check_bytes(&mut self, quote: u8) -> Result<()> {
+        let mut is_escape = false;
+        for (at, c) in self.text[self.pos..].char_indices() {
+            match c {
+                '\u{fffd}' => {
+                    self.pos = (self.pos + at + c.len_utf8() + 1).min(self.text.len());
+                    self.to_boundary();
+                    return Err(Malformed);
+                }
+                _ if is_escape => is_escape = false,
+                '\\' => is_escape = true,
+                c if c == char::from(quote) => break,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn read_escape(&mut self) -> Result<()> {
+        let c = self.text[self.pos..].chars().next().ok_or(Malformed)?;
+        self.pos += c.len_utf8();
+        self.scratch.push(match c {
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            '"' | '\\' | '/' => c,
+            'u' => return self.read_unicode(),
+            '\'' if self.syntax.single_quotes => c,
+            _ if self.syntax.any_escape => c,
+            _ => return Err(Malformed),
+        });
+        Ok(())
+    }
+
+    /// `\uXXXX`, of which two make a character beyond 65535; half of such a pair is a question mark.
+    fn read_unicode(&mut self) -> Result<()> {
+        let high = self.hex4()?;
+        if (0xd800..0xdc00).contains(&high) && self.text[self.pos..].starts_with("\\u") {
+            let behind = self.pos;
+            self.pos += 2;
+            let low = self.hex4()?;
+            if (0xdc00..0xe000).contains(&low) {
+                let code = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+                self.scratch.push(char::from_u32(code).unwrap_or('?'));
+                return Ok(());
+            }
+            self.pos = behind;
+        }
+        self.scratch.push(char::from_u32(high).unwrap_or('?'));
+        Ok(())
+    }
+
+    fn hex4(&mut self) -> Result<u32> {
+        let mut code = 0;
+        for _ in 0..4 {
+            let c = self.text[self.pos..].chars().next().ok_or(Malformed)?;
+            self.pos += c.len_utf8();
+            code = code * 16 + c.to_digit(16).ok_or(Malformed)?;
+        }
+        Ok(code)
+    }
+}

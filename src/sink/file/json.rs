@@ -1,0 +1,70 @@
+//! Rows to JSON files: an object of [`crate::function::json::encode`] a line.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+
+use arrow::array::RecordBatch;
+use chrono_tz::Tz;
+
+use super::encode::write_failed;
+use crate::error::Result;
+use crate::function::json::encode::{Encoder, WriteOptions};
+use crate::options::OptionReader;
+
+/// Spark's options of JSON files.
+#[derive(Debug, Clone)]
+pub struct JsonOptions {
+    write: WriteOptions,
+    line_sep: String,
+}
+
+impl Default for JsonOptions {
+    fn default() -> Self {
+        Self { write: WriteOptions::default(), line_sep: "\n".into() }
+    }
+}
+
+impl JsonOptions {
+    /// `lineSep`, and the options of [`WriteOptions::read`].
+    pub fn read(reader: &mut OptionReader<'_>) -> Result<Self> {
+        let line_sep = reader.string("lineSep");
+        if let Some(text) = line_sep.filter(|text| text.is_empty()) {
+            return Err(reader.invalid("lineSep", text, "one character or more"));
+        }
+        Ok(Self { write: WriteOptions::read(reader)?, line_sep: line_sep.unwrap_or("\n").to_owned() })
+    }
+}
+
+/// A JSON file that is being written.
+#[derive(Debug)]
+pub struct JsonEncoder {
+    out: BufWriter<File>,
+    encoder: Encoder,
+    line_sep: String,
+    /// Lines of the batch being written.
+    text: String,
+}
+
+impl JsonEncoder {
+    /// Begins a file; instants are written as `tz` shows them.
+    pub fn new(out: BufWriter<File>, options: JsonOptions, tz: Tz) -> Self {
+        Self { out, encoder: Encoder::new(options.write, tz), line_sep: options.line_sep, text: String::new() }
+    }
+
+    /// Adds rows.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let schema = batch.schema_ref();
+        self.text.clear();
+        for row in 0..batch.num_rows() {
+            let fields = schema.fields().iter().map(|f| f.name().as_str()).zip(batch.columns());
+            self.encoder.write_row(&mut self.text, fields, row);
+            self.text.push_str(&self.line_sep);
+        }
+        self.out.write_all(self.text.as_bytes()).map_err(|e| write_failed(&e))
+    }
+
+    /// The file, buffered.
+    pub fn into_inner(self) -> BufWriter<File> {
+        self.out
+    }
+}
