@@ -10,7 +10,6 @@ mod encoding;
 mod json;
 pub mod lines;
 pub mod parquet;
-mod rows;
 mod text;
 
 pub use bad_records::{BadRecordCounter, BadRecords};
