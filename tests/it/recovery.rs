@@ -121,7 +121,9 @@ fn a_restart_after_a_clean_stop_goes_on() {
         + "CREATE FLOW words OUTPUT MODE COMPLETE AS SELECT value, count(*) AS n FROM lines GROUP BY value;";
     for n in 1..=3 {
         let mut tidemill = run_sql(&sql, &["--checkpoint-root", root_arg]);
-        server.accept().send("a\n");
+        // Held open, so that this process does not connect again and take the connection of the next.
+        let mut peer = server.accept();
+        peer.send("a\n");
         tidemill.wait_for_stdout(&format!("|    a|  {n}|"));
         let ended = tidemill.interrupted();
         assert!(ended.assert_code(0).stdout.contains(&format!("Batch: {}", n - 1)), "{}", ended.stdout);

@@ -101,12 +101,9 @@ fn what_a_failed_flow_has_filled_is_not_read() {
         ended.assert_code(1);
         assert!(!ended.stdout.contains("never"), "{}", ended.stdout);
         for text in ["error[CAST_INVALID_INPUT]", "flow 'm' has failed", "error[FLOW_FAILED]"] {
-            assert_eq!(
-                ended.stderr.matches(text).count(),
-                1 + usize::from(text.starts_with("flow")),
-                "{text}\n{}",
-                ended.stderr
-            );
+            // A query says itself what has failed; AWAIT repeats the words of the flow.
+            let repeated = usize::from(text.starts_with("flow") && then.starts_with("AWAIT"));
+            assert_eq!(ended.stderr.matches(text).count(), 1 + repeated, "{text}\n{}", ended.stderr);
         }
     }
 }

@@ -280,15 +280,18 @@ impl MapColumn {
     }
 
     fn read_entries(&mut self, tokens: &mut Tokens<'_>, with: &Conversion) -> std::result::Result<bool, Fault> {
-        let mut is_bad = false;
+        let (mut is_bad, mut lacks_value) = (false, false);
         while tokens.advance()?.is_some_and(|t| t != Token::EndObject) {
             self.keys.append_text(tokens.name().ok_or(Fault::Nothing)?);
-            match self.values.read(tokens, with, false) {
-                Err(Fault::Nothing) => return Err(Fault::Nothing),
-                result => is_bad |= result.is_err(),
+            let result = self.values.read(tokens, with, false);
+            is_bad |= result.is_err();
+            if result == Err(Fault::Nothing) {
+                lacks_value = true;
+                tokens.skip_children()?;
             }
         }
-        Ok(is_bad)
+        // A map is read to its end, so that what follows it is found; a name without a value then makes it NULL.
+        if lacks_value { Err(Fault::Nothing) } else { Ok(is_bad) }
     }
 
     /// The array; no rows are left.

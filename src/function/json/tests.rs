@@ -60,7 +60,7 @@ fn decoded(case: &Case, fields: &Fields, is_file: bool) -> Vec<(String, String)>
     }
     let (rows, columns) = (from.len(), decoder.finish().unwrap());
     let array: ArrayRef = Arc::new(StructArray::try_new_with_length(fields.clone(), columns, None, rows).unwrap());
-    from.into_iter().zip(shown(&array, options.times.zone(tz)).into_iter().flatten()).collect()
+    from.into_iter().zip(shown(&array, tz).into_iter().flatten()).collect()
 }
 
 #[test]

@@ -315,8 +315,7 @@ impl<'c> ExprContext<'c> {
         let zone = self.planner.state.config_options().execution.time_zone.as_deref();
         let is_utc = zone.is_none_or(|zone| zone == "UTC");
         if op == Operator::Minus && is_time(&l) && is_time(&r) && (l != r || !is_utc && l != DataType::Date32) {
-            let (left, right) = operators::compare_as(Operator::Eq, left.clone(), right.clone(), self.schema)?;
-            return Ok(Some(function::time_between(&left, &right)));
+            return Ok(Some(function::time_between(left, right)));
         }
         if is_utc {
             return Ok(None);

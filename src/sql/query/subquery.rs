@@ -15,7 +15,7 @@ use super::planner::Planner;
 use super::scope::{Env, Relation};
 use super::types::spark_type_name;
 use crate::error::{Error, Result};
-use crate::function::coercion;
+use crate::function::{coercion, comparison_type};
 use crate::operator::apply::Question;
 use crate::plan::apply::ApplyNode;
 use crate::plan::mentions_stream;
@@ -79,7 +79,26 @@ impl ExprContext<'_> {
         let value = self.expr(value)?;
         comparable(subquery.subquery.as_ref().clone(), value.clone(), self.schema)
             .map_err(|err| err.with_span(self.span(e)))?;
+        let (value, subquery) = self.compared_alike(value, subquery)?;
         Ok(Expr::InSubquery(InSubquery::new(Box::new(value), subquery, negated)))
+    }
+
+    /// A value and the one column of a subquery in the type that they are compared in.
+    fn compared_alike(&self, value: Expr, mut subquery: Subquery) -> Result<(Expr, Subquery)> {
+        let schema = subquery.subquery.schema().clone();
+        let column = Expr::Column(schema.columns().swap_remove(0));
+        let types = (value.get_type(self.schema)?, column.get_type(schema.as_ref())?);
+        let Some(to) = comparison_type(&types.0, &types.1).filter(|_| schema.fields().len() == 1) else {
+            return Ok((value, subquery));
+        };
+        let value = if types.0 == to { value } else { operators::cast(value, &to, false) };
+        if types.1 != to {
+            let name = schema.field(0).name().clone();
+            let plan = LogicalPlanBuilder::from(subquery.subquery.clone());
+            let plan = plan.project([operators::cast(column, &to, false).alias(name)])?.build()?;
+            subquery.subquery = std::sync::Arc::new(plan);
+        }
+        Ok((value, subquery))
     }
 }
 

