@@ -223,7 +223,7 @@ impl<'a> Tokens<'a> {
         let (kind, is_first) = (scope.kind, std::mem::replace(&mut scope.is_first, false));
         if !is_first && kind != Kind::Root {
             if byte != b',' {
-                self.to_boundary();
+                self.skip_to_boundary();
                 return Err(Malformed);
             }
             byte = self.after_blanks()?.ok_or(Malformed)?;
@@ -284,7 +284,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// Moves behind the character whose first byte was read.
-    fn to_boundary(&mut self) {
+    fn skip_to_boundary(&mut self) {
         while !self.text.is_char_boundary(self.pos) {
             self.pos += 1;
         }
@@ -315,7 +315,7 @@ impl<'a> Tokens<'a> {
             b'*' => rest.windows(2).position(|w| w == b"*/").ok_or(Malformed)? + 2,
             b'/' => rest.iter().position(|b| matches!(b, b'\n' | b'\r')).unwrap_or(rest.len()),
             _ => {
-                self.to_boundary();
+                self.skip_to_boundary();
                 return Err(Malformed);
             }
         };
@@ -327,7 +327,7 @@ impl<'a> Tokens<'a> {
         match self.after_blanks()? {
             Some(b':') => self.after_blanks()?.ok_or(Malformed),
             _ => {
-                self.to_boundary();
+                self.skip_to_boundary();
                 Err(Malformed)
             }
         }
@@ -342,14 +342,14 @@ impl<'a> Tokens<'a> {
                 let is_part = |c: char| is_identifier_part(c) || matches!(c, '@' | '#' | '*' | '-' | '+');
                 let len = self.text[start..].find(|c| !is_part(c)).unwrap_or(self.text.len() - start);
                 if len == 0 {
-                    self.to_boundary();
+                    self.skip_to_boundary();
                     return Err(Malformed);
                 }
                 self.pos = start + len;
                 (self.value, self.is_escaped) = (start..self.pos, false);
             }
             _ => {
-                self.to_boundary();
+                self.skip_to_boundary();
                 return Err(Malformed);
             }
         }

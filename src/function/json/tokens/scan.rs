@@ -23,7 +23,7 @@ impl Tokens<'_> {
         let mut end = first + self.digits(first);
         if end == first {
             self.pos = (first + 1).min(bytes.len());
-            self.to_boundary();
+            self.skip_to_boundary();
             return Err(Malformed);
         }
         if at(first) == Some(b'0') && end > first + 1 {
@@ -103,7 +103,7 @@ impl Tokens<'_> {
             match c {
                 '\u{fffd}' => {
                     self.pos = (self.pos + at + c.len_utf8() + 1).min(self.text.len());
-                    self.to_boundary();
+                    self.skip_to_boundary();
                     return Err(Malformed);
                 }
                 _ if is_escape => is_escape = false,
