@@ -50,11 +50,14 @@
 mod checkpoint;
 mod disk;
 mod error;
+mod failpoint;
 mod format;
 mod function;
 mod interval;
+mod offset;
 mod operator;
 mod options;
+mod output_mode;
 mod plan;
 mod query;
 mod session;
@@ -64,9 +67,12 @@ mod sql;
 mod state;
 pub mod testing;
 mod time;
+mod trigger;
+mod type_name;
 
 pub use checkpoint::CheckpointDescription;
 pub use error::{Error, ErrorKind, Result, Span};
+pub use offset::Offset;
 pub use operator::state_function::TimeMode;
 pub use operator::state_function::group_state::{GroupState, GroupStateTimeout};
 pub use operator::state_function::processor::{
@@ -75,11 +81,12 @@ pub use operator::state_function::processor::{
 };
 pub use operator::state_function::rows::{GroupRows, OutputRows, Rows};
 pub use options::{OptionReader, Options};
+pub use output_mode::OutputMode;
 pub use plan::StreamTable;
 pub use query::{
     QueryIdle, QueryStarted, QueryTerminated, SinkProgress, SourceProgress, StateOperatorProgress, StreamingQuery,
-    StreamingQueryListener, StreamingQueryManager, StreamingQueryProgress, StreamingQueryStatus, Trigger, Waiting,
-    WaitingInput, WaitingOperator, checkpoint_describe,
+    StreamingQueryListener, StreamingQueryManager, StreamingQueryProgress, StreamingQueryStatus, Waiting, WaitingInput,
+    WaitingOperator, checkpoint_describe,
 };
 pub use session::{
     Columns, DataStreamReader, DataStreamWriter, Delay, GroupedByKey, RowSet, RuntimeConf, Script, Session,
@@ -87,11 +94,12 @@ pub use session::{
 };
 #[doc(hidden)]
 pub use sink::console_on_stderr;
-pub use sink::{BatchIdentity, ForeachWriter, LastCommitted, MemorySink, NoopSink, OutputMode, Sink, SinkContext};
-pub use source::{MemoryStream, Offset, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider};
+pub use sink::{BatchIdentity, ForeachWriter, LastCommitted, MemorySink, NoopSink, Sink, SinkContext};
+pub use source::{MemoryStream, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider};
 pub use sql::diagnostic::{SourceText, render as render_error};
 pub use sql::is_complete;
 pub use time::{Clock, ManualClock};
+pub use trigger::Trigger;
 
 /// Spark's functions as DataFusion expressions.
 pub mod functions {

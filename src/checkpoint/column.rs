@@ -18,7 +18,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 
 use crate::error::{Error, Result};
-use crate::function::sql_type_name;
+use crate::type_name::sql_type_name;
 
 #[cfg(target_endian = "big")]
 compile_error!("the checkpoint writes Arrow's buffers as they are and needs a little-endian machine");

@@ -19,7 +19,7 @@ use super::fs::{DurableFile, Fs, io_error};
 use super::record::{FileKind, Framer, HEADER, RecordKind, SegmentHeader};
 use super::store::Appended;
 use crate::error::{Error, Result};
-use crate::testing::Failpoints;
+use crate::failpoint::Failpoints;
 
 /// A buffer that one large batch made larger than this is given back.
 const KEPT_BUFFER: usize = 4 << 20;

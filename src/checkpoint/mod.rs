@@ -32,7 +32,7 @@ pub use store::{Checkpoint, CheckpointOptions, Recovered};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::source::Offset;
+use crate::offset::Offset;
 use crate::state::StateChange;
 
 /// Everything that decides what a batch computes, and what it changed. Durable before the batch's output is visible.

@@ -19,8 +19,8 @@ use super::metadata::{read_json, write_json};
 use super::record::{FORMAT_VERSION, FileKind, Framer, RecordKind, SegmentHeader};
 use super::scan::{Located, Scan, Step, corrupt, read_record};
 use crate::error::{Error, Result};
+use crate::failpoint::Failpoints;
 use crate::state::{FrozenState, StateChange};
-use crate::testing::Failpoints;
 
 /// Bytes collected before a write.
 const WRITE_BYTES: usize = 4 << 20;

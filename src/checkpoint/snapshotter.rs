@@ -12,8 +12,8 @@ use super::fs::io_error;
 use super::log::Log;
 use super::snapshot::{Manifest, SnapshotDir, SnapshotOf, publish, write_state};
 use crate::error::{Error, Result};
+use crate::failpoint::Failpoints;
 use crate::state::FrozenState;
-use crate::testing::Failpoints;
 
 /// How snapshots went so far.
 #[derive(Debug, Clone, Default)]

@@ -17,8 +17,8 @@ use super::snapshotter::SnapshotStatus;
 use super::snapshotter::{Retention, SnapshotHandle, Snapshotter};
 use super::{BatchHeader, BatchRecord, Metadata};
 use crate::error::{Error, Result};
+use crate::failpoint::Failpoints;
 use crate::state::FrozenState;
-use crate::testing::Failpoints;
 use crate::time::Clock;
 
 /// How a checkpoint is kept.

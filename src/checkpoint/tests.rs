@@ -15,8 +15,9 @@ use uuid::Uuid;
 use super::sim::{Fault, SimFs};
 use super::*;
 use crate::error::{Error, Result};
+use crate::failpoint::Action;
+use crate::failpoint::Failpoints;
 use crate::state::{ChangeKind, FrozenState};
-use crate::testing::{Action, Failpoints};
 
 const DIR: &str = "/checkpoint";
 const EIO: i32 = 5;
@@ -452,7 +453,7 @@ async fn a_panic_in_the_syncer_reaches_the_waiters() {
 #[tokio::test]
 async fn every_failpoint_leaves_something_that_recovers() {
     let own =
-        crate::testing::FAILPOINTS.iter().filter(|n| ["log.", "snap.", "group."].iter().any(|p| n.starts_with(p)));
+        crate::failpoint::FAILPOINTS.iter().filter(|n| ["log.", "snap.", "group."].iter().any(|p| n.starts_with(p)));
     for name in own {
         let fs = SimFs::default();
         let failpoints = Failpoints::default();

@@ -7,7 +7,7 @@ use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 
 use super::Error;
-use crate::function::sql_type_name;
+use crate::type_name::sql_type_name;
 
 /// For what the engine below refuses to plan.
 const PLANNED: &str = "take parts of the query away until the error goes: what was taken away last is what it is about";

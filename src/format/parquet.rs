@@ -13,7 +13,7 @@ use datafusion::parquet::errors::ParquetError;
 
 use super::BATCH_ROWS;
 use crate::error::{Error, Result};
-use crate::function::sql_type_name;
+use crate::type_name::sql_type_name;
 
 /// Reads some row groups of one file.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use super::coercion::wider;
 use super::decimal;
 use super::interval::{self, is_interval};
 use super::scalar::timestamp;
-use super::type_name::sql_type_name;
+use crate::type_name::sql_type_name;
 use crate::{Error, Result};
 
 /// An arithmetic operator.

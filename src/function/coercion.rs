@@ -10,8 +10,8 @@ use super::cast::is_string;
 use super::collection::map_of;
 use super::decimal::decimal_of;
 use super::scalar::list_of;
-use super::type_name::sql_type_name;
 use crate::Error;
+use crate::type_name::sql_type_name;
 
 /// The type that both values can be cast to; none if there is none.
 pub fn wider(left: &DataType, right: &DataType) -> Option<DataType> {

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{Expr, ScalarUDF};
 use super::coercion;
 use super::order;
 use super::scalar::{Call, Types, function, list_of};
-use super::type_name::sql_type_name;
+use crate::type_name::sql_type_name;
 use crate::{Error, Result};
 
 /// All functions of this module.

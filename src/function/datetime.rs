@@ -12,7 +12,7 @@ use super::cast::temporal::{days_since_epoch, parse_timestamp, to_epoch, to_loca
 use super::cast::{Mode, cast_array};
 use super::java_pattern::Pattern;
 use super::scalar::{Call, function, timestamp};
-use super::type_name::sql_type_name;
+use crate::type_name::sql_type_name;
 use crate::{Error, Result};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;

@@ -114,7 +114,7 @@ impl<'a> Parser<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::function::type_name::type_name;
+    use crate::type_name::type_name;
 
     #[test]
     fn columns_and_types() {

@@ -10,7 +10,7 @@ use arrow::datatypes::*;
 use chrono::{NaiveDate, TimeZone};
 use chrono_tz::Tz;
 
-pub use super::type_name::type_name;
+use crate::type_name::type_name;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;

@@ -8,7 +8,7 @@ use datafusion::logical_expr::ScalarUDF;
 
 use super::cast::is_string;
 use super::scalar::{Call, Types, function};
-use super::type_name::sql_type_name;
+use crate::type_name::sql_type_name;
 use crate::{Error, Result};
 
 /// All functions of this module.

@@ -2,9 +2,9 @@
 
 use arrow::datatypes::{DataType, Fields};
 
-use super::type_name::sql_type_name;
 use crate::Error;
 use crate::options::did_you_mean;
+use crate::type_name::sql_type_name;
 
 /// The error of a call with too few or too many arguments; `wanted` is a number, `1 to 3` or `at least 2`.
 pub fn wrong_count(name: &str, wanted: &str, got: usize) -> Error {

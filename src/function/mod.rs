@@ -45,7 +45,6 @@ mod string;
 #[cfg(test)]
 mod tests;
 mod text;
-mod type_name;
 pub mod unit;
 mod zone;
 
@@ -67,7 +66,6 @@ pub use mismatch::{field_help, help as type_help, wrong_count, wrong_type};
 #[cfg(test)]
 pub use planner::expr_planner;
 pub use text::{array_of_one, like_pattern};
-pub use type_name::{sql_type_name, type_name};
 
 use crate::Result;
 

@@ -15,7 +15,7 @@ use super::state_legality;
 use super::watermark::{as_watermark, event_time_columns, watermark_delay_ms};
 use super::{is_streaming, mentions_stream};
 use crate::error::{Error, Result};
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 
 /// Checks a query before it is bound.
 ///

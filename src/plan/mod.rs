@@ -36,7 +36,9 @@ pub use bind::{BoundSource, bind};
 pub use legality::{check as check_legality, check_batch};
 pub use micro_batch::Slot;
 pub use planner::{StreamPlan, plan_stream};
-pub use stream_table::{IDLE_TIMEOUT, StreamTable};
+#[cfg(feature = "cli")]
+pub use stream_table::IDLE_TIMEOUT;
+pub use stream_table::StreamTable;
 pub use trigger_time::{TriggerTime, register as register_trigger_time};
 
 use datafusion::common::Result as DfResult;
@@ -44,7 +46,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::LogicalPlan;
 
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 
 /// The stream that a plan node reads, if it is the scan of one.
 pub fn scanned_stream(node: &LogicalPlan) -> Option<std::sync::Arc<StreamTable>> {

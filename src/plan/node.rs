@@ -10,7 +10,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use super::state_function::Function;
 use crate::operator::EventTimeKey;
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 
 /// What a [`StatefulNode`] does.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -11,7 +11,7 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use super::micro_batch::MicroBatchExec;
 use crate::error::{Error, Result};
 use crate::operator::StatefulExec;
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 
 /// Operators that treat every row, or every partial group, on its own.
 const ROW_WISE: [&str; 14] = [

@@ -40,7 +40,7 @@ use crate::operator::{
     AggregateOperator, DedupOperator, EventTimeKey, EventTimeTracker, Expiry, GroupKeys, InputWatermark, LimitOperator,
     SessionInput, SessionOperator, StatefulExec, StatefulOperator, WatermarkExec, WatermarkInput, WindowKey,
 };
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 use crate::state::StateSpace;
 
 /// The plans of a query, to be reset and executed for every batch, and the state they share.

@@ -24,7 +24,7 @@ use super::session_window::session_key;
 use super::state_function::StateFunctionNode;
 use super::watermark::{as_watermark, event_time_columns, watermark_delay_ms};
 use crate::operator::EventTimeKey;
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 
 /// Replaces streaming aggregates, distincts and limits.
 #[derive(Debug)]

@@ -33,8 +33,8 @@ use super::time_window::{window_times, window_type, with_watermark, wrong_type};
 use super::window_columns::WindowOf;
 use crate::error::{Error, Result};
 use crate::function::scalar::session_time_zone;
-use crate::function::sql_type_name;
 use crate::interval::{Interval, parse_interval};
+use crate::type_name::sql_type_name;
 
 /// The key of the field metadata that marks sessions of single rows.
 pub const SESSION_KEY: &str = "tidemill.session";

@@ -7,7 +7,7 @@ use super::state_function::{StateFunctionNode, as_state_function};
 use super::watermark::event_time_columns;
 use crate::error::{Error, Result};
 use crate::operator::state_function::{FunctionKind, TimeMode};
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 
 const CONDITION: &str = "UNSUPPORTED_STREAMING_OPERATION";
 

@@ -26,9 +26,9 @@ use datafusion::prelude::SessionContext;
 use super::watermark::{WATERMARK_KEY, as_watermark};
 use super::{is_streaming, pane, session_window};
 use crate::error::{Error, Result};
-use crate::function::sql_type_name;
 use crate::interval::{duration_text, parse_interval};
 use crate::operator::{Windows, end_of, window_ends};
+use crate::type_name::sql_type_name;
 
 /// The column of a sliding window's place between the projection and the node above it.
 const SLIDING: &str = "#window";

@@ -14,7 +14,7 @@ use datafusion::common::{Column, DFSchema, DFSchemaRef, ExprSchema, Result as Df
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use crate::error::{Error, Result};
-use crate::function::sql_type_name;
+use crate::type_name::sql_type_name;
 
 /// The key of the field metadata that marks an event-time column; its value is the delay in milliseconds.
 pub const WATERMARK_KEY: &str = "tidemill.watermark";

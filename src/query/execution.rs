@@ -26,16 +26,18 @@ use super::output::{execute_ordered, renamed, renamed_schema};
 use super::progress::{ProgressBuilder, SourceFigures, StreamingQueryProgress, Timings};
 use super::recovery::{self, Pending};
 use super::waiting::Waiting;
-use super::{Environment, QuerySpec, Trigger};
+use super::{Environment, QuerySpec};
 use crate::checkpoint::{BatchHeader, BatchRecord, Checkpoint, SourceRange};
 use crate::error::{Error, Result};
 use crate::function::scalar::session_time_zone;
+use crate::offset::Offset;
 use crate::operator::{BatchContext, InputWatermark, WatermarkPolicy};
 use crate::options::parse_bytes;
 use crate::plan::{self, Slot, StreamPlan, TriggerTime};
 use crate::sink::{BatchIdentity, Sink, SinkContext};
-use crate::source::{Offset, ReadLimit, Source, SourceContext};
+use crate::source::{ReadLimit, Source, SourceContext};
 use crate::state::StateChange;
+use crate::trigger::Trigger;
 
 /// Rows of a batch from which the parallel plan pays.
 const PARALLEL_ROWS: usize = 50_000;

@@ -10,7 +10,6 @@ mod recovery;
 mod streaming_query;
 #[cfg(test)]
 mod tests;
-mod trigger;
 mod waiting;
 
 pub use execution::MicroBatchExecution;
@@ -19,7 +18,6 @@ pub use manager::StreamingQueryManager;
 pub use output::renamed_schema;
 pub use progress::{SinkProgress, SourceProgress, StateOperatorProgress, StreamingQueryProgress, StreamingQueryStatus};
 pub use streaming_query::StreamingQuery;
-pub use trigger::Trigger;
 pub use waiting::{Waiting, WaitingInput, WaitingOperator};
 
 use std::path::PathBuf;
@@ -30,10 +28,12 @@ use datafusion::prelude::SessionContext;
 
 use crate::checkpoint::CheckpointDescription;
 use crate::error::Result;
+use crate::failpoint::Failpoints;
 use crate::options::Options;
-use crate::sink::{OutputMode, Sink};
-use crate::testing::Failpoints;
+use crate::output_mode::OutputMode;
+use crate::sink::Sink;
 use crate::time::Clock;
+use crate::trigger::Trigger;
 
 /// What is in the checkpoint in `dir`, or in those of all flows below a `checkpoint.root`. Reads only, and takes no lock.
 ///

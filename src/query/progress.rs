@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use super::waiting::Waiting;
 use crate::checkpoint::{BatchHeader, SourceRange};
+use crate::offset::Offset;
 use crate::operator::EventTimes;
-use crate::source::{Offset, Source};
+use crate::source::Source;
 use crate::state::StateMetrics;
 
 /// Figures of one trigger. `to_json` gives Spark's JSON.

@@ -12,9 +12,9 @@ use crate::checkpoint::{
     BatchHeader, Checkpoint, CheckpointOptions, FORMAT_VERSION, Metadata, OperatorMetadata, Recovered, diff_metadata,
 };
 use crate::error::{Error, Result};
+use crate::offset::Offset;
 use crate::plan::{BoundSource, StreamPlan};
 use crate::sink::LastCommitted;
-use crate::source::Offset;
 use crate::state::StateChange;
 
 /// An open checkpoint that fits the query.

@@ -11,12 +11,13 @@ use futures::FutureExt;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
+use super::Environment;
 use super::execution::MicroBatchExecution;
 use super::listener::{Listeners, QueryIdle, QueryStarted, QueryTerminated};
 use super::progress::{StreamingQueryProgress, StreamingQueryStatus, iso_timestamp};
-use super::{Environment, Trigger};
 use crate::error::{Error, Result};
 use crate::time::Clock;
+use crate::trigger::Trigger;
 
 const IDLE_EVENT_MS: i64 = 10_000;
 const RECENT_PROGRESS: usize = 100;

@@ -8,14 +8,17 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use super::{Environment, MicroBatchExecution, QuerySpec, Trigger};
+use super::{Environment, MicroBatchExecution, QuerySpec};
 use crate::error::Result;
+use crate::failpoint::Action;
+use crate::failpoint::Failpoints;
 use crate::options::Options;
+use crate::output_mode::OutputMode;
 use crate::plan::StreamTable;
-use crate::sink::{MemorySink, OutputMode};
+use crate::sink::MemorySink;
 use crate::source::MemoryStream;
-use crate::testing::{Action, Failpoints};
 use crate::time::Clock;
+use crate::trigger::Trigger;
 
 struct Bench {
     env: Environment,

@@ -11,11 +11,11 @@ use super::catalog::Catalog;
 use super::conf::Settings;
 use super::{Session, SessionLink, Shared};
 use crate::error::Result;
+use crate::failpoint::Failpoints;
 use crate::function;
 use crate::options::Options;
 use crate::plan::{self, generators, time_window};
 use crate::query::StreamingQueryManager;
-use crate::testing::Failpoints;
 use crate::time::Clock;
 
 /// Settings of a [`Session`] before it is made.

@@ -14,9 +14,11 @@ use super::conf::Settings;
 use super::filled::{Filled, Reads};
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options, did_you_mean};
-use crate::query::{QuerySpec, StreamingQuery, Trigger};
-use crate::sink::{MemorySink, OutputMode, Sink};
+use crate::output_mode::OutputMode;
+use crate::query::{QuerySpec, StreamingQuery};
+use crate::sink::{MemorySink, Sink};
 use crate::sql::statement::{IfThere, Name, ObjectKind};
+use crate::trigger::Trigger;
 
 /// The objects of a session. Streams, tables, sinks and views share their names; flows have names of their own, since a
 /// flow may be called as the sink it fills.

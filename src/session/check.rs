@@ -4,9 +4,10 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 
 use crate::error::Result;
+use crate::output_mode::OutputMode;
 use crate::plan::{self, TriggerTime};
 use crate::query::renamed_schema;
-use crate::sink::{OutputMode, Sink};
+use crate::sink::Sink;
 use crate::sql::query::PlannedQuery;
 
 /// Checks that the query is possible in this mode, as starting it would: on the analysed plan.

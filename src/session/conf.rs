@@ -185,6 +185,7 @@ pub(super) fn checked(key: &str, value: &str) -> Result<(&'static str, String)> 
 }
 
 /// Settings of one query under their canonical names, checked.
+#[cfg(feature = "cli")]
 pub fn checked_all(options: &Options) -> Result<Options> {
     let mut all = Options::new();
     for (key, value) in options.iter() {

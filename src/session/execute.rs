@@ -15,8 +15,8 @@ use super::check::explain_stream;
 use super::rows::RowSet;
 use super::script::{Action, Script};
 use crate::error::{Error, Result};
+use crate::output_mode::OutputMode;
 use crate::query::{QuerySpec, StreamingQuery, StreamingQueryProgress};
-use crate::sink::OutputMode;
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{Name, ObjectKind};
 
@@ -64,6 +64,7 @@ impl Session {
     ///
     /// # Errors
     /// That of the first statement that failed.
+    #[cfg(feature = "cli")]
     pub(crate) async fn execute_all_but_flows(&self, script: Script) -> Result<Vec<(QuerySpec, bool)>> {
         let mut flows = vec![];
         for action in script.actions {
@@ -257,7 +258,7 @@ impl Session {
         if object.kind != ObjectKind::Sink || object.sink.is_some() {
             let table = self.context().table_provider(TableReference::bare(name.key())).await?;
             let column =
-                |f: &Arc<Field>| vec![f.name().clone(), crate::function::type_name(f.data_type()), String::new()];
+                |f: &Arc<Field>| vec![f.name().clone(), crate::type_name::type_name(f.data_type()), String::new()];
             rows.extend(table.schema().fields().iter().map(column));
         }
         rows.push(vec!["# kind".into(), object.kind.name().into(), object.comment.unwrap_or_default()]);

@@ -15,8 +15,9 @@ use super::relation::MEMORY;
 use crate::error::{Error, Result, Span};
 use crate::options::Options;
 use crate::plan::scanned_stream;
-use crate::query::{StreamingQuery, Trigger};
+use crate::query::StreamingQuery;
 use crate::sql::statement::{Name, Statement, StatementKind};
+use crate::trigger::Trigger;
 
 /// What a flow fills.
 #[derive(Debug, Clone, PartialEq, Eq)]

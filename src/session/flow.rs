@@ -13,12 +13,13 @@ use super::script::{Action, Preparation};
 use super::{Session, conf, foreach};
 use crate::error::{Error, Result, Span};
 use crate::options::Options;
-use crate::query::Trigger;
-use crate::sink::{OutputMode, Sink};
+use crate::output_mode::OutputMode;
+use crate::sink::Sink;
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{
     CreateFlow, CreateStreamingTable, FlowSettings, Fragment, Insert, Name, ObjectKind, Statement, StatementKind,
 };
+use crate::trigger::Trigger;
 
 /// The sink that is always there.
 pub(super) const CONSOLE: &str = "console";

@@ -27,7 +27,8 @@ use super::insert::{InsertTarget, check_target, for_columns, insert_into_table, 
 use super::rows::{renamed, under};
 use super::{Session, Shared, flow};
 use crate::error::{Error, Result};
-use crate::sink::{BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
+use crate::output_mode::OutputMode;
+use crate::sink::{BatchIdentity, LastCommitted, Sink, SinkContext};
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{Fragment, Name, Statement, StatementKind};
 

@@ -12,7 +12,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
-use crate::function::sql_type_name;
 use crate::operator::state_function::group_state::{GroupState, GroupStateTimeout, GroupsFunction};
 use crate::operator::state_function::processor::{
     Initial, ProcessorFunction, StatefulProcessor, WithInitialState, WithoutInitialState,
@@ -21,10 +20,11 @@ use crate::operator::state_function::rows::{GroupRows, OutputRows};
 use crate::operator::state_function::{
     FunctionContext, FunctionKind, FunctionTemplate, InitialState, StateFunction, TimeMode,
 };
+use crate::output_mode::OutputMode;
 use crate::plan::state_function::{Function, StateFunctionNode};
 use crate::plan::watermark::{WATERMARK_KEY, event_time_columns, watermark_delay_ms};
 use crate::plan::{is_streaming, mentions_stream};
-use crate::sink::OutputMode;
+use crate::type_name::sql_type_name;
 
 /// A stream grouped by keys, for functions that keep state for each key.
 ///

@@ -14,13 +14,14 @@ use super::Session;
 use super::filled::Reads;
 use super::rows::renamed;
 use crate::error::{Error, Result, Span};
+use crate::failpoint::Failpoints;
 use crate::function::scalar::session_time_zone;
-use crate::function::type_name;
 use crate::options::did_you_mean;
-use crate::sink::{BATCH_INSERTS, BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
+use crate::output_mode::OutputMode;
+use crate::sink::{BATCH_INSERTS, BatchIdentity, LastCommitted, Sink, SinkContext};
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{Name, ObjectKind};
-use crate::testing::Failpoints;
+use crate::type_name::type_name;
 
 /// A batch query and where its rows go.
 pub(super) struct BatchInsert {

@@ -25,19 +25,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use datafusion::prelude::SessionContext;
 
 pub use build::SessionBuilder;
-pub use conf::{RuntimeConf, checked_all as checked_conf, is_known as is_setting};
+pub use conf::RuntimeConf;
+#[cfg(feature = "cli")]
+pub use conf::{checked_all as checked_conf, is_known as is_setting};
 pub use execute::StatementResult;
 pub use frame::{Delay, StreamingDataFrameExt};
 pub use grouped::{Columns, GroupedByKey};
 pub use reader::DataStreamReader;
 pub use rows::RowSet;
+#[cfg(feature = "cli")]
 pub(crate) use script::ParsedScript;
 pub use script::{Script, Variables};
 pub use writer::{DataStreamWriter, WriteStreamExt};
 
 use crate::error::{Error, Result};
+use crate::failpoint::Failpoints;
 use crate::query::{Environment, StreamingQueryManager};
-use crate::testing::Failpoints;
 use crate::time::Clock;
 use catalog::Catalog;
 

@@ -260,7 +260,7 @@ async fn code_of_the_user_fails_its_query_and_listeners_none() {
     session.streams().add_listener(Arc::new(Panics));
     session.sql("CREATE STREAM ticks USING `rate-micro-batch` OPTIONS (rowsPerBatch 1)").await.unwrap();
     let ticks = session.read_stream().table("ticks").await.unwrap();
-    let once = |frame: datafusion::prelude::DataFrame| frame.write_stream().trigger(crate::query::Trigger::Once);
+    let once = |frame: datafusion::prelude::DataFrame| frame.write_stream().trigger(crate::trigger::Trigger::Once);
     let query = once(ticks.clone()).format("noop").start().await.unwrap();
     query.await_termination().await.unwrap();
     let failing = |_, id: u64| async move { Err(Error::execution("MINE", format!("in batch {id}"))) };

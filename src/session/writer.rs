@@ -12,8 +12,10 @@ use super::relation::{MEMORY, ResultTable};
 use super::{Session, conf};
 use crate::error::{Error, Result};
 use crate::options::Options;
-use crate::query::{QuerySpec, StreamingQuery, Trigger};
-use crate::sink::{ForeachSink, ForeachWriter, OutputMode, Sink};
+use crate::output_mode::OutputMode;
+use crate::query::{QuerySpec, StreamingQuery};
+use crate::sink::{ForeachSink, ForeachWriter, Sink};
+use crate::trigger::Trigger;
 
 /// What DataFusion's `DataFrame` lacks: writing a stream.
 ///

@@ -17,8 +17,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use uuid::Uuid;
 
 use super::rows::{Prepared, not_open, not_prepared};
-use super::{BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
+use super::{BatchIdentity, LastCommitted, Sink, SinkContext};
 use crate::error::Result;
+use crate::output_mode::OutputMode;
 
 /// Rows by batch. Share it (`Arc`) to read them while a query writes; it outlives the query and its restarts.
 #[derive(Debug, Default)]

@@ -8,8 +8,9 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use uuid::Uuid;
 
-use super::{BatchIdentity, OutputMode, Sink, SinkContext};
-use crate::testing::Failpoints;
+use super::{BatchIdentity, Sink, SinkContext};
+use crate::failpoint::Failpoints;
+use crate::output_mode::OutputMode;
 
 /// One column, `value INT`.
 pub fn schema() -> SchemaRef {

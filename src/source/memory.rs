@@ -11,8 +11,9 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::partitions::split_rows;
-use super::{Offset, ReadLimit, Source, SourceBatch, SourceContext, StreamProvider};
+use super::{ReadLimit, Source, SourceBatch, SourceContext, StreamProvider};
 use crate::error::{Error, Result};
+use crate::offset::Offset;
 
 /// Spark's `MemoryStream`. Every call of [`MemoryStream::add_data`] is one offset, from 0.
 ///

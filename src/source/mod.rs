@@ -31,10 +31,8 @@ use datafusion::prelude::SessionContext;
 use tokio::sync::Notify;
 
 use crate::error::Result;
+use crate::offset::Offset;
 use crate::time::Clock;
-
-/// A position in a source, as the JSON that progress shows and the checkpoint stores. Only the source reads it.
-pub type Offset = serde_json::Value;
 
 /// How much [`Source::latest_offset`] may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

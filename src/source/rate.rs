@@ -18,9 +18,10 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
 use super::provider::{fixed_schema, timestamp_type};
 use super::record_log::{io_error, write_atomically};
-use super::{Offset, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider};
+use super::{ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider};
 use crate::error::{Error, Result};
 use crate::format::BATCH_ROWS;
+use crate::offset::Offset;
 use crate::options::{OptionReader, Options};
 
 /// `CREATE STREAM … USING rate`.

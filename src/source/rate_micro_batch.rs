@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::provider::fixed_schema;
 use super::rate::{positive, rate_columns};
-use super::{Offset, ReadLimit, Source, SourceBatch, SourceContext, StreamProvider};
+use super::{ReadLimit, Source, SourceBatch, SourceContext, StreamProvider};
 use crate::error::{Error, Result};
 use crate::format::BATCH_ROWS;
+use crate::offset::Offset;
 use crate::options::{OptionReader, Options};
 
 /// `CREATE STREAM … USING rate-micro-batch`.

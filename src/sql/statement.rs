@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::error::Span;
 use crate::options::Options;
-use crate::query::Trigger;
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
+use crate::trigger::Trigger;
 
 /// One statement of a script.
 #[derive(Debug, Clone, PartialEq)]

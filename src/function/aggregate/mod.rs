@@ -25,8 +25,8 @@ use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Grou
 pub use top::MAX_ROWS as MAX_BY_ROWS;
 
 use super::cast::is_string;
-use super::type_name::sql_type_name;
 use super::wrong_count;
+use crate::type_name::sql_type_name;
 use crate::{Error, Result};
 
 /// All aggregate functions that shadow or add to DataFusion's and datafusion-spark's.

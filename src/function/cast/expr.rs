@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
 
 use super::{Mode, can_cast, cast_array, cast_refused};
 use crate::function::scalar::session_time_zone;
-use crate::function::type_name::sql_type_name;
+use crate::type_name::sql_type_name;
 
 /// `CAST(expr AS to)`; with `try_` it is `TRY_CAST`, which gives NULL where the other fails.
 pub fn cast(expr: Expr, to: &DataType, try_: bool) -> Expr {

@@ -16,7 +16,7 @@ use arrow::datatypes::*;
 use chrono_tz::Tz;
 
 use super::display::{Style, write_value};
-use super::type_name::sql_type_name;
+use crate::type_name::sql_type_name;
 use crate::{Error, Result};
 pub use expr::cast;
 pub use numeric::{fits, out_of_range, rescale_value};

@@ -8,7 +8,7 @@ use arrow::datatypes::*;
 use super::parse::{self, DecimalError};
 use super::{Mode, arrow_cast, cast_refused, invalid_input, overflow};
 use crate::function::display::write_double;
-use crate::function::type_name::sql_type_name;
+use crate::type_name::sql_type_name;
 use crate::{Error, Result};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;

@@ -12,7 +12,7 @@ use super::options::ReadOptions;
 use super::tokens::{Refusal, Token, Tokens};
 use crate::error::{Error, Result};
 use crate::function::cast::{fits, java};
-use crate::function::type_name::sql_type_name;
+use crate::type_name::sql_type_name;
 
 /// Reads the columns of a schema by their position.
 #[derive(Debug, Clone)]

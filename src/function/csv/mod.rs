@@ -117,7 +117,7 @@ fn schema_of_csv(call: &Call) -> Result<ArrayRef> {
         let mut types = infer::Types::default();
         types.add(line, &tokens, 0, &options, tz);
         let fields = types.finish().into_iter().enumerate();
-        let fields = fields.map(|(i, t)| format!("_c{i}: {}", super::type_name::sql_type_name(&t)));
+        let fields = fields.map(|(i, t)| format!("_c{i}: {}", crate::type_name::sql_type_name(&t)));
         format!("STRUCT<{}>", fields.collect::<Vec<_>>().join(", "))
     };
     Ok(Arc::new(call.strings(0)?.iter().map(|line| line.map(schema)).collect::<StringViewArray>()))

@@ -14,7 +14,7 @@ use super::tokens::{Malformed, Token, Tokens};
 use super::write::write_structure;
 use crate::function::cast::parse::decimal;
 use crate::function::record_times::RecordTimes;
-use crate::function::sql_type_name;
+use crate::type_name::sql_type_name;
 use crate::{Error, Result};
 
 /// What conversions depend on.

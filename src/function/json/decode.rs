@@ -8,7 +8,7 @@ use super::column::{Conversion, Fault, Slots};
 use super::nested::StructColumn;
 use super::options::ReadOptions;
 use super::tokens::{Syntax, Token, Tokens};
-use crate::function::sql_type_name;
+use crate::type_name::sql_type_name;
 use crate::{Error, Result};
 
 /// What became of a record.

@@ -237,7 +237,7 @@ impl MapColumn {
         let DataType::Struct(fields) = entries.data_type() else { return Err(Error::internal("entries are structs")) };
         let key = fields[0].data_type();
         if *key != DataType::Utf8View {
-            let message = format!("the keys of a map in JSON are texts, not {}", crate::function::sql_type_name(key));
+            let message = format!("the keys of a map in JSON are texts, not {}", crate::type_name::sql_type_name(key));
             return Err(Error::invalid("INVALID_JSON_MAP_KEY_TYPE", message)
                 .with_help("write MAP<STRING, …>, and convert the keys by transform_keys(…)"));
         }

@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 };
 
 use super::collection::entry_types;
-use super::type_name::sql_type_name;
+use crate::type_name::sql_type_name;
 use crate::{Error, Result};
 
 /// The function of this name, in lower case.

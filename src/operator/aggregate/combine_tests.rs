@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::{AggregateOperator, GroupKeys, WindowKey};
 use crate::operator::{EventTimeKey, Windows};
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 use crate::state::{StateBackend, StateSpace};
 
 /// Pane, key, value.

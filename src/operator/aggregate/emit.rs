@@ -7,7 +7,7 @@ use datafusion::common::Result as DfResult;
 
 use super::AggregateOperator;
 use crate::error::Result;
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 use crate::state::record_batch;
 
 /// Groups evaluated at once: large enough to spread the cost of the accumulators, small enough that a large result is

@@ -15,7 +15,7 @@ use super::{AggregateOperator, SINGLE};
 use crate::error::{Error, Result};
 use crate::operator::BatchContext;
 use crate::operator::event_time::bound_us;
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 
 /// Partial rows of a batch from which it pays to merge on several threads.
 const PARALLEL_ROWS: usize = 16_384;

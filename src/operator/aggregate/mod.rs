@@ -52,7 +52,7 @@ use super::event_time::{EventTimeKey, bound_us};
 use super::exec::collect_ordered;
 use super::{BatchContext, StateGrowth, StatefulOperator, by_name, evict as eviction};
 use crate::error::Result;
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 use crate::state::{
     ChangeKind, FrozenState, KeyEncoder, OperatorState, StateBackend, StateChange, StateMetrics, StateSpace,
     record_batch,

@@ -13,7 +13,7 @@ use futures::executor::block_on;
 use super::{AggregateOperator, GroupKeys};
 use crate::error::Error;
 use crate::operator::{BatchContext, EventTimeKey};
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 use crate::state::{ChangeKind, OperatorState, StateBackend, StateChange, StateSpace};
 
 const SECOND: i64 = 1_000_000;

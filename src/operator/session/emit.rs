@@ -11,7 +11,7 @@ use super::merge::bounds_columns;
 use super::{Inner, SessionOperator, take_state};
 use crate::error::{Error, Result};
 use crate::operator::aggregate::accumulator;
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 use crate::state::record_batch;
 
 /// Sessions to give.

@@ -38,7 +38,7 @@ use super::event_time::bound_us;
 use super::exec::collect_batches;
 use super::{BatchContext, StateGrowth, StatefulOperator, by_name, evict};
 use crate::error::{Error, Result};
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 use crate::state::{
     ChangeKind, FrozenState, KeyedStore, OperatorState, StateChange, StateMetrics, StateSpace, record_batch,
 };

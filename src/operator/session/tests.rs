@@ -13,7 +13,7 @@ use datafusion::physical_expr::expressions::col;
 
 use super::{SessionInput, SessionOperator};
 use crate::operator::event_time::bound_us;
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 use crate::state::{OperatorState, StateBackend, StateChange, StateSpace};
 
 const SECOND: i64 = 1_000_000;

@@ -36,7 +36,7 @@ use super::event_time::{bound_us, times};
 use super::exec::collect_batches;
 use super::{BatchContext, StatefulOperator, by_name};
 use crate::error::{Error, Result};
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 use crate::state::{EntryCodec, EntryMap, FrozenEntryState, FrozenState, OperatorState, StateChange, StateMetrics};
 
 /// Whose time timeouts, timers and times to live are of (Spark's `TimeMode`).

@@ -6,7 +6,7 @@ use datafusion::logical_expr::Join;
 use super::condition::Condition;
 use super::state_bound::state_bounds;
 use crate::error::{Error, Result};
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 
 /// Checks the join of an analyzed plan.
 pub fn check_stream_join(join: &Join, mode: OutputMode) -> Result<()> {

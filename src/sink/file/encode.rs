@@ -248,7 +248,7 @@ fn check_text(schema: &SchemaRef) -> Result<()> {
 }
 
 fn unsupported_type(kind: FileFormatKind, column: &str, data_type: &DataType) -> Error {
-    let type_name = crate::function::type_name(data_type);
+    let type_name = crate::type_name::type_name(data_type);
     Error::invalid(
         "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
         format!("the {kind} sink cannot hold column '{column}' of type {type_name}"),

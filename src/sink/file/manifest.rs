@@ -21,8 +21,8 @@ use uuid::Uuid;
 
 use super::disk;
 use crate::error::{Error, Result};
+use crate::failpoint::Failpoints;
 use crate::sink::{BATCH_INSERTS, BatchIdentity};
-use crate::testing::Failpoints;
 
 const VERSION: u32 = 1;
 /// Lines of batches without files are dropped at `open` when there are more of them than this.

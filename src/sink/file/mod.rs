@@ -35,9 +35,10 @@ pub use encode::FileFormatKind;
 pub use manifest::committed_files;
 
 use super::rows::{not_open, not_prepared, rename};
-use super::{BatchIdentity, LastCommitted, OutputMode, Sink, SinkContext};
+use super::{BatchIdentity, LastCommitted, Sink, SinkContext};
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options};
+use crate::output_mode::OutputMode;
 use encode::{FileEncoder, FileFormat};
 use manifest::{Entry, FileEntry, Manifest};
 

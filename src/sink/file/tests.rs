@@ -7,8 +7,8 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringViewArray, Timesta
 
 use super::manifest::visible_names;
 use super::*;
+use crate::failpoint::Action;
 use crate::sink::testing::{context, identity, ints, run_batch, stream};
-use crate::testing::Action;
 
 fn sink(kind: FileFormatKind, dir: &Path) -> FileSink {
     FileSink::new(kind, &Options::from_iter([("path", dir.display())])).unwrap()

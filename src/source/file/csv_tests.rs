@@ -16,8 +16,8 @@ use crate::error::Result;
 use crate::format::BadRecordCounter;
 use crate::function::ddl::parse_schema;
 use crate::function::display::{Style, write_value};
-use crate::function::type_name;
 use crate::options::{OptionReader, Options};
+use crate::type_name::type_name;
 
 type Row = Vec<Option<String>>;
 

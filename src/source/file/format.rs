@@ -15,10 +15,10 @@ use crate::format::{
     BadRecordCounter, BadRecords, CsvFormat, CsvOptions, JsonFormat, JsonOptions, LineFormat, TextFormat,
     infer_csv_schema, infer_json_schema, parquet::parquet_schema,
 };
-use crate::function::sql_type_name;
 use crate::options::OptionReader;
 use crate::source::provider::source_schema;
 use crate::source::record_log::io_error;
+use crate::type_name::sql_type_name;
 
 /// What the options say about the bytes of a file.
 #[derive(Debug, Clone)]

@@ -18,8 +18,9 @@ use super::read::FileReader;
 use super::seen::SeenFiles;
 use crate::error::{Error, Result};
 use crate::format::BadRecordCounter;
+use crate::offset::Offset;
 use crate::source::record_log::io_error;
-use crate::source::{Offset, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics};
+use crate::source::{ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics};
 
 const MIN_POLL: Duration = Duration::from_millis(100);
 const MAX_POLL: Duration = Duration::from_secs(1);

@@ -12,9 +12,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::error::{Error, Result};
+use crate::offset::Offset;
 use crate::options::Options;
 use crate::source::testing::{context, read_strings};
-use crate::source::{Offset, ReadLimit, Source, StreamProvider};
+use crate::source::{ReadLimit, Source, StreamProvider};
 
 struct Dir {
     root: TempDir,

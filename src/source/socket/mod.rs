@@ -18,9 +18,10 @@ use datafusion::common::runtime::SpawnedTask;
 
 use super::partitions::split_rows;
 use super::provider::{fixed_schema, timestamp_type};
-use super::{Offset, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider};
+use super::{ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider};
 use crate::error::{Error, Result};
 use crate::format::{BadRecordCounter, BadRecords};
+use crate::offset::Offset;
 use crate::options::{OptionReader, Options};
 
 use buffer::ReceiveBuffer;

@@ -8,10 +8,10 @@ use super::option::parse_options;
 use super::{name, unknown_word};
 use crate::error::{Error, Result, Span};
 use crate::options::{Options, did_you_mean, parse_duration};
-use crate::query::Trigger;
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 use crate::sql::statement::{FlowSettings, Name, processing_time};
 use crate::sql::token::{Cursor, string_value};
+use crate::trigger::Trigger;
 
 /// What a CREATE statement can say besides its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::options::Options;
-use crate::query::Trigger;
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 use crate::sql::diagnostic::{SourceText, render};
 use crate::sql::statement::{CreateFlow, CreateRelation, ExplainTarget, ObjectKind};
+use crate::trigger::Trigger;
 
 fn one(text: &str) -> StatementKind {
     let (mut statements, errors) = parse_script(text);

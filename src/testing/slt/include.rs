@@ -9,12 +9,12 @@ use datafusion::arrow::datatypes::Schema;
 
 use super::pipeline::TestFile;
 use crate::error::{Error, Result, Span};
-use crate::function::sql_type_name;
 use crate::options::{Options, did_you_mean};
 use crate::plan::StreamTable;
 use crate::query::QuerySpec;
 use crate::session::{ParsedScript, Session, is_setting};
 use crate::sql::statement::{CreateRelation, Fragment, Name, ObjectKind, Statement, StatementKind};
+use crate::type_name::sql_type_name;
 
 const MEMORY: &str = "memory";
 

@@ -16,13 +16,14 @@ use super::seen::SeenSink;
 use super::verb::Verb;
 use super::{include, session, system};
 use crate::error::{Error, Result};
+use crate::failpoint::Failpoints;
 use crate::function::display::format_value;
 use crate::options::{Options, did_you_mean};
-use crate::query::{QuerySpec, Trigger};
+use crate::output_mode::OutputMode;
+use crate::query::QuerySpec;
 use crate::session::{Session, Variables, checked_conf};
-use crate::sink::OutputMode;
-use crate::testing::Failpoints;
 use crate::time::{Clock, ManualClock};
+use crate::trigger::Trigger;
 
 /// The state of a file that runs.
 pub struct Pipeline {

@@ -7,9 +7,9 @@ use arrow::array::RecordBatch;
 use super::matrix::Restart;
 use super::scratch::ScratchDir;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint::Action;
 use crate::query::{Environment, MicroBatchExecution, QuerySpec, StreamingQueryProgress};
 use crate::sink::MemorySink;
-use crate::testing::Action;
 
 /// A query that was started, and may have stopped or crashed since.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ use datafusion::physical_plan::memory::MemoryStream;
 use futures::TryStreamExt;
 
 use crate::error::Result;
-use crate::sink::{BatchIdentity, LastCommitted, MemorySink, OutputMode, Sink, SinkContext};
+use crate::output_mode::OutputMode;
+use crate::sink::{BatchIdentity, LastCommitted, MemorySink, Sink, SinkContext};
 
 /// Gives every row to both.
 #[derive(Debug)]

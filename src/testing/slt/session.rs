@@ -8,10 +8,10 @@ use datafusion::dataframe::DataFrame;
 
 use super::matrix::Combination;
 use crate::error::{Error, Result};
+use crate::failpoint::Failpoints;
 use crate::plan::{StreamTable, scanned_stream};
 use crate::session::{Session, StatementResult};
 use crate::sql::query::{PlannedQuery, plan_query};
-use crate::testing::Failpoints;
 use crate::time::Clock;
 
 /// A session for one file.

@@ -7,8 +7,8 @@ use regex::Regex;
 
 use crate::error::{Error, Result};
 use crate::options::{Options, parse_duration};
-use crate::query::Trigger;
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
+use crate::trigger::Trigger;
 
 /// A record's text.
 #[derive(Debug, Clone, PartialEq)]

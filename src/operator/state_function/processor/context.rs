@@ -7,7 +7,7 @@ use super::super::{TimeMode, lock_entries};
 use super::handle::{QueryInfo, TimerValues};
 use super::variable::Kind;
 use crate::error::{Error, Result};
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 use crate::state::{Entry, EntryKey, EntryMap};
 
 /// The variable of timers.

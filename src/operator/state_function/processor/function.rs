@@ -16,7 +16,7 @@ use super::variable::Kind;
 use super::{StatefulProcessor, StatefulProcessorWithInitialState};
 use crate::error::{Error, Result};
 use crate::operator::event_time::{bound_us, times};
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 use crate::state::EntryMap;
 
 const CALLER: Caller = Caller { condition: "TRANSFORM_WITH_STATE_USER_FUNCTION_ERROR", operator: "transformWithState" };

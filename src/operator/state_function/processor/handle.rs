@@ -13,7 +13,7 @@ use super::map::MapState;
 use super::value_state::ValueState;
 use super::variable::{Kind, Variable};
 use crate::error::{Error, Result};
-use crate::sink::OutputMode;
+use crate::output_mode::OutputMode;
 
 /// Makes state variables and timers (Spark's `StatefulProcessorHandle`). Clones are the same handle.
 ///

@@ -14,14 +14,16 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::DataFrame;
 
 use crate::error::Result;
+use crate::failpoint::Failpoints;
 use crate::options::Options;
+use crate::output_mode::OutputMode;
 use crate::plan::StreamTable;
-use crate::query::{MicroBatchExecution, QuerySpec, StateOperatorProgress, Trigger};
+use crate::query::{MicroBatchExecution, QuerySpec, StateOperatorProgress};
 use crate::session::Session;
-use crate::sink::{MemorySink, OutputMode};
+use crate::sink::MemorySink;
 use crate::source::MemoryStream;
-use crate::testing::Failpoints;
 use crate::time::Clock;
+use crate::trigger::Trigger;
 
 /// A query over a stream (k, n, ts), with what outlives its restarts.
 struct Bench {

@@ -164,7 +164,7 @@ async fn a_timer_fires_once_wherever_the_query_dies() {
         bench.feed(&["a"]);
         assert_eq!(run.drain().await.unwrap(), ["a 1"]);
         bench.advance(5000);
-        bench.failpoints.arm(point, crate::testing::Action::Error).unwrap();
+        bench.failpoints.arm(point, crate::failpoint::Action::Error).unwrap();
         run.drain().await.unwrap_err();
         bench.failpoints.clear();
         drop(run);

@@ -7,8 +7,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
+use crate::failpoint::Action;
 use crate::prelude::*;
-use crate::testing::Action;
 
 const KEYS: [&str; 5] = ["a", "b", "", "ü", "a key that is longer than twelve bytes"];
 pub(super) const POINTS: [&str; 7] = [
