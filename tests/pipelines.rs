@@ -1,4 +1,4 @@
-//! The pipeline tests below `tests/slt` and beside the examples, under the settings of their own. `tests/run` runs them over the whole matrix.
+//! The pipeline tests below `tests/slt` and beside the examples, under the settings of their own. `tests/run` runs them under more.
 #![cfg(feature = "cli")]
 
 use std::path::PathBuf;

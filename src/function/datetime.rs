@@ -326,6 +326,8 @@ pub fn time_sequence(call: &Call, field: &FieldRef) -> Result<ArrayRef> {
     cast_array(&lists, call.return_type(), Mode::Ansi, call.tz())
 }
 
+const MICROS_PER_DAY: i128 = 86_400 * MICROS_PER_SECOND as i128;
+
 fn push_times(
     values: &mut TimestampMicrosecondBuilder,
     first: i64,
@@ -336,6 +338,13 @@ fn push_times(
         Error::execution("ILLEGAL_SEQUENCE_BOUNDARIES", "the step of a sequence does not lead to its end")
             .with_help("a step is positive where the end is later than the start, and negative where it is earlier")
     };
+    let longest = i128::from(step.months).abs() * 31 * MICROS_PER_DAY
+        + i128::from(step.days).abs() * MICROS_PER_DAY
+        + i128::from(step.nanoseconds).abs() / 1000;
+    let at_least = (i128::from(last) - i128::from(first)).abs() / longest.max(1);
+    if at_least + values.len() as i128 > i128::from(super::guard::LIMIT) {
+        return Err(super::guard::too_large("sequence", at_least));
+    }
     let mut previous = None;
     for i in 0..i32::MAX {
         if values.len() as i64 >= super::guard::LIMIT {

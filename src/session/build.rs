@@ -102,6 +102,7 @@ fn assemble(settings: &Settings, clock: Clock, failpoints: Failpoints) -> Sessio
         conf: Mutex::new(settings.clone()),
         catalog: Mutex::new(Catalog::default()),
         queries: StreamingQueryManager::new(),
+        below: None,
     });
     link.0.get_or_init(|| Arc::downgrade(&shared));
     Session(shared)

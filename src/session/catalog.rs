@@ -1,4 +1,4 @@
-//! What the names of a session stand for, and taking back what a wrong script has named.
+//! What the names of a session stand for.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex};
 use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
 
-use super::Session;
-use super::conf::Settings;
 use super::filled::{Filled, Reads};
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options, did_you_mean};
@@ -24,7 +23,7 @@ use crate::trigger::Trigger;
 /// flow may be called as the sink it fills.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Catalog {
-    relations: BTreeMap<String, Object>,
+    relations: BTreeMap<String, Arc<Object>>,
     flows: BTreeMap<String, Arc<Flow>>,
 }
 
@@ -92,7 +91,7 @@ impl Flow {
 
 impl Catalog {
     pub(super) fn relation(&self, key: &str) -> Option<&Object> {
-        self.relations.get(key)
+        self.relations.get(key).map(Arc::as_ref)
     }
 
     pub(super) fn flow(&self, key: &str) -> Option<Arc<Flow>> {
@@ -101,7 +100,7 @@ impl Catalog {
 
     /// Objects of this kind, by name.
     pub(super) fn relations_of(&self, kind: ObjectKind) -> impl Iterator<Item = &Object> {
-        self.relations.values().filter(move |o| o.kind == kind)
+        self.relations.values().map(Arc::as_ref).filter(move |o| o.kind == kind)
     }
 
     pub(super) fn flows(&self) -> impl Iterator<Item = &Arc<Flow>> {
@@ -109,7 +108,7 @@ impl Catalog {
     }
 
     pub(super) fn put(&mut self, key: String, object: Object) {
-        self.relations.insert(key, object);
+        self.relations.insert(key, Arc::new(object));
     }
 
     pub(super) fn put_flow(&mut self, flow: Flow) -> Arc<Flow> {
@@ -118,12 +117,33 @@ impl Catalog {
         flow
     }
 
-    pub(super) fn remove(&mut self, key: &str) -> Option<Object> {
+    pub(super) fn remove(&mut self, key: &str) -> Option<Arc<Object>> {
         self.relations.remove(key)
     }
 
     pub(super) fn remove_flow(&mut self, key: &str) -> Option<Arc<Flow>> {
         self.flows.remove(key)
+    }
+
+    /// The objects and flows that are others than `before`, by name; `None` for what is gone.
+    pub(super) fn changes_since(&self, before: &Self) -> Changes {
+        Changes {
+            relations: differences(&self.relations, &before.relations),
+            flows: differences(&self.flows, &before.flows),
+        }
+    }
+
+    /// Whether a name of `changes` stands for something else than `before`.
+    pub(super) fn differs_in(&self, before: &Self, changes: &Changes) -> bool {
+        let here = self.changes_since(before);
+        changes.relations.keys().any(|k| here.relations.contains_key(k))
+            || changes.flows.keys().any(|k| here.flows.contains_key(k))
+    }
+
+    /// Makes `changes` its own.
+    pub(super) fn apply(&mut self, changes: Changes) {
+        change(&mut self.relations, changes.relations);
+        change(&mut self.flows, changes.flows);
     }
 
     /// The first of `base`, `base_2`, `base_3`, … that is no live flow's name.
@@ -164,6 +184,31 @@ impl Catalog {
     }
 }
 
+/// How a catalog differs from an older one.
+#[derive(Debug)]
+pub(super) struct Changes {
+    relations: BTreeMap<String, Option<Arc<Object>>>,
+    flows: BTreeMap<String, Option<Arc<Flow>>>,
+}
+
+type Named<T> = BTreeMap<String, Arc<T>>;
+
+fn differences<T>(now: &Named<T>, before: &Named<T>) -> BTreeMap<String, Option<Arc<T>>> {
+    let same = |key: &str, value: &Arc<T>| before.get(key).is_some_and(|b| Arc::ptr_eq(b, value));
+    let changed = now.iter().filter(|(k, v)| !same(k, v)).map(|(k, v)| (k.clone(), Some(v.clone())));
+    let gone = before.keys().filter(|k| !now.contains_key(*k)).map(|k| (k.clone(), None));
+    changed.chain(gone).collect()
+}
+
+fn change<T>(of: &mut Named<T>, changes: BTreeMap<String, Option<Arc<T>>>) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => of.insert(key, value),
+            None => of.remove(&key),
+        };
+    }
+}
+
 /// Whether a name can be given: an error if it is taken, `false` if the older object is to be kept.
 pub(super) fn may_create(there: Option<&str>, name: &Name, if_there: IfThere) -> Result<bool> {
     match there {
@@ -178,57 +223,13 @@ pub(super) fn may_create(there: Option<&str>, name: &Name, if_there: IfThere) ->
     }
 }
 
-/// The session as it was before a script, to go back to if the script is wrong.
-#[derive(Debug)]
-pub(super) struct Savepoint {
-    catalog: Catalog,
-    settings: Settings,
-    /// Tables as they were, oldest change last.
-    tables: Vec<(String, Option<Arc<dyn TableProvider>>)>,
-}
-
-impl Savepoint {
-    pub(super) fn of(session: &Session) -> Self {
-        Self { catalog: session.catalog().clone(), settings: session.settings().clone(), tables: vec![] }
-    }
-
-    /// Names a table in DataFusion, or with `None` takes the name away; remembers what was there.
-    pub(super) fn set_table(
-        &mut self,
-        session: &Session,
-        key: &str,
-        table: Option<Arc<dyn TableProvider>>,
-    ) -> Result<()> {
-        let old = replace_table(session, key, table)?;
-        self.tables.push((key.to_owned(), old));
-        Ok(())
-    }
-
-    /// Takes back everything that was named or set since.
-    pub(super) fn roll_back(self, session: &Session) {
-        for (key, old) in self.tables.into_iter().rev() {
-            if let Err(e) = replace_table(session, &key, old) {
-                tracing::warn!("taking back '{key}': {e}");
-            }
-        }
-        if let Err(e) = self.settings.apply(session.context()) {
-            tracing::warn!("taking back settings: {e}");
-        }
-        *session.settings() = self.settings;
-        *session.catalog() = self.catalog;
-    }
-}
-
-fn replace_table(
-    session: &Session,
-    key: &str,
-    table: Option<Arc<dyn TableProvider>>,
-) -> Result<Option<Arc<dyn TableProvider>>> {
-    let old = session.context().deregister_table(TableReference::bare(key))?;
+/// Names a table in DataFusion, or with `None` takes the name away.
+pub(super) fn replace_table(context: &SessionContext, key: &str, table: Option<Table>) -> Result<()> {
+    context.deregister_table(TableReference::bare(key))?;
     if let Some(table) = table {
-        session.context().register_table(TableReference::bare(key), table)?;
+        context.register_table(TableReference::bare(key), table)?;
     }
-    Ok(old)
+    Ok(())
 }
 
 /// What a query can read by name.

@@ -65,6 +65,13 @@ impl Settings {
         Ok(())
     }
 
+    /// Takes the values of `other` that are not those of `before`.
+    pub(super) fn adopt(&mut self, other: &Self, before: &Self) {
+        for (key, value) in other.values.iter().filter(|(k, v)| before.values.get(k) != Some(*v)) {
+            self.values.set(key, value);
+        }
+    }
+
     /// The value of `key`, or its default.
     pub(super) fn get(&self, key: &str) -> Result<String> {
         let known = find(key)?;

@@ -81,7 +81,7 @@ impl Session {
             }
             (_, Some(target), None) => self.destination(target)?,
             (Some(format), None, None) if format.key() == MEMORY => {
-                self.own_table(&create.name, &sink_options, &planned, p)?
+                self.own_table(&create.name, &sink_options, &planned)?
             }
             (format, None, None) => own_sink(format.as_ref(), &sink_options, &create.name.text)?,
         };
@@ -110,10 +110,10 @@ impl Session {
         let planned = self.plan_streaming(&create.query, &create.name.text).await?;
         let format = create.format.as_ref().map_or_else(|| MEMORY.to_owned(), Name::key);
         let destination = if format == MEMORY {
-            self.own_table(&create.name, &create.options, &planned, p)?
+            self.own_table(&create.name, &create.options, &planned)?
         } else {
             let destination = own_sink(create.format.as_ref(), &create.options, &create.name.text)?;
-            self.readable(&create, &format, &planned, p)?;
+            self.readable(&create, &format, &planned)?;
             destination
         };
         let object = Object {
@@ -273,33 +273,21 @@ impl Session {
     }
 
     /// A table in memory of the flow's own, readable under the flow's name.
-    fn own_table(
-        &self,
-        name: &Name,
-        options: &Options,
-        planned: &PlannedQuery,
-        p: &mut Preparation,
-    ) -> Result<Destination> {
+    fn own_table(&self, name: &Name, options: &Options, planned: &PlannedQuery) -> Result<Destination> {
         let (sink, rows) = memory_sink(&name.text, options)?;
         let table = ResultTable::new(planned.plan.schema().as_arrow(), &planned.names, rows);
-        p.save.set_table(self, &name.key(), Some(Arc::new(table)))?;
+        self.set_table(&name.key(), Some(Arc::new(table)))?;
         let target = format!("table '{}' in memory", name.text);
         Ok(Destination::filling(sink, target, Some(Filled::Memory(name.key()))))
     }
 
     /// Names the files of a streaming table as a static table, read as they are written.
-    fn readable(
-        &self,
-        create: &CreateStreamingTable,
-        format: &str,
-        planned: &PlannedQuery,
-        p: &mut Preparation,
-    ) -> Result<()> {
+    fn readable(&self, create: &CreateStreamingTable, format: &str, planned: &PlannedQuery) -> Result<()> {
         let schema = super::rows::renamed(planned.plan.schema().as_arrow(), &planned.names);
         let shared = ["path", "header", "sep", "delimiter", "quote", "escape", "nullValue", "lineSep"];
         let options = shared.into_iter().filter_map(|key| create.options.get(key).map(|value| (key, value)));
         let table = crate::source::output_table(format, &schema, &Options::from_iter(options))?;
-        p.save.set_table(self, &create.name.key(), Some(table))
+        self.set_table(&create.name.key(), Some(table))
     }
 
     fn check_exclusive(&self, draft: &Draft) -> Result<()> {

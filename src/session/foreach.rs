@@ -9,14 +9,10 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::catalog::CatalogProviderList;
-use datafusion::catalog::{
-    CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, SchemaProvider, TableProvider,
-};
+use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
-use datafusion::error::Result as DataFusionResult;
-use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use datafusion::physical_plan::common::collect;
 use datafusion::prelude::SessionContext;
@@ -24,6 +20,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::insert::{InsertTarget, check_target, for_columns, insert_into_table, write_batch};
+use super::overlay::Overlay;
 use super::rows::{renamed, under};
 use super::{Session, Shared, flow};
 use crate::error::{Error, Result};
@@ -200,43 +197,10 @@ pub(super) fn batch_context(
 ) -> Result<SessionContext> {
     let rows = rows.into_iter().map(|b| under(&schema, b)).collect::<Result<Vec<_>>>()?;
     let batch: Arc<dyn TableProvider> = Arc::new(MemTable::try_new(schema, vec![rows])?);
-    let state = session.state();
-    let names = state.config_options().catalog.clone();
-    let base = state.catalog_list().catalog(&names.default_catalog).and_then(|c| c.schema(&names.default_schema));
-    let base = base.ok_or_else(|| Error::internal("the session has no default schema"))?;
-    let catalog = MemoryCatalogProvider::new();
-    catalog.register_schema(&names.default_schema, Arc::new(Overlay { base, batch }))?;
-    let list = MemoryCatalogProviderList::new();
-    list.register_catalog(names.default_catalog.clone(), Arc::new(catalog));
-    let state = SessionStateBuilder::new_from_existing(state).with_catalog_list(Arc::new(list)).build();
-    let context = SessionContext::new_with_state(state);
+    let (context, tables) = Overlay::context(session)?;
+    tables.set(BATCH, Some(batch));
     let id = ScalarValue::Int64(Some(i64::try_from(batch_id).unwrap_or(i64::MAX)));
     let value = Arc::new(move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(id.clone())));
     context.register_udf(create_udf("batch_id", vec![], DataType::Int64, Volatility::Immutable, value));
     Ok(context)
-}
-
-/// The session's tables, and `batch` before them.
-#[derive(Debug)]
-struct Overlay {
-    base: Arc<dyn SchemaProvider>,
-    batch: Arc<dyn TableProvider>,
-}
-
-#[async_trait]
-impl SchemaProvider for Overlay {
-    fn table_names(&self) -> Vec<String> {
-        let mut names = self.base.table_names();
-        names.retain(|n| n != BATCH);
-        names.push(BATCH.into());
-        names
-    }
-
-    async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
-        if name == BATCH { Ok(Some(self.batch.clone())) } else { self.base.table(name).await }
-    }
-
-    fn table_exist(&self, name: &str) -> bool {
-        name == BATCH || self.base.table_exist(name)
-    }
 }

@@ -14,6 +14,8 @@ mod foreach;
 mod frame;
 mod grouped;
 mod insert;
+mod layer;
+mod overlay;
 mod reader;
 mod relation;
 mod rows;
@@ -59,6 +61,8 @@ pub(crate) struct Shared {
     conf: Mutex<conf::Settings>,
     catalog: Mutex<Catalog>,
     queries: StreamingQueryManager,
+    /// The session that this one is laid over while a script is prepared, and its names that are not that session's.
+    below: Option<(Weak<Shared>, Arc<overlay::Overlay>)>,
 }
 
 /// Lets a DataFrame find its session: an extension of DataFusion's `SessionConfig`.
@@ -199,8 +203,20 @@ impl Session {
         self.0.catalog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What outlives the preparation of a script refers to the session by this.
     fn downgrade(&self) -> Weak<Shared> {
-        Arc::downgrade(&self.0)
+        self.0.below.as_ref().map_or_else(|| Arc::downgrade(&self.0), |(base, _)| base.clone())
+    }
+
+    /// Names a table in DataFusion, or with `None` takes the name away.
+    fn set_table(&self, key: &str, table: Option<catalog::Table>) -> Result<()> {
+        match &self.0.below {
+            Some((_, tables)) => {
+                tables.set(key, table);
+                Ok(())
+            }
+            None => catalog::replace_table(self.context(), key, table),
+        }
     }
 
     fn upgrade(shared: &Weak<Shared>) -> Result<Self> {

@@ -11,7 +11,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
 use super::Session;
-use super::catalog::{Object, Savepoint, Table, may_create, memory_sink};
+use super::catalog::{Object, Table, may_create, memory_sink};
 use super::script::Preparation;
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options};
@@ -35,7 +35,7 @@ impl Session {
             .map_err(|e| e.map_span(|s| s.shift(query.span.start)).with_span(query.span))
     }
 
-    pub(super) async fn create_relation(&self, create: CreateRelation, save: &mut Savepoint) -> Result<()> {
+    pub(super) async fn create_relation(&self, create: CreateRelation) -> Result<()> {
         if !self.may_create_relation(&create.name, create.if_there)? {
             return Ok(());
         }
@@ -46,7 +46,7 @@ impl Session {
         let (mut sink, mut table) = (None, None);
         match create.kind {
             ObjectKind::Stream => {
-                self.create_stream(&create, &format, declared, save).await.map_err(at_format)?;
+                self.create_stream(&create, &format, declared).await.map_err(at_format)?;
             }
             ObjectKind::Sink => {
                 no_columns(&create)?;
@@ -64,7 +64,7 @@ impl Session {
             }
         }
         if create.kind != ObjectKind::Stream {
-            save.set_table(self, &create.name.key(), table)?;
+            self.set_table(&create.name.key(), table)?;
         }
         let object = Object {
             kind: create.kind,
@@ -91,22 +91,16 @@ impl Session {
     }
 
     /// A stream with a watermark is a view with the watermark over a stream of a hidden name.
-    async fn create_stream(
-        &self,
-        create: &CreateRelation,
-        format: &str,
-        declared: Option<SchemaRef>,
-        save: &mut Savepoint,
-    ) -> Result<()> {
+    async fn create_stream(&self, create: &CreateRelation, format: &str, declared: Option<SchemaRef>) -> Result<()> {
         let (key, ctx) = (create.name.key(), self.context());
         let stream = Arc::new(StreamTable::create(ctx, format, &create.name.text, declared, &create.options).await?);
         let Some(watermark) = &create.watermark else {
-            return save.set_table(self, &key, Some(stream));
+            return self.set_table(&key, Some(stream));
         };
         let hidden = format!("{HIDDEN_STREAM}{key}");
-        save.set_table(self, &hidden, Some(stream))?;
+        self.set_table(&hidden, Some(stream))?;
         let planned = self.plan_watermark(&hidden, watermark).await?;
-        save.set_table(self, &key, Some(view_table(planned, None)?))
+        self.set_table(&key, Some(view_table(planned, None)?))
     }
 
     async fn plan_watermark(&self, table: &str, watermark: &Watermark) -> Result<PlannedQuery> {
@@ -126,13 +120,13 @@ impl Session {
         Ok((None, None))
     }
 
-    pub(super) async fn create_view(&self, create: CreateView, save: &mut Savepoint) -> Result<()> {
+    pub(super) async fn create_view(&self, create: CreateView) -> Result<()> {
         if !self.may_create_relation(&create.name, create.if_there)? {
             return Ok(());
         }
         let planned = self.plan_fragment(&create.query).await?;
         let table = view_table(planned, Some(create.query.text.clone())).map_err(|e| e.with_span(create.query.span))?;
-        save.set_table(self, &create.name.key(), Some(table))?;
+        self.set_table(&create.name.key(), Some(table))?;
         let object = Object {
             kind: ObjectKind::View,
             name: create.name.text.clone(),
@@ -165,7 +159,7 @@ impl Session {
                         .with_help(format!("STOP FLOW {} first", name.text)));
                 }
                 self.catalog().remove(&name.key());
-                p.save.set_table(self, &name.key(), None)
+                self.set_table(&name.key(), None)
             }
             _ if if_exists => Ok(()),
             _ => Err(self.catalog().not_found(kind, name)),

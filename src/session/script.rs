@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Session;
-use super::catalog::{Flow, Savepoint};
+use super::catalog::Flow;
 use super::filled::Reads;
+use super::layer::Layer;
 use crate::error::{Error, Result, Span};
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{ExplainTarget, Name, ObjectKind, Statement, StatementKind};
@@ -52,7 +53,7 @@ pub(crate) struct ParsedScript {
     expanded: variable::Expansion,
     /// Those that could be read.
     pub statements: Vec<Statement>,
-    errors: Vec<Error>,
+    unreadable: Vec<Error>,
 }
 
 impl ParsedScript {
@@ -63,8 +64,8 @@ impl ParsedScript {
     pub fn new(text: &str, variables: &Variables) -> Result<Self, Vec<Error>> {
         let names = variables.given.keys().map(String::as_str);
         let expanded = variable::expand(text, |name| variables.get(name), names)?;
-        let (statements, errors) = parse_script(&expanded.text);
-        Ok(Self { expanded, statements, errors })
+        let (statements, unreadable) = parse_script(&expanded.text);
+        Ok(Self { expanded, statements, unreadable })
     }
 }
 
@@ -110,8 +111,8 @@ pub(super) enum Action {
 }
 
 /// What preparing a script collects.
+#[derive(Default)]
 pub(super) struct Preparation {
-    pub save: Savepoint,
     pub warnings: Vec<String>,
     /// Flows that an earlier statement of the script stops.
     pub stopped: HashSet<String>,
@@ -128,13 +129,25 @@ impl Session {
 
     /// The same for a script that is parsed already, and may have been changed since.
     pub(crate) async fn prepare_parsed(&self, parsed: ParsedScript) -> Result<Script, Vec<Error>> {
-        let ParsedScript { expanded, statements, mut errors } = parsed;
-        let mut preparation = Preparation { save: Savepoint::of(self), warnings: vec![], stopped: HashSet::new() };
-        let mut suspects = Suspects { all: !errors.is_empty(), ..Suspects::default() };
-        let mut actions = vec![];
+        loop {
+            let layer = Layer::over(self).map_err(|e| vec![e])?;
+            let script = layer.session.prepare_here(&parsed).await?;
+            // A script that was prepared at the same time may have changed the same names: then this one is prepared once more.
+            if layer.commit(self).map_err(|e| vec![e])? {
+                return Ok(script);
+            }
+        }
+    }
+
+    /// Prepares a script and names its objects in this very session, even if a later statement is wrong.
+    async fn prepare_here(&self, parsed: &ParsedScript) -> Result<Script, Vec<Error>> {
+        let ParsedScript { expanded, statements, unreadable } = parsed;
+        let mut preparation = Preparation::default();
+        let mut suspects = Suspects { all: !unreadable.is_empty(), ..Suspects::default() };
+        let (mut actions, mut errors) = (vec![], unreadable.clone());
         for statement in statements {
             let (span, made) = (statement.span, made_name(&statement.kind));
-            match self.prepare_statement(statement, &mut preparation).await {
+            match self.prepare_statement(statement.clone(), &mut preparation).await {
                 Ok(action) => actions.push(action),
                 Err(e) => {
                     suspects.names.extend(made);
@@ -145,7 +158,6 @@ impl Session {
         if errors.is_empty() {
             return Ok(Script { actions, warnings: preparation.warnings });
         }
-        preparation.save.roll_back(self);
         errors.sort_by_key(|e| e.span().map(|s| s.start));
         Err(errors.into_iter().map(|e| e.map_span(|s| expanded.original(s))).collect())
     }
@@ -153,8 +165,8 @@ impl Session {
     async fn prepare_statement(&self, statement: Statement, p: &mut Preparation) -> Result<Action> {
         let done = |()| Action::Nothing;
         match statement.kind {
-            StatementKind::CreateRelation(create) => self.create_relation(create, &mut p.save).await.map(done),
-            StatementKind::CreateView(create) => self.create_view(create, &mut p.save).await.map(done),
+            StatementKind::CreateRelation(create) => self.create_relation(create).await.map(done),
+            StatementKind::CreateView(create) => self.create_view(create).await.map(done),
             StatementKind::CreateFlow(create) => self.prepare_flow(create, p).await,
             StatementKind::CreateStreamingTable(create) => self.prepare_streaming_table(create, p).await,
             StatementKind::Insert(insert) => self.prepare_insert(insert, p).await,

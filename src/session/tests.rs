@@ -410,3 +410,47 @@ async fn rows_of(session: &Session, text: &str) -> Result<Vec<String>> {
     let shown = datafusion::arrow::util::pretty::pretty_format_batches(rows.batches())?.to_string();
     Ok(shown.lines().skip(3).filter(|l| l.starts_with('|')).map(str::to_owned).collect())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_wrong_script_takes_nothing_from_scripts_beside_it() {
+    let session = Session::new();
+    let wrong = {
+        let session = session.clone();
+        tokio::spawn(async move {
+            for _ in 0..50 {
+                let text = "SET default.parallelism = 3; CREATE VIEW half AS SELECT 1 AS a; SELECT missing FROM half";
+                assert_eq!(session.sql(text).await.unwrap_err().condition(), "UNRESOLVED_COLUMN.WITH_SUGGESTION");
+            }
+        })
+    };
+    let names: Vec<String> = (0..50).map(|i| format!("v{i}")).collect();
+    for name in &names {
+        session
+            .sql(&format!(
+                "CREATE VIEW {name} AS SELECT 1 AS a; CREATE TEMPORARY VIEW t_{name} AS SELECT * FROM {name}"
+            ))
+            .await
+            .unwrap();
+        assert!(!session.context().table_exist("half").unwrap(), "a script that is wrong shows its names");
+    }
+    wrong.await.unwrap();
+    assert_ne!(session.conf().get("default.parallelism").unwrap(), "3");
+    for name in &names {
+        session.sql(&format!("DROP VIEW t_{name}; SELECT a FROM {name}")).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_scripts_that_make_one_name_at_the_same_time_one_wins() {
+    let session = Session::new();
+    for i in 0..20 {
+        let make = |n: usize| {
+            let session = session.clone();
+            tokio::spawn(async move { session.sql(&format!("CREATE VIEW one{i} AS SELECT {n} AS a")).await })
+        };
+        let made = futures::future::join_all((0..4).map(make)).await;
+        let errors: Vec<_> = made.into_iter().filter_map(|r| r.unwrap().err()).collect();
+        assert_eq!(errors.len(), 3);
+        assert!(errors.iter().all(|e| e.condition() == "TABLE_OR_VIEW_ALREADY_EXISTS"), "{errors:?}");
+    }
+}

@@ -6,4 +6,4 @@ mod slt;
 pub use crate::failpoint::{Action, FAILPOINTS, Failpoints};
 pub use crate::query::{Environment, MicroBatchExecution, QuerySpec};
 #[cfg(feature = "cli")]
-pub use slt::{SltFailure, SltOptions, SltReport, run_slt};
+pub use slt::{Breadth, SltFailure, SltOptions, SltReport, run_slt};

@@ -13,6 +13,7 @@ mod errors;
 mod event_time;
 mod examples;
 mod join;
+mod layers;
 mod library;
 mod oracle;
 mod process;

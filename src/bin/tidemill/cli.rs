@@ -140,7 +140,9 @@ pub struct TestArgs {
 pub enum Matrix {
     /// Those of its own `configMatrix` lines
     File,
-    /// Every combination of batch size, partitions and restarts
+    /// Of batch size, partitions, state and restarts so many combinations that every three values meet
+    Covering,
+    /// Every combination of batch size, partitions, state and restarts
     Full,
 }
 

@@ -17,7 +17,7 @@ use clap::Parser;
 
 use cli::{CheckpointCommand, Cli, Command};
 use output::{fail, say};
-use tidemill::testing::{SltOptions, run_slt};
+use tidemill::testing::{Breadth, SltOptions, run_slt};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -92,7 +92,12 @@ fn show_checkpoint(args: &cli::ShowArgs) -> u8 {
 /// Runs pipeline tests and says how they went.
 async fn test(args: cli::TestArgs) -> u8 {
     let variables = run::variables(&args.define);
-    let options = SltOptions { full_matrix: args.matrix == cli::Matrix::Full, jobs: args.jobs, variables };
+    let breadth = match args.matrix {
+        cli::Matrix::File => Breadth::File,
+        cli::Matrix::Covering => Breadth::Covering,
+        cli::Matrix::Full => Breadth::Full,
+    };
+    let options = SltOptions { breadth, jobs: args.jobs, variables };
     match run_slt(&args.files, options).await {
         Ok(report) if report.failures.is_empty() && report.passed == 0 => {
             say("error: there is no test: a pipeline test is a file that ends in .slt");

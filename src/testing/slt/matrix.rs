@@ -1,6 +1,8 @@
 //! The settings a file runs under: every combination of its `# configMatrix: key=v1,v2` lines. Expected output must not
 //! depend on them.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::error::{Error, Result};
@@ -28,6 +30,16 @@ impl Combination {
         self.settings.iter().filter(|(k, _)| *k != RESTART).map(|(k, v)| (*k, v.as_str()))
     }
 
+    /// Every three of its values, in the order of its keys, or all of them if there are fewer.
+    fn triples(&self) -> Vec<Vec<(&'static str, String)>> {
+        let n = self.settings.len();
+        if n < 3 {
+            return vec![self.settings.clone()];
+        }
+        let places = (0..n).flat_map(|i| (i + 1..n).flat_map(move |j| (j + 1..n).map(move |k| [i, j, k])));
+        places.map(|of| of.map(|i| self.settings[i].clone()).to_vec()).collect()
+    }
+
     /// When queries restart.
     pub fn restart(&self) -> Restart {
         let every = self.settings.iter().any(|(k, v)| *k == RESTART && v == "every_trigger");
@@ -44,6 +56,18 @@ impl fmt::Display for Combination {
 
 const RESTART: &str = "restart";
 const KEYS: [&str; 4] = ["batch.size", "partitions", "state.backend", RESTART];
+
+/// How many combinations of settings a file runs under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Breadth {
+    /// All of its own `configMatrix` lines.
+    #[default]
+    File,
+    /// Of the project's whole matrix so many that every three values of different settings meet in one run.
+    Covering,
+    /// All of the project's whole matrix.
+    Full,
+}
 
 /// Keys and the values each takes.
 #[derive(Debug, Default)]
@@ -79,8 +103,13 @@ impl Matrix {
         Ok(())
     }
 
-    /// Every combination; one without settings if there are no axes.
-    pub fn combinations(&self) -> Vec<Combination> {
+    /// The combinations of `breadth`; one without settings if there are no axes.
+    pub fn combinations(&self, breadth: Breadth) -> Vec<Combination> {
+        let all = self.all();
+        if breadth == Breadth::Covering { covering(all) } else { all }
+    }
+
+    fn all(&self) -> Vec<Combination> {
         let mut all = vec![Combination::default()];
         for (key, values) in &self.axes {
             let with = |c: &Combination, v: &String| {
@@ -91,6 +120,24 @@ impl Matrix {
             all = all.iter().flat_map(|c| values.iter().map(move |v| with(c, v))).collect();
         }
         all
+    }
+}
+
+/// As few of `all` as hold every three values of different keys that meet in one of them: next always the one with most new.
+fn covering(mut all: Vec<Combination>) -> Vec<Combination> {
+    let mut covered = HashSet::new();
+    let mut chosen = vec![];
+    loop {
+        let new: Vec<usize> =
+            all.iter().map(|c| c.triples().iter().filter(|t| !covered.contains(*t)).count()).collect();
+        // the first of the best, so that the choice does not depend on anything but the axes
+        let Some(best) = (0..all.len()).max_by_key(|i| (new[*i], Reverse(*i))) else { return chosen };
+        if new[best] == 0 && !chosen.is_empty() {
+            return chosen;
+        }
+        let best = all.remove(best);
+        covered.extend(best.triples());
+        chosen.push(best);
     }
 }
 
@@ -125,13 +172,21 @@ mod tests {
     fn lines_multiply_and_replace() {
         let mut m = Matrix::full();
         m.read_header("# about\n# configMatrix: batch.size=1,2,3\n\nstatement ok\n# configMatrix: nonsense\n").unwrap();
-        let all = m.combinations();
+        let all = m.combinations(Breadth::Full);
         assert_eq!(all.len(), 3 * 2 * 2 * 2);
         assert_eq!(all[0].to_string(), "partitions=1, state.backend=memory, restart=never, batch.size=1");
         assert_eq!(all[23].restart(), Restart::EveryTrigger);
         let conf = [("partitions", "4"), ("state.backend", "disk"), ("batch.size", "3")];
         assert_eq!(all[23].conf().collect::<Vec<_>>(), conf);
-        assert_eq!(Matrix::default().combinations(), [Combination::default()]);
+        assert_eq!(Matrix::default().combinations(Breadth::Covering), [Combination::default()]);
+    }
+
+    #[test]
+    fn a_covering_choice_holds_every_three_values() {
+        let chosen = Matrix::full().combinations(Breadth::Covering);
+        assert_eq!(chosen.len(), 8);
+        let triples = |all: &[Combination]| all.iter().flat_map(Combination::triples).collect::<HashSet<_>>();
+        assert_eq!(triples(&chosen), triples(&Matrix::full().combinations(Breadth::Full)));
     }
 
     #[test]

@@ -26,13 +26,15 @@ use sqllogictest::{DefaultColumnType, Normalizer, Record, Runner};
 use crate::error::{Error, Result};
 use crate::session::Variables;
 use matrix::{Combination, Matrix};
+
+pub use matrix::Breadth;
 use pipeline::{Pipeline, TestFile};
 
 /// How files are run.
 #[derive(Debug, Clone, Default)]
 pub struct SltOptions {
-    /// Run every file over the project's whole matrix, not only over its own `configMatrix` lines.
-    pub full_matrix: bool,
+    /// The settings that every file runs under.
+    pub breadth: Breadth,
     /// Files at a time; 0 for one a core.
     pub jobs: usize,
     /// Values of `${NAME}` in the scripts that files include.
@@ -159,11 +161,23 @@ type Records = Vec<Record<DefaultColumnType>>;
 fn read_file(path: &Path, options: &SltOptions) -> Result<(Records, Vec<Combination>)> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Error::invalid("PATH_NOT_FOUND", format!("'{}' cannot be read: {e}", path.display())))?;
-    let mut matrix = if options.full_matrix { Matrix::full() } else { Matrix::default() };
-    matrix.read_header(&text)?;
     let records = sqllogictest::parse_with_name(&text, path.display().to_string())
         .map_err(|e| Error::invalid("PARSE_SYNTAX_ERROR", e.to_string()))?;
-    Ok((records, matrix.combinations()))
+    // without a query that is started there is nothing that the project's settings could change
+    let whole = options.breadth != Breadth::File && records.iter().any(starts_a_query);
+    let mut matrix = if whole { Matrix::full() } else { Matrix::default() };
+    matrix.read_header(&text)?;
+    Ok((records, matrix.combinations(options.breadth)))
+}
+
+fn starts_a_query(record: &Record<DefaultColumnType>) -> bool {
+    let (Record::Statement { sql, .. } | Record::Query { sql, .. }) = record else { return false };
+    let word = |i| sql.split_whitespace().nth(i).unwrap_or_default().to_ascii_uppercase();
+    match word(0).as_str() {
+        "START" | "INCLUDE" | "INSERT" => true,
+        "CREATE" => matches!(word(1).as_str(), "FLOW" | "STREAM" | "STREAMING"),
+        _ => false,
+    }
 }
 
 async fn run_records(records: Records, combination: Combination, files: Arc<TestFile>) -> Result<(), String> {
