@@ -4,6 +4,7 @@
 //! query decides that, writes it to the checkpoint, and asks for exactly that range, again after a crash.
 
 mod file;
+mod identity;
 mod memory;
 mod partitions;
 mod provider;
@@ -15,6 +16,7 @@ mod static_table;
 #[cfg(test)]
 mod testing;
 
+pub use identity::StreamIdentity;
 pub use memory::MemoryStream;
 pub use provider::{StreamProvider, schema_needed, source_schema, stream_provider};
 pub use static_table::{output_table, static_table};

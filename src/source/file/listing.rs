@@ -57,6 +57,11 @@ impl Location {
         Ok(Self { path: path.to_string(), patterns, name_filter, recursive })
     }
 
+    /// The path without a scheme.
+    pub fn local(&self) -> &str {
+        local_path(&self.path).unwrap_or(&self.path)
+    }
+
     /// The directory or pattern this location is below, for comparing with another directory.
     pub fn roots(&self) -> impl Iterator<Item = &Path> {
         self.patterns.iter().map(|p| {

@@ -17,7 +17,7 @@ use crate::function::scalar::session_time_zone;
 use crate::options::{OptionReader, Options};
 use crate::source::provider::schema_needed;
 use crate::source::rate::positive;
-use crate::source::{Source, SourceContext, StreamProvider};
+use crate::source::{Source, SourceContext, StreamIdentity, StreamProvider};
 
 const MAX_FILE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 const MAX_CACHED_FILES: i64 = 10_000;
@@ -30,6 +30,7 @@ pub struct FileStream {
     pub(super) format_options: FormatOptions,
     pub(super) schema: SchemaRef,
     pub(super) location: Location,
+    pub(super) identity: StreamIdentity,
     pub(super) limits: Limits,
     pub(super) file_name_only: bool,
     pub(super) max_age_ms: Option<i64>,
@@ -110,6 +111,7 @@ impl FileStream {
             format,
             format_options,
             schema,
+            identity: StreamIdentity::of_files(format, location.local(), options),
             location,
             // Old files would never be read if a batch that begins with the newest made them too old.
             max_age_ms: (!(limits.latest_first && limits.is_limited())).then_some(max_age_ms),
@@ -161,6 +163,10 @@ impl StreamProvider for FileStream {
 
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    fn identity(&self) -> StreamIdentity {
+        self.identity.clone()
     }
 
     async fn open(&self, ctx: SourceContext) -> Result<Arc<dyn Source>> {

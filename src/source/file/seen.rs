@@ -125,6 +125,11 @@ impl SeenFiles {
     fn key(&self, file: &FileEntry) -> OsString {
         match file.path.file_name() {
             Some(name) if self.by_name_only => name.to_os_string(),
+            // However the path is written, and wherever a directory with a relative path was moved to.
+            _ if file.path.is_relative() => match std::path::absolute(&file.path) {
+                Ok(path) => path.into_os_string(),
+                Err(_) => file.path.as_os_str().to_os_string(),
+            },
             _ => file.path.as_os_str().to_os_string(),
         }
     }

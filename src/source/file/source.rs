@@ -94,14 +94,25 @@ impl Files {
             )
             .with_help("restore the checkpoint from a backup, or start the query with a new one"));
         }
+        // A batch of files is used, or the query has ended, before the next is made.
+        if logged > start + 1 {
+            return Err(Error::checkpoint(
+                "CHECKPOINT_CORRUPT",
+                format!(
+                    "the file source gave out files up to batch {logged}, but the checkpoint's log ends at {start}: the \
+                     end of the log is missing"
+                ),
+            )
+            .with_help("restore the checkpoint from a backup, or start the query with a new one"));
+        }
         // Logged by a process that ended before the query used it: it is a batch as it is.
-        if logged > start && limit == ReadLimit::Configured {
+        if logged > start {
             return Ok(Some(logged));
         }
         let files = self.take(limit, stream, counts)?;
         counts.waiting.store(self.unread.len() as u64, Ordering::Relaxed);
         if files.is_empty() {
-            return Ok((logged > start).then_some(logged));
+            return Ok(None);
         }
         self.seen.add_batch(files).map(Some)
     }
