@@ -125,6 +125,11 @@ pub trait Source: Send + Sync + fmt::Debug {
         SourceMetrics::default()
     }
 
+    /// Where the first record of the last batch that could not be read is, if that is known.
+    fn first_bad_record(&self) -> Option<String> {
+        None
+    }
+
     /// Closes connections and ends tasks. Nothing is called afterwards.
     async fn stop(&self) -> Result<()>;
 }

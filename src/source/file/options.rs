@@ -36,6 +36,7 @@ pub struct FileStream {
     pub(super) max_age_ms: Option<i64>,
     pub(super) clean: CleanSource,
     pub(super) ignore_missing: bool,
+    pub(super) ignore_corrupt: bool,
     pub(super) skip_changed: bool,
 }
 
@@ -97,6 +98,7 @@ impl FileStream {
         let max_age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
         let file_name_only = reader.bool("fileNameOnly", false)?;
         let ignore_missing = reader.bool("ignoreMissingFiles", false)?;
+        let ignore_corrupt = reader.bool("ignoreCorruptFiles", false)?;
         let skip_changed = reader.choice("fileChanged", &["fail", "skip"])? == Some("skip");
         let infer = reader.bool("schemaInference", false)?;
         let format_options = FormatOptions::read(format, &mut reader)?;
@@ -119,6 +121,7 @@ impl FileStream {
             file_name_only,
             clean,
             ignore_missing,
+            ignore_corrupt,
             skip_changed,
         })
     }
@@ -170,9 +173,6 @@ impl StreamProvider for FileStream {
     }
 
     async fn open(&self, ctx: SourceContext) -> Result<Arc<dyn Source>> {
-        if !self.location.exists() {
-            tracing::warn!(path = self.location.path, "file source: there is no such path yet");
-        }
         Ok(Arc::new(FileSource::open(self.clone(), ctx).await?))
     }
 }
