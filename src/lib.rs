@@ -53,6 +53,7 @@ mod error;
 mod failpoint;
 mod format;
 mod function;
+mod glob;
 mod interval;
 mod offset;
 mod operator;

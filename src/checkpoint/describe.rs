@@ -107,6 +107,7 @@ fn read_log(fs: &dyn Fs, dir: &Path, shown: &mut OneCheckpoint) -> Result<()> {
                 Step::Broken(_) if newest && !scan.was_durable()? => {
                     break Some("the end is torn, and the next start cuts it off".to_owned());
                 }
+                Step::Broken(_) if !newest && scan.is_torn_note()? => break None,
                 Step::Broken(reason) => {
                     shown.damage.push(format!("file '{}', byte {}: {reason}", path.display(), scan.position));
                     break Some(format!("what follows is no record: {reason}"));

@@ -3,20 +3,33 @@
 //! Free to change: projections, filters, triggers, rate limits, parallelism, the query's text. Not free: what the state
 //! and the offsets in the checkpoint are about.
 
-use super::{Metadata, OperatorMetadata};
+use super::{Metadata, OperatorMetadata, SourceMetadata};
 use crate::error::{Error, Result};
 
-/// Says what of `new` does not fit a checkpoint of `old`.
+/// What else than the rules has a say.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Allowed {
+    /// Whether the user lets sources read something else.
+    pub source_change: bool,
+    /// Whether the sink has the query's rows where it is now.
+    pub sink_moved: bool,
+}
+
+/// Says what of `new` does not fit a checkpoint of `old`; gives warnings about what was let through.
 ///
 /// # Errors
 /// `STREAMING_QUERY_EVOLUTION_ERROR.SOURCES_CHANGED`, `…SINK_CHANGED`, `…OUTPUT_MODE_CHANGED`,
 /// `STREAMING_STATEFUL_OPERATOR_NOT_MATCH_IN_STATE_METADATA`, `STATE_STORE_KEY_SCHEMA_NOT_COMPATIBLE`,
 /// `STATE_STORE_VALUE_SCHEMA_NOT_COMPATIBLE`; each says what differs and what can be done.
-pub fn diff_metadata(old: &Metadata, new: &Metadata) -> Result<()> {
+pub fn diff_metadata(old: &Metadata, new: &Metadata, allowed: Allowed) -> Result<Vec<String>> {
     check_sources(old, new)?;
+    let warnings = check_reads(old, new, allowed.source_change)?;
     check_operators(&old.operators, &new.operators)?;
     check_output_mode(old, new)?;
-    check_sink(&old.sink, &new.sink)
+    if !allowed.sink_moved {
+        check_sink(&old.sink, &new.sink)?;
+    }
+    Ok(warnings)
 }
 
 fn check_sources(old: &Metadata, new: &Metadata) -> Result<()> {
@@ -30,6 +43,39 @@ fn check_sources(old: &Metadata, new: &Metadata) -> Result<()> {
         changes(&old.sources, &new.sources)
     );
     Err(incompatible("STREAMING_QUERY_EVOLUTION_ERROR.SOURCES_CHANGED", message))
+}
+
+/// What was read is in the state, and what is left of it to read is told by names and offsets: of another path or format
+/// neither would be right.
+fn check_reads(old: &Metadata, new: &Metadata, allowed: bool) -> Result<Vec<String>> {
+    let mut warnings = vec![];
+    for (name, (old, new)) in new.sources.iter().zip(old.reads.iter().zip(&new.reads)) {
+        let is_same_path = old.path == new.path || old.location == new.location;
+        let same_place = old.location == new.location;
+        if is_same_path && old.format == new.format && old.options == new.options {
+            if let (false, Some(was), Some(is)) = (same_place, &old.location, &new.location) {
+                warnings.push(format!("stream '{name}' reads '{is}' now, and did read '{was}': what has been read is known by its path below that"));
+            }
+            continue;
+        }
+        let what = format!("stream '{name}' reads {new}; the checkpoint is of a query that read {old}");
+        let is_files = old.path.is_some() && new.path.is_some();
+        if allowed && is_files {
+            warnings
+                .push(format!("{what}: files of the new path count as new, and the state keeps what was read before"));
+            continue;
+        }
+        let e = Error::checkpoint("STREAMING_QUERY_EVOLUTION_ERROR.SOURCES_CHANGED", what);
+        return Err(if is_files {
+            e.with_help(
+                "change it back, or start with a new CHECKPOINT LOCATION. The option checkpoint.sourceChange 'allow' of the \
+                 flow goes on all the same: files of a new path count as new, unless fileNameOnly 'true' knows them by name",
+            )
+        } else {
+            e.with_help("change it back, or start with a new CHECKPOINT LOCATION")
+        });
+    }
+    Ok(warnings)
 }
 
 fn check_operators(old: &[OperatorMetadata], new: &[OperatorMetadata]) -> Result<()> {
@@ -91,11 +137,25 @@ fn check_sink(old: &str, new: &str) -> Result<()> {
         return Ok(());
     }
     let message = format!("the checkpoint is of a query that writes to {old}; this one writes to {new}");
-    Err(incompatible("STREAMING_QUERY_EVOLUTION_ERROR.SINK_CHANGED", message))
+    Err(Error::checkpoint("STREAMING_QUERY_EVOLUTION_ERROR.SINK_CHANGED", message).with_help(
+        "change the path back, or start with a new CHECKPOINT LOCATION. A directory that was moved with all that is in it, \
+         '_tidemill_metadata' too, is known wherever it is",
+    ))
 }
 
 fn is_file_sink(sink: &str) -> bool {
     sink.trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("file"))
+}
+
+impl std::fmt::Display for SourceMetadata {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.format)?;
+        if let Some(path) = self.location.as_ref().or(self.path.as_ref()) {
+            write!(f, " at '{path}'")?;
+        }
+        let with = |i| if i == 0 { " with" } else { "," };
+        self.options.iter().enumerate().try_for_each(|(i, (k, v))| write!(f, "{} {k} '{v}'", with(i)))
+    }
 }
 
 fn incompatible(condition: &'static str, message: String) -> Error {
@@ -140,7 +200,53 @@ mod tests {
         old.sink = "FileSink[/out]".into();
         let mut new = old.clone();
         change(&mut new);
-        diff_metadata(&old, &new).err().map(|e| e.condition().to_owned())
+        diff_metadata(&old, &new, Allowed::default()).err().map(|e| e.condition().to_owned())
+    }
+
+    fn files(format: &str, path: &str, options: &[(&str, &str)]) -> SourceMetadata {
+        SourceMetadata {
+            format: format.into(),
+            path: Some(path.into()),
+            location: Some(format!("/here/{path}")),
+            options: options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        }
+    }
+
+    /// The number of warnings, or the condition.
+    fn reads(old: SourceMetadata, new: SourceMetadata, source_change: bool) -> std::result::Result<usize, String> {
+        let (mut before, mut after) = (metadata(), metadata());
+        (before.reads, after.reads) = (vec![old], vec![new]);
+        let allowed = Allowed { source_change, sink_moved: false };
+        diff_metadata(&before, &after, allowed).map(|w| w.len()).map_err(|e| e.message().to_owned())
+    }
+
+    #[test]
+    fn what_a_source_reads_may_not_change_unless_it_is_allowed() {
+        let json = || files("json", "in", &[]);
+        for new in [files("csv", "in", &[]), files("json", "other", &[]), files("json", "in", &[("multiLine", "true")])]
+        {
+            let e = reads(json(), new.clone(), false).unwrap_err();
+            assert!(e.contains("stream 'a' reads") && e.contains("json at '/here/in'"), "{e}");
+            assert_eq!(reads(json(), new, true), Ok(1));
+        }
+        let socket = SourceMetadata { format: "socket".into(), ..Default::default() };
+        assert!(reads(json(), socket.clone(), true).is_err() && reads(socket, json(), true).is_err());
+    }
+
+    #[test]
+    fn what_a_source_reads_may_be_written_or_moved_otherwise() {
+        let json = || files("json", "in", &[]);
+        assert_eq!(reads(json(), json(), false), Ok(0));
+        assert_eq!(reads(json(), SourceMetadata { path: Some("/here/in".into()), ..json() }, false), Ok(0));
+        assert_eq!(reads(json(), SourceMetadata { location: Some("/there/in".into()), ..json() }, false), Ok(1));
+    }
+
+    #[test]
+    fn a_directory_that_was_moved_is_the_same_sink() {
+        let old = Metadata { sink: "FileSink[/out]".into(), ..metadata() };
+        let new = Metadata { sink: "FileSink[/moved]".into(), ..metadata() };
+        assert!(diff_metadata(&old, &new, Allowed::default()).is_err());
+        assert!(diff_metadata(&old, &new, Allowed { sink_moved: true, ..Allowed::default() }).is_ok());
     }
 
     #[test]

@@ -403,12 +403,26 @@ impl Core {
             first_sequence: appender.framer.sequence,
             previous: appender.framer.previous,
         };
-        appender.active = Some(self.create_segment(&header)?);
+        let sealed = appender.active.replace(self.create_segment(&header)?);
+        if let Some(sealed) = sealed {
+            self.note_next(&sealed, appender)?;
+        }
         appender.framer = Framer::at_start_of(&header);
         appender.schemas = Schemas::default();
         let last_batch = appender.last_batch.map(|b| b.batch_id);
         appender.segments.push(SegmentInfo { segment: header.segment, last_batch });
         Ok(())
+    }
+
+    /// Notes at the end of a segment that the next one is on disk: if that is lost later, it is not taken for one that never
+    /// was. The note is not part of the chain, because it is written after what follows it.
+    fn note_next(&self, sealed: &Active, appender: &mut Appender) -> Result<()> {
+        let Appender { framer, buffer, last_batch, .. } = appender;
+        let (batch_id, durable) = (last_batch.map_or(0, |b| b.batch_id), framer.sequence - 1);
+        buffer.clear();
+        framer.clone().append::<Error>(buffer, RecordKind::Next, batch_id, durable, |_| Ok(()))?;
+        sealed.file.write_all_at(buffer, sealed.position).map_err(|e| io_error(&sealed.path, "write", &e))?;
+        sealed.file.sync_data().map_err(|e| io_error(&sealed.path, "fdatasync", &e))
     }
 
     fn create_segment(&self, header: &SegmentHeader) -> Result<Active> {

@@ -24,7 +24,7 @@ mod store;
 mod tests;
 
 pub use describe::describe;
-pub use diff::diff_metadata;
+pub use diff::{Allowed, diff_metadata};
 pub use record::FORMAT_VERSION;
 pub use shown::CheckpointDescription;
 pub use store::{Checkpoint, CheckpointOptions, Recovered};
@@ -90,10 +90,30 @@ pub struct Metadata {
     pub output_mode: String,
     /// Names of the sources, in order.
     pub sources: Vec<String>,
+    /// What they read, in the same order. Empty if the checkpoint does not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<SourceMetadata>,
     /// The sink.
     pub sink: String,
     /// Stateful operators, operator 0 nearest to the sink: name and what must stay as it is.
     pub operators: Vec<OperatorMetadata>,
+}
+
+/// What one source of a [`Metadata`] reads.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceMetadata {
+    /// The format's name.
+    pub format: String,
+    /// The path as the query has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The same from the root on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// Options that decide what is read, where they are not the default.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub options: std::collections::BTreeMap<String, String>,
 }
 
 /// One stateful operator of a [`Metadata`].

@@ -96,6 +96,8 @@ pub(super) enum RecordKind {
     State = 4,
     /// The snapshot is whole.
     End = 5,
+    /// The segment is whole, and the next one is on disk.
+    Next = 6,
 }
 
 /// The 64 bytes before a record's body.
@@ -142,6 +144,7 @@ impl RecordHeader {
             3 => RecordKind::Commit,
             4 => RecordKind::State,
             5 => RecordKind::End,
+            6 => RecordKind::Next,
             _ => return None,
         };
         Some(Self {

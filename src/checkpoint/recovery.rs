@@ -165,6 +165,8 @@ struct LogReader {
     framer: Option<Framer>,
     active: Option<Active>,
     tail: Tail,
+    /// Whether the segment read last says that the next one was on disk.
+    is_followed: bool,
     /// Records of the newest segment that no later record says were durable.
     unproven: std::collections::VecDeque<(u64, u64)>,
 }
@@ -183,18 +185,26 @@ impl LogReader {
             framer: None,
             active: None,
             tail: Tail::default(),
+            is_followed: false,
             unproven: Default::default(),
         }
     }
 
     fn read_segments(&mut self) -> Result<()> {
         let numbers = list_segments(&*self.fs, &self.dir)?;
+        // The first segment is on disk before the metadata is: a checkpoint without one has lost it.
+        if numbers.is_empty() {
+            return Err(missing(&self.dir, "the log"));
+        }
         for (i, number) in numbers.iter().enumerate() {
             let path = self.dir.join(segment_name(*number));
             if i > 0 && numbers[i - 1] + 1 != *number {
                 return Err(missing(&self.dir.join(segment_name(numbers[i - 1] + 1)), "the segment"));
             }
             self.read_segment(*number, &path, i + 1 == numbers.len())?;
+        }
+        if let (true, Some(last)) = (self.is_followed, numbers.last()) {
+            return Err(missing(&self.dir.join(segment_name(last + 1)), "the newest segment"));
         }
         self.tail.rewrite_from = self.unproven.front().map_or(u64::MAX, |(_, offset)| *offset);
         Ok(())
@@ -203,8 +213,10 @@ impl LogReader {
     fn read_segment(&mut self, number: u64, path: &Path, newest: bool) -> Result<()> {
         let file = self.fs.open(path, true).map_err(|e| io_error(path, "open", &e))?;
         let Some(mut scan) = Scan::open(Arc::clone(&file), path)? else {
-            // The header is durable before the first record is written: a file without one is still being made.
-            if newest && !has_records(&*file, path)? {
+            // The header is durable before the first record is written: a file without one is still being made, unless it
+            // is the first, or the one before knows that it was.
+            let may_be_new = newest && self.framer.is_some() && !self.is_followed;
+            if may_be_new && !has_records(&*file, path)? {
                 self.tail.discard = Some(path.to_owned());
                 return Ok(());
             }
@@ -221,9 +233,11 @@ impl LogReader {
                     self.tail.cut = true;
                     break;
                 }
+                Step::Broken(_) if !newest && scan.is_torn_note()? => break,
                 Step::Broken(reason) => return Err(scan.corrupt(reason)),
             }
         }
+        self.is_followed = scan.is_followed;
         let position = scan.position;
         let zeroed_end = if self.tail.cut { position } else { file.len().map_err(|e| io_error(path, "fstat", &e))? };
         self.active = Some(Active { file: Arc::clone(&file), path: path.to_owned(), position, zeroed_end });
@@ -264,8 +278,8 @@ impl LogReader {
                 self.last_commit = self.last_commit.max(Some(header.batch_id));
                 Ok(())
             }
-            RecordKind::State | RecordKind::End => {
-                Err(corrupt(path, at.offset, Some(header.batch_id), "a record of a snapshot"))
+            RecordKind::State | RecordKind::End | RecordKind::Next => {
+                Err(corrupt(path, at.offset, Some(header.batch_id), "a record that does not belong here"))
             }
         }
     }

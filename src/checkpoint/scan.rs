@@ -7,7 +7,7 @@ use datafusion::arrow::buffer::{Buffer, MutableBuffer};
 
 use super::column::ALIGNMENT;
 use super::fs::{DurableFile, io_error};
-use super::record::{FileKind, Framer, HEADER, MAX_BODY, RecordHeader, SegmentHeader, header_crc};
+use super::record::{FileKind, Framer, HEADER, MAX_BODY, RecordHeader, RecordKind, SegmentHeader, header_crc};
 use crate::error::{Error, Result};
 
 /// Bytes looked at in one go where no record is expected.
@@ -42,6 +42,8 @@ pub(super) struct Scan {
     pub position: u64,
     /// What the next record must say.
     pub framer: Framer,
+    /// Whether the segment says that the next one is on disk.
+    pub is_followed: bool,
     file_len: u64,
     last_batch: Option<u64>,
 }
@@ -61,6 +63,7 @@ impl Scan {
             path: path.to_owned(),
             header,
             position: HEADER as u64,
+            is_followed: false,
             file_len,
             last_batch: None,
         }))
@@ -77,6 +80,15 @@ impl Scan {
         };
         if let Some(reason) = self.misfit(&header) {
             return Ok(Step::Broken(reason));
+        }
+        if header.kind == RecordKind::Next {
+            let rest = self.position + header.frame_len();
+            self.is_followed = header.body_len == 0 && self.is_zero_from(rest)?;
+            return Ok(if self.is_followed {
+                Step::End
+            } else {
+                Step::Broken("a record behind the end of the segment")
+            });
         }
         let body = read_body(&*self.file, &self.path, self.position, &header)?;
         if crc32c::crc32c(&body) != header.body_crc {
@@ -104,6 +116,12 @@ impl Scan {
             at += CHUNK as u64;
         }
         Ok(false)
+    }
+
+    /// Whether what is broken at `position` is no longer than the note that the next segment is there: it may have torn,
+    /// and the next segment says whether a record is missing.
+    pub(super) fn is_torn_note(&self) -> Result<bool> {
+        self.is_zero_from(self.position + HEADER as u64)
     }
 
     /// The error for damage at `position`.

@@ -131,7 +131,9 @@ impl OneCheckpoint {
         let _ = writeln!(text, "query {} (format version {})", m.id, m.format_version);
         let _ = writeln!(text, "  text         {}", on_one_line(&m.query));
         let _ = writeln!(text, "  output mode  {}", m.output_mode);
-        let _ = writeln!(text, "  sources      {}", m.sources.join(", "));
+        let read = |i: usize| m.reads.get(i).map(|r| format!(" ({r})")).unwrap_or_default();
+        let sources: Vec<_> = m.sources.iter().enumerate().map(|(i, name)| format!("{name}{}", read(i))).collect();
+        let _ = writeln!(text, "  sources      {}", sources.join(", "));
         let _ = writeln!(text, "  sink         {}", m.sink);
         for (id, operator) in m.operators.iter().enumerate() {
             let _ = writeln!(text, "  operator {id}   {}: {}", operator.name, operator.fingerprint.join("; "));

@@ -7,10 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use uuid::Uuid;
 
 use super::fs::{Fs, LockGuard, OsFs, io_error};
-use super::log::{Log, LogOptions};
+use super::log::{Log, LogOptions, segment_name};
 use super::metadata::{metadata_path, read_json, write_json};
 use super::record::FORMAT_VERSION;
 use super::recovery::{self, Found, LastBatch, RecoveredBatches, list_segments};
+use super::scan::has_records;
 use super::snapshot::{SnapshotDir, SnapshotOf, SnapshotReader};
 #[cfg(test)]
 use super::snapshotter::SnapshotStatus;
@@ -144,11 +145,18 @@ impl Checkpoint {
         for dir in [self.dir.join("log"), self.dir.join("snapshots")] {
             fs.create_dir_all(&dir).map_err(|e| io_error(&dir, "mkdir", &e))?;
         }
-        write_json(fs, &metadata_path(&self.dir), metadata)?;
-        fs.sync_dir(&self.dir).map_err(|e| io_error(&self.dir, "fsync", &e))?;
+        // The first segment is there before the metadata: where there is metadata, a log that is not there was lost.
         self.log.set_id(metadata.id)?;
+        self.replace_metadata(metadata)?;
         *id = Some(metadata.id);
         Ok(())
+    }
+
+    /// Writes anew what the query is, where it may differ from what the checkpoint was made with.
+    pub fn replace_metadata(&self, metadata: &Metadata) -> Result<()> {
+        let fs = &*self.options.fs;
+        write_json(fs, &metadata_path(&self.dir), metadata)?;
+        fs.sync_dir(&self.dir).map_err(|e| io_error(&self.dir, "fsync", &e))
     }
 
     /// Appends a batch: ids must be dense. It is durable, and its output may be shown, once [`Self::wait_durable`] of
@@ -250,8 +258,19 @@ fn check_untouched(fs: &dyn Fs, dir: &Path) -> Result<()> {
     }
 }
 
+/// Whether nothing is there, or what a crash left before the metadata was written: a first segment without records, which
+/// is made anew.
 fn check_empty(fs: &dyn Fs, dir: &Path, log_dir: &Path, snapshots: &SnapshotDir) -> Result<()> {
-    if list_segments(fs, log_dir)?.is_empty() && snapshots.list()?.is_empty() {
+    let is_begun = match list_segments(fs, log_dir)?.as_slice() {
+        [] => false,
+        [1] => {
+            let path = log_dir.join(segment_name(1));
+            let file = fs.open(&path, false).map_err(|e| io_error(&path, "open", &e))?;
+            has_records(&*file, &path)?
+        }
+        _ => true,
+    };
+    if !is_begun && snapshots.list()?.is_empty() {
         return Ok(());
     }
     Err(Error::checkpoint(

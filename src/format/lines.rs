@@ -117,6 +117,11 @@ impl LineBlocks {
         }
     }
 
+    /// Where in the file the last block ended.
+    pub fn position(&self) -> u64 {
+        self.pos
+    }
+
     /// The next lines of the range.
     pub fn next_block(&mut self) -> io::Result<Block> {
         if !std::mem::replace(&mut self.aligned, true) {

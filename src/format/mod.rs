@@ -51,6 +51,43 @@ impl LineFormat {
         }
     }
 
+    /// Counts bad records.
+    pub fn counter(&self) -> &BadRecordCounter {
+        match self {
+            Self::Text(f) => &f.counter,
+            Self::Csv(f) => &f.counter,
+            Self::Json(f) => &f.counter,
+        }
+    }
+
+    /// The first of `lines` that is a bad record.
+    pub fn first_bad(&self, block: &Buffer, lines: &[Range<usize>]) -> Option<usize> {
+        let count = BadRecordCounter::default();
+        let mut probe = self.clone();
+        let (counter, bad_records) = match &mut probe {
+            Self::Text(f) => (&mut f.counter, &mut f.bad_records),
+            Self::Csv(f) => (&mut f.counter, &mut f.bad_records),
+            Self::Json(f) => (&mut f.counter, &mut f.bad_records),
+        };
+        (*counter, *bad_records) = (count.clone(), BadRecords::Drop);
+        let (mut from, mut to) = (0, lines.len());
+        let is_bad = |range: Range<usize>| {
+            let before = count.get();
+            probe.decode(block, &lines[range]).is_err() || count.get() > before
+        };
+        if !is_bad(from..to) {
+            return None;
+        }
+        while to - from > 1 {
+            let middle = from + (to - from) / 2;
+            match is_bad(from..middle) {
+                true => to = middle,
+                false => from = middle,
+            }
+        }
+        Some(from)
+    }
+
     /// What becomes of a record that is too long to be read at all.
     pub fn too_long(&self) -> Result<RecordBatch> {
         match self {

@@ -9,13 +9,18 @@ use uuid::Uuid;
 use super::execution::RunningSource;
 use super::{Environment, QuerySpec};
 use crate::checkpoint::{
-    BatchHeader, Checkpoint, CheckpointOptions, FORMAT_VERSION, Metadata, OperatorMetadata, Recovered, diff_metadata,
+    Allowed, BatchHeader, Checkpoint, CheckpointOptions, FORMAT_VERSION, Metadata, OperatorMetadata, Recovered,
+    SourceMetadata, diff_metadata,
 };
 use crate::error::{Error, Result};
 use crate::offset::Offset;
 use crate::plan::{BoundSource, StreamPlan};
 use crate::sink::LastCommitted;
+use crate::source::StreamIdentity;
 use crate::state::StateChange;
+
+/// Whether a checkpoint goes on with sources that read something else than before.
+const SOURCE_CHANGE: &str = "checkpoint.sourceChange";
 
 /// An open checkpoint that fits the query.
 pub struct Opened {
@@ -71,8 +76,18 @@ pub fn open_checkpoint(
     let mut metadata = metadata(spec, plan, sources);
     match &recovered.metadata {
         Some(old) => {
-            diff_metadata(old, &metadata)?;
+            let sink_moved = old.sink != metadata.sink && spec.sink.holds_output_of(old.id)?;
+            let setting = spec.conf.get(SOURCE_CHANGE).or(env.conf.get(SOURCE_CHANGE)).unwrap_or_default();
+            let allowed = Allowed { source_change: setting.eq_ignore_ascii_case("allow"), sink_moved };
+            for warning in diff_metadata(old, &metadata, allowed)? {
+                tracing::warn!(query = spec.name.as_deref().unwrap_or_default(), "{warning}");
+            }
             metadata.id = old.id;
+            // From now on it is the checkpoint of what is read and written now.
+            if (&old.reads, &old.sink) != (&metadata.reads, &metadata.sink) {
+                let (reads, sink) = (metadata.reads.clone(), metadata.sink.clone());
+                checkpoint.replace_metadata(&Metadata { reads, sink, ..old.clone() })?;
+            }
         }
         None => checkpoint.write_metadata(&metadata)?,
     }
@@ -99,9 +114,15 @@ fn metadata(spec: &QuerySpec, plan: &StreamPlan, sources: &[BoundSource]) -> Met
         query: spec.text.clone(),
         output_mode: spec.output_mode.to_string(),
         sources: sources.iter().map(|s| s.name.clone()).collect(),
+        reads: sources.iter().map(|s| source_metadata(s.provider.identity())).collect(),
         sink: spec.sink.description(),
         operators: plan.operators.iter().map(operator).collect(),
     }
+}
+
+fn source_metadata(identity: StreamIdentity) -> SourceMetadata {
+    let StreamIdentity { format, path, location, options } = identity;
+    SourceMetadata { format, path, location, options }
 }
 
 /// Loads the snapshot and applies the batches after it. The last batch, if the sink does not have it, is left to run

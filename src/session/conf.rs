@@ -45,6 +45,7 @@ const KNOWN: &[Known] = &[
     known("memory.limit", Kind::Bytes, "", &[]),
     known("state.backend", Kind::Choice(&["memory", "disk"]), "memory", &[]),
     known("state.directory", Kind::Text, "", &[]),
+    known("checkpoint.sourceChange", Kind::Choice(&["fail", "allow"]), "fail", &[]),
     known("checkpoint.snapshotLogBytes", Kind::Bytes, "32MB", &[]),
     known("multipleWatermarkPolicy", Kind::Choice(&["min", "max"]), "min", &[]),
     known("noDataMicroBatches.enabled", Kind::Choice(&["true", "false"]), "true", &[]),

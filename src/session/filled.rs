@@ -40,8 +40,15 @@ impl fmt::Display for Filled {
 impl Filled {
     /// The directory of a path option: absolute, and of a pattern the part before its first wildcard.
     pub(super) fn directory(path: &str) -> Self {
-        let plain = |c: &std::path::Component<'_>| !c.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']);
+        let plain =
+            |c: &std::path::Component<'_>| !c.as_os_str().to_string_lossy().contains(['*', '?', '[', '{', '\\']);
         let clean: PathBuf = Path::new(local_path(path)).components().take_while(plain).collect();
+        Self::Directory(std::path::absolute(&clean).unwrap_or(clean))
+    }
+
+    /// The directory that a query of ours writes to, whose name is no pattern.
+    pub(super) fn output(path: &str) -> Self {
+        let clean: PathBuf = Path::new(local_path(path)).components().collect();
         Self::Directory(std::path::absolute(&clean).unwrap_or(clean))
     }
 
@@ -258,6 +265,8 @@ mod tests {
         ] {
             assert_eq!(at(reader).overlaps(&at(writer)), meet, "{reader} {writer}");
         }
+        assert!(at("/out/x[1]").overlaps(&Filled::output("/out/x[1]")));
+        assert!(Filled::output("/out/x[1]") != Filled::output("/out/x[2]"));
         assert!(!at("m").overlaps(&Filled::Memory("m".into())));
     }
 }

@@ -43,7 +43,7 @@ impl Destination {
     fn new(format: &str, options: &Options, name: &str, target: String) -> Result<Self> {
         let sink = crate::sink::create_sink(format, options, name)?;
         let path = options.get("path").filter(|_| FILE_FORMATS.contains(&format));
-        Ok(Self { prints: format == CONSOLE, ..Self::filling(sink, target, path.map(Filled::directory)) })
+        Ok(Self { prints: format == CONSOLE, ..Self::filling(sink, target, path.map(Filled::output)) })
     }
 
     fn filling(sink: Arc<dyn Sink>, target: String, exclusive: Option<Filled>) -> Self {

@@ -89,6 +89,13 @@ pub trait Sink: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// Whether the rows that are there already are those of this query, wherever the sink says that it is. Asked when the
+    /// description is another than that in the checkpoint: the output may have been moved.
+    fn holds_output_of(&self, query_id: Uuid) -> Result<bool> {
+        let _ = query_id;
+        Ok(false)
+    }
+
     /// Checks that rows of this schema and mode fit, and gets ready to write.
     async fn open(&self, context: &SinkContext) -> Result<()>;
 

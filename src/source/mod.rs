@@ -4,6 +4,7 @@
 //! query decides that, writes it to the checkpoint, and asks for exactly that range, again after a crash.
 
 mod file;
+mod identity;
 mod memory;
 mod partitions;
 mod provider;
@@ -15,6 +16,7 @@ mod static_table;
 #[cfg(test)]
 mod testing;
 
+pub use identity::StreamIdentity;
 pub use memory::MemoryStream;
 pub use provider::{StreamProvider, schema_needed, source_schema, stream_provider};
 pub use static_table::{output_table, static_table};
@@ -121,6 +123,11 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Counters since the start of this process.
     fn metrics(&self) -> SourceMetrics {
         SourceMetrics::default()
+    }
+
+    /// Where the first record of the last batch that could not be read is, if that is known.
+    fn first_bad_record(&self) -> Option<String> {
+        None
     }
 
     /// Closes connections and ends tasks. Nothing is called afterwards.

@@ -12,7 +12,7 @@ use super::memory::MemoryStream;
 use super::rate::RateStream;
 use super::rate_micro_batch::RateMicroBatchStream;
 use super::socket::SocketStream;
-use super::{Source, SourceContext};
+use super::{Source, SourceContext, StreamIdentity};
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options, did_you_mean};
 
@@ -31,6 +31,11 @@ pub trait StreamProvider: Send + Sync + fmt::Debug {
 
     /// Opens a source for one query.
     async fn open(&self, ctx: SourceContext) -> Result<Arc<dyn Source>>;
+
+    /// What it reads, as far as a checkpoint depends on it.
+    fn identity(&self) -> StreamIdentity {
+        StreamIdentity::of_format(self.format())
+    }
 
     /// The memory stream, if it is one.
     fn as_memory(&self) -> Option<&MemoryStream> {

@@ -42,11 +42,12 @@ pub async fn static_table(
     declared: Option<SchemaRef>,
     options: &Options,
 ) -> Result<Arc<dyn TableProvider>> {
-    let (kind, read, location) = read_options(format, options)?;
+    let Given { kind, read, location, ignore } = read_options(format, options)?;
     if !location.exists() {
         return Err(Error::invalid("PATH_NOT_FOUND", format!("the path '{}' does not exist", location.path))
             .with_span(options.span("path"))
             .with_help(match std::env::current_dir() {
+                _ if location.hint().is_some() => location.hint().unwrap_or_default(),
                 Ok(dir) if !std::path::Path::new(&location.path).is_absolute() => {
                     format!(
                         "relative paths start at the working directory, '{}'; make the directory for a table that begins empty",
@@ -60,7 +61,7 @@ pub async fn static_table(
         Some(declared) => source_schema(&declared),
         None => infer_schema(&read, &location, format_name(format)?, &location.path, zone_of(ctx))?,
     };
-    table(kind, read, location, schema, options)
+    table(Given { kind, read, location, ignore }, schema, options)
 }
 
 /// The table of what a query writes to the option `path`, which need not be there before the query's first batch.
@@ -68,35 +69,50 @@ pub async fn static_table(
 /// # Errors
 /// As [`static_table`], but for the path.
 pub fn output_table(format: &str, schema: &SchemaRef, options: &Options) -> Result<Arc<dyn TableProvider>> {
-    let (kind, format, location) = read_options(format, options)?;
-    table(kind, format, location, source_schema(schema), options)
+    let given = read_options(format, options)?;
+    let given = Given { location: given.location.of_output(), ..given };
+    table(given, source_schema(schema), options)
 }
 
-fn read_options(format: &str, options: &Options) -> Result<(FileFormatKind, FormatOptions, Location)> {
+/// What the options say.
+struct Given {
+    kind: FileFormatKind,
+    read: FormatOptions,
+    location: Location,
+    ignore: Ignore,
+}
+
+/// Which files are left out instead of failing the query.
+#[derive(Debug, Clone, Copy)]
+struct Ignore {
+    missing: bool,
+    corrupt: bool,
+}
+
+fn read_options(format: &str, options: &Options) -> Result<Given> {
     let Some(kind) = FileFormatKind::of(&format.to_ascii_lowercase()) else {
         return Err(unknown_format(format, "table", &TABLE_FORMATS));
     };
     let format = format_name(format)?;
     let mut reader = OptionReader::new(format!("the {format} table"), options);
     let location = Location::read(&mut reader)?;
-    let format_options = FormatOptions::read(format, &mut reader)?;
+    let ignore = Ignore {
+        missing: reader.bool("ignoreMissingFiles", false)?,
+        corrupt: reader.bool("ignoreCorruptFiles", false)?,
+    };
+    let read = FormatOptions::read(format, &mut reader)?;
     if kind == FileFormatKind::Csv {
         // How rows are written to the table.
         ["quoteAll", "escapeQuotes"].into_iter().try_for_each(|key| reader.bool(key, false).map(drop))?;
     }
     reader.finish()?;
-    Ok((kind, format_options, location))
+    Ok(Given { kind, read, location, ignore })
 }
 
-fn table(
-    kind: FileFormatKind,
-    format: FormatOptions,
-    location: Location,
-    schema: SchemaRef,
-    options: &Options,
-) -> Result<Arc<dyn TableProvider>> {
+fn table(given: Given, schema: SchemaRef, options: &Options) -> Result<Arc<dyn TableProvider>> {
+    let Given { kind, read: format, location, ignore } = given;
     format.check(&schema)?;
-    Ok(Arc::new(StaticFiles { schema, location, format, kind, options: options.clone() }))
+    Ok(Arc::new(StaticFiles { schema, location, format, ignore, kind, options: options.clone() }))
 }
 
 #[derive(Debug)]
@@ -104,6 +120,7 @@ struct StaticFiles {
     schema: SchemaRef,
     location: Location,
     format: FormatOptions,
+    ignore: Ignore,
     kind: FileFormatKind,
     options: Options,
 }
@@ -137,7 +154,9 @@ impl TableProvider for StaticFiles {
             }
             _ => (self.schema.clone(), format, projection),
         };
-        let reader = Arc::new(FileReader::new(schema.clone(), format));
+        let mut reader = FileReader::new(schema.clone(), format);
+        (reader.ignore_missing, reader.ignore_corrupt) = (self.ignore.missing, self.ignore.corrupt);
+        let reader = Arc::new(reader);
         let partitions = state.config().target_partitions();
         let parts = reader.parts(&files, partitions).into_iter();
         let parts = parts.map(|part| Arc::new(FilePart { reader: reader.clone(), part }) as Arc<dyn PartitionStream>);

@@ -4,6 +4,7 @@
 //! One binary for all of it, because each links the whole engine.
 #![cfg(all(feature = "cli", unix))]
 
+mod checkpoint;
 mod cli;
 mod conditions;
 mod console;

@@ -19,13 +19,16 @@ use uuid::Uuid;
 use super::encode::FileFormat;
 use super::{FileFormatKind, blocking, disk, local_path, manifest, write_rows};
 use crate::error::{Error, Result};
+use crate::glob;
 use crate::options::{OptionReader, Options};
 
 /// Options of a table that concern its reading only.
-const READ_ONLY: [&str; 26] = [
+const READ_ONLY: [&str; 28] = [
     "path",
     "pathGlobFilter",
     "recursiveFileLookup",
+    "ignoreMissingFiles",
+    "ignoreCorruptFiles",
     "inferSchema",
     "badRecords",
     "mode",
@@ -67,7 +70,7 @@ impl FileAppend {
     /// A path that is no directory of the table's own, an option that files cannot be written with.
     pub fn new(kind: FileFormatKind, options: &Options, schema: SchemaRef, tz: Tz) -> Result<Self> {
         let mut reader = OptionReader::new(format!("writing to a {kind} table"), options);
-        let dir = local_path(reader.required("path")?)?;
+        let dir = literal_dir(reader.required("path")?)?;
         let format = FileFormat::read(kind, &mut reader)?;
         for key in READ_ONLY {
             reader.string(key);
@@ -96,6 +99,16 @@ impl FileAppend {
         })
         .await
     }
+}
+
+/// The directory of a table's path, which readers take for a pattern.
+fn literal_dir(path: &str) -> Result<PathBuf> {
+    let local = local_path(path)?.display().to_string();
+    glob::literal(&local).map(PathBuf::from).ok_or_else(|| {
+        let message = format!("the path '{path}' of the table is a pattern, so that no file can be added to it");
+        Error::unsupported("UNSUPPORTED_INSERT.MULTI_PATH", message)
+            .with_help(format!("a directory of this name is written '{}'", glob::escape(&local)))
+    })
 }
 
 fn check_dir(dir: &Path) -> Result<()> {

@@ -178,6 +178,18 @@ pub fn committed_files(dir: &Path) -> Result<Option<Vec<PathBuf>>> {
     Ok(Some(files.map(|f| dir.join(&f.name)).collect()))
 }
 
+/// The query whose output is in `dir`, if there is a manifest.
+///
+/// # Errors
+/// `SINK_CORRUPT` for a damaged manifest; I/O.
+pub fn owner(dir: &Path) -> Result<Option<Uuid>> {
+    let path = manifest_path(dir);
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Some(read(&path)?.header.query_id))
+}
+
 /// What a manifest says, and how much of the file says it.
 struct Content {
     header: Header,

@@ -98,6 +98,10 @@ impl Sink for FileSink {
         self.format.check_schema(schema)
     }
 
+    fn holds_output_of(&self, query_id: Uuid) -> Result<bool> {
+        Ok(manifest::owner(&self.dir)? == Some(query_id))
+    }
+
     async fn open(&self, context: &SinkContext) -> Result<()> {
         self.check(context.output_mode, &context.schema)?;
         let mut state = self.state.lock().await;

@@ -27,7 +27,7 @@ impl CleanSource {
         let dir = options.string("sourceArchiveDir");
         match (choice, dir) {
             (Some("archive"), Some(dir)) => {
-                if location.roots().any(|root| Path::new(dir).starts_with(root)) {
+                if location.roots().iter().any(|root| Path::new(dir).starts_with(root)) {
                     return Err(options.invalid("sourceArchiveDir", dir, "a directory outside the one that is read"));
                 }
                 Ok(Self::Archive(PathBuf::from(dir)))

@@ -7,10 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use glob::Pattern;
-
 use super::entry::FileEntry;
 use crate::error::{Error, Result};
+use crate::glob::{self, Component, Glob};
 use crate::options::OptionReader;
 use crate::sink::file::committed_files;
 use crate::source::record_log::io_error;
@@ -20,8 +19,11 @@ use crate::source::record_log::io_error;
 pub struct Location {
     /// As the user wrote it.
     pub path: String,
-    patterns: Vec<String>,
-    name_filter: Option<Pattern>,
+    /// The directory of exactly this name.
+    literal: PathBuf,
+    /// What the path stands for as a pattern; nothing if it is the output of a query of ours, whatever its name.
+    patterns: Vec<Vec<Component>>,
+    name_filter: Option<Glob>,
     recursive: bool,
 }
 
@@ -35,48 +37,100 @@ pub struct Listing {
 }
 
 impl Location {
-    /// Reads `path`, `pathGlobFilter` and `recursiveFileLookup`.
+    /// Reads `path`, a pattern, `pathGlobFilter` and `recursiveFileLookup`.
     pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
         let path = options.required("path")?;
         let local = local_path(path).ok_or_else(|| {
             Error::unsupported("UNSUPPORTED_FEATURE", format!("the path '{path}' is not on the local file system"))
                 .with_help("object stores come with the connectors")
         })?;
-        let patterns = expand_braces(local);
-        let is_pattern = |p: &String| p.split('/').all(|c| Pattern::new(c).is_ok());
-        if local.is_empty() || !patterns.iter().all(is_pattern) {
-            return Err(options.invalid("path", path, "a file, a directory or a glob pattern"));
+        if local.is_empty() {
+            return Err(options.invalid("path", path, "a file, a directory or a pattern"));
         }
-        let name_filter = match options.string("pathGlobFilter") {
-            None => None,
-            Some(text) => {
-                Some(Pattern::new(text).map_err(|_| options.invalid("pathGlobFilter", text, "a glob pattern"))?)
-            }
-        };
+        let filter = options.string("pathGlobFilter");
         let recursive = options.bool("recursiveFileLookup", false)?;
-        Ok(Self { path: path.to_string(), patterns, name_filter, recursive })
+        let wrong = |key: &str, text: &str, reason: String| {
+            options
+                .invalid(key, text, &format!("a pattern, but {reason}"))
+                .with_help("patterns are *, ?, [a-z], [^a] and {a,b}; write \\ before a sign that means itself")
+        };
+        let patterns = glob::read_path(local).map_err(|reason| wrong("path", path, reason))?;
+        let name_filter = filter.map(|text| Glob::new(text).map_err(|reason| wrong("pathGlobFilter", text, reason)));
+        let name_filter = name_filter.transpose()?;
+        Ok(Self { path: path.to_string(), literal: PathBuf::from(local), patterns, name_filter, recursive })
     }
 
-    /// The directory or pattern this location is below, for comparing with another directory.
-    pub fn roots(&self) -> impl Iterator<Item = &Path> {
-        self.patterns.iter().map(|p| {
-            let fixed = p.find(is_glob).map_or(p.as_str(), |at| p[..at].rsplit_once('/').map_or("", |(dir, _)| dir));
-            Path::new(fixed)
-        })
+    /// The same path, taken by the letter: a query of ours writes there.
+    pub fn of_output(self) -> Self {
+        Self { patterns: vec![], ..self }
     }
 
-    /// Whether something is there, or may come to match a pattern.
+    /// Whether a file of this name is asked for.
+    pub fn takes(&self, path: &Path) -> bool {
+        let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
+        // A path that is a file needs no name that fits.
+        path == self.literal || self.name_filter.as_ref().is_none_or(|f| f.matches(&String::from_utf8_lossy(name)))
+    }
+
+    /// What to do if nothing is found: a directory of the very name may be there.
+    pub fn hint(&self) -> Option<String> {
+        let escaped = glob::escape(self.local());
+        (escaped != self.local() && self.literal.exists())
+            .then(|| format!("it is a pattern; the directory of this name is written '{escaped}'"))
+    }
+
+    /// The path without a scheme.
+    pub fn local(&self) -> &str {
+        local_path(&self.path).unwrap_or(&self.path)
+    }
+
+    /// The directories this location is below, for comparing with another directory.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        let fixed = |pattern: &Vec<Component>| {
+            let names = pattern.iter().map_while(|c| match c {
+                Component::Name(name) => Some(name),
+                Component::Matching(_) => None,
+            });
+            self.start().into_iter().chain(names.map(PathBuf::from)).collect()
+        };
+        std::iter::once(self.literal.clone()).chain(self.patterns.iter().map(fixed)).collect()
+    }
+
+    /// Whether something is there.
     pub fn exists(&self) -> bool {
-        self.patterns.iter().any(|p| p.contains(is_glob) || Path::new(p).exists())
+        self.found().is_ok_and(|found| found.iter().any(|path| path.exists()))
+    }
+
+    /// Where an absolute path starts.
+    fn start(&self) -> Option<PathBuf> {
+        self.literal.is_absolute().then(|| PathBuf::from("/"))
+    }
+
+    /// The paths to look at. What a query of ours has written is there by the letter, though its name be a pattern.
+    fn found(&self) -> Result<Vec<PathBuf>> {
+        if self.patterns.is_empty() || committed_files(&self.literal)?.is_some() {
+            return Ok(vec![plain(&self.literal)]);
+        }
+        let mut all = vec![];
+        for pattern in &self.patterns {
+            let mut found = vec![self.start().unwrap_or_default()];
+            for component in pattern {
+                match component {
+                    Component::Name(name) => found.iter_mut().for_each(|path| path.push(name)),
+                    Component::Matching(glob) => found = matches(&found, glob)?,
+                }
+            }
+            // A pattern of no component is the directory where the program is.
+            all.extend(found.into_iter().map(|p| if p.as_os_str().is_empty() { PathBuf::from(".") } else { p }));
+        }
+        Ok(all)
     }
 
     /// Lists it. What is not there is empty; what vanishes meanwhile is left out.
     pub fn list(&self) -> Result<Listing> {
         let mut walk = Walk { location: self, listing: Listing::default(), visited: HashSet::new() };
-        for pattern in &self.patterns {
-            for root in roots(pattern)? {
-                walk.root(&root)?;
-            }
+        for root in self.found()? {
+            walk.root(&root)?;
         }
         let mut listing = walk.listing;
         listing.files.sort_by(|a, b| a.mtime_ns.cmp(&b.mtime_ns).then_with(|| a.path.cmp(&b.path)));
@@ -138,8 +192,7 @@ impl Walk<'_> {
             Ok(m) if m.is_dir() && self.location.recursive => self.directory(path, &m),
             Ok(m) if m.is_dir() => Ok(()),
             Ok(m) if m.is_file() => {
-                let name = String::from_utf8_lossy(name);
-                if self.location.name_filter.as_ref().is_none_or(|p| p.matches(&name)) {
+                if self.location.takes(path) {
                     self.listing.files.push(FileEntry::new(path.to_path_buf(), &m));
                 }
                 Ok(())
@@ -164,36 +217,21 @@ fn is_hidden(name: &[u8]) -> bool {
     (name.starts_with(b"_") && !name.contains(&b'=')) || name.starts_with(b".") || name.ends_with(b"._COPYING_")
 }
 
-fn is_glob(c: char) -> bool {
-    matches!(c, '*' | '?' | '[')
+/// The path without superfluous parts, as files below it are named.
+fn plain(path: &Path) -> PathBuf {
+    let kept = path.components().filter(|c| *c != std::path::Component::CurDir).collect::<PathBuf>();
+    if kept.as_os_str().is_empty() { PathBuf::from(".") } else { kept }
 }
 
-/// What a pattern stands for, component by component (the walker of the crate `glob` panics at names that are not UTF-8).
-fn roots(pattern: &str) -> Result<Vec<PathBuf>> {
-    let start = if pattern.starts_with('/') { "/" } else { "" };
-    let mut found = vec![PathBuf::from(start)];
-    for component in pattern.split('/').filter(|c| !c.is_empty()) {
-        if component.contains(is_glob) {
-            found = matches(&found, component)?;
-        } else {
-            found.iter_mut().for_each(|path| path.push(component));
-        }
-    }
-    Ok(found)
-}
-
-fn matches(dirs: &[PathBuf], component: &str) -> Result<Vec<PathBuf>> {
-    let pattern = Pattern::new(component).map_err(|e| {
-        Error::invalid("INVALID_OPTION", format!("the path component '{component}' is no pattern: {e}"))
-            .with_help("patterns are *, ?, [a-z] and {a,b}; write \\\\ before a sign that means itself")
-    })?;
+/// Names in the directories that fit.
+fn matches(dirs: &[PathBuf], glob: &Glob) -> Result<Vec<PathBuf>> {
     let mut found = vec![];
     for dir in dirs {
         let listed = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         let Ok(entries) = fs::read_dir(listed) else { continue };
         for entry in entries {
             let name = entry.map_err(|e| io_error("listing", listed, &e))?.file_name();
-            if !is_hidden(name.as_bytes()) && pattern.matches(&name.to_string_lossy()) {
+            if !is_hidden(name.as_bytes()) && glob.matches(&name.to_string_lossy()) {
                 found.push(dir.join(name));
             }
         }
@@ -205,14 +243,6 @@ fn matches(dirs: &[PathBuf], component: &str) -> Result<Vec<PathBuf>> {
 fn local_path(path: &str) -> Option<&str> {
     let path = path.strip_prefix("file://").or_else(|| path.strip_prefix("file:")).unwrap_or(path);
     (!path.contains("://")).then_some(path)
-}
-
-/// Hadoop's `{a,b}`, which the pattern language below lacks.
-fn expand_braces(pattern: &str) -> Vec<String> {
-    let parts = pattern.find('{').and_then(|open| Some((open, open + pattern[open..].find('}')?)));
-    let Some((open, close)) = parts else { return vec![pattern.to_string()] };
-    let choices = pattern[open + 1..close].split(',');
-    choices.flat_map(|c| expand_braces(&format!("{}{c}{}", &pattern[..open], &pattern[close + 1..]))).collect()
 }
 
 #[cfg(test)]
@@ -257,6 +287,26 @@ mod tests {
         assert_eq!(names(format!("{root}/{{a,x}}.*"), &[]).0, ["a.txt", "x.csv"]);
         assert_eq!(names(format!("{root}/s?b"), &[]).0, ["d.txt"]);
         assert_eq!(names(format!("{root}/gone"), &[]), (vec![], 0));
+    }
+
+    #[test]
+    fn a_name_that_is_a_pattern_is_one_unless_a_query_of_ours_wrote_there() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["x[1]", "x1"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            fs::write(dir.path().join(name).join(format!("of-{name}")), "x").unwrap();
+        }
+        let at = |name: &str| format!("{}/{name}", dir.path().display());
+        assert_eq!(names(at("x[1]"), &[]).0, ["of-x1"]);
+        assert_eq!(names(at(r"x\[1\]"), &[]).0, ["of-x[1]"]);
+        let options = Options::from_iter([("path", at("x[1]"))]);
+        let location = Location::read(&mut OptionReader::new("t", &options)).unwrap();
+        assert_eq!(location.of_output().list().unwrap().files[0].path, PathBuf::from(at("x[1]/of-x[1]")));
+        let options = Options::from_iter([("path", at("x[2]"))]);
+        let location = Location::read(&mut OptionReader::new("t", &options)).unwrap();
+        assert!(!location.exists() && location.hint().is_none());
+        fs::create_dir(at("x[2]")).unwrap();
+        assert!(!location.exists() && location.hint().unwrap().contains(r"x\[2\]"));
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ mod options;
 pub mod read;
 mod seen;
 mod source;
+mod told;
 
 pub use options::{FileStream, format_name, infer_schema, zone_of};
 

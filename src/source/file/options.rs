@@ -17,7 +17,7 @@ use crate::function::scalar::session_time_zone;
 use crate::options::{OptionReader, Options};
 use crate::source::provider::schema_needed;
 use crate::source::rate::positive;
-use crate::source::{Source, SourceContext, StreamProvider};
+use crate::source::{Source, SourceContext, StreamIdentity, StreamProvider};
 
 const MAX_FILE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 const MAX_CACHED_FILES: i64 = 10_000;
@@ -30,11 +30,13 @@ pub struct FileStream {
     pub(super) format_options: FormatOptions,
     pub(super) schema: SchemaRef,
     pub(super) location: Location,
+    pub(super) identity: StreamIdentity,
     pub(super) limits: Limits,
     pub(super) file_name_only: bool,
     pub(super) max_age_ms: Option<i64>,
     pub(super) clean: CleanSource,
     pub(super) ignore_missing: bool,
+    pub(super) ignore_corrupt: bool,
     pub(super) skip_changed: bool,
 }
 
@@ -96,6 +98,7 @@ impl FileStream {
         let max_age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
         let file_name_only = reader.bool("fileNameOnly", false)?;
         let ignore_missing = reader.bool("ignoreMissingFiles", false)?;
+        let ignore_corrupt = reader.bool("ignoreCorruptFiles", false)?;
         let skip_changed = reader.choice("fileChanged", &["fail", "skip"])? == Some("skip");
         let infer = reader.bool("schemaInference", false)?;
         let format_options = FormatOptions::read(format, &mut reader)?;
@@ -110,6 +113,7 @@ impl FileStream {
             format,
             format_options,
             schema,
+            identity: StreamIdentity::of_files(format, location.local(), options),
             location,
             // Old files would never be read if a batch that begins with the newest made them too old.
             max_age_ms: (!(limits.latest_first && limits.is_limited())).then_some(max_age_ms),
@@ -117,6 +121,7 @@ impl FileStream {
             file_name_only,
             clean,
             ignore_missing,
+            ignore_corrupt,
             skip_changed,
         })
     }
@@ -163,10 +168,11 @@ impl StreamProvider for FileStream {
         self.schema.clone()
     }
 
+    fn identity(&self) -> StreamIdentity {
+        self.identity.clone()
+    }
+
     async fn open(&self, ctx: SourceContext) -> Result<Arc<dyn Source>> {
-        if !self.location.exists() {
-            tracing::warn!(path = self.location.path, "file source: there is no such path yet");
-        }
         Ok(Arc::new(FileSource::open(self.clone(), ctx).await?))
     }
 }

@@ -31,6 +31,8 @@ pub struct SeenFiles {
     batches: BTreeMap<i64, Vec<FileEntry>>,
     latest: i64,
     newest_ms: i64,
+    /// Whether files have been forgotten because they are too old.
+    has_forgotten: bool,
 }
 
 impl SeenFiles {
@@ -49,6 +51,7 @@ impl SeenFiles {
             batches: BTreeMap::new(),
             latest: -1,
             newest_ms: i64::MIN,
+            has_forgotten: false,
         };
         for record in records {
             let (kind, batch, files) = decode(&record).ok_or_else(|| damaged(&this.path))?;
@@ -65,6 +68,21 @@ impl SeenFiles {
     /// Whether no batch has this file, and it is not too old to tell.
     pub fn is_new(&self, file: &FileEntry) -> bool {
         file.mtime_ms() >= self.oldest_ms() && !self.seen.contains_key(&self.key(file))
+    }
+
+    /// The file of this path as it was when a batch took it, if it is remembered.
+    pub fn as_read(&self, file: &FileEntry) -> Option<&FileEntry> {
+        self.seen.get(&self.key(file)).filter(|seen| seen.path == file.path)
+    }
+
+    /// Whether a file that no batch has is taken for too old. Not one that may have been read and forgotten since.
+    pub fn shuts_out(&self, file: &FileEntry) -> bool {
+        file.mtime_ms() < self.oldest_ms() && !self.has_forgotten && !self.seen.contains_key(&self.key(file))
+    }
+
+    /// The newest file that was read.
+    pub fn newest(&self) -> Option<&FileEntry> {
+        self.seen.values().max_by_key(|f| f.mtime_ns)
     }
 
     /// Makes `files` the next batch; gives its number. It is on disk when this returns.
@@ -97,7 +115,9 @@ impl SeenFiles {
 
     fn compact(&mut self, committed: i64) -> Result<()> {
         let oldest_ms = self.oldest_ms();
+        let before = self.seen.len();
         self.seen.retain(|_, f| f.mtime_ms() >= oldest_ms);
+        self.has_forgotten |= self.seen.len() < before;
         let seen: Vec<_> = self.seen.values().cloned().collect();
         let mut records = vec![encode(SEEN, committed.min(self.latest), &seen)];
         records.extend(self.batches.iter().map(|(batch, files)| encode(BATCH, *batch, files)));
@@ -112,6 +132,8 @@ impl SeenFiles {
             self.newest_ms = self.newest_ms.max(file.mtime_ms());
             self.seen.insert(self.key(file), file.clone());
         }
+        // Written when old ones were dropped, perhaps.
+        self.has_forgotten |= kind == SEEN;
         if kind == BATCH {
             self.batches.insert(batch, files);
         }
@@ -125,6 +147,11 @@ impl SeenFiles {
     fn key(&self, file: &FileEntry) -> OsString {
         match file.path.file_name() {
             Some(name) if self.by_name_only => name.to_os_string(),
+            // However the path is written, and wherever a directory with a relative path was moved to.
+            _ if file.path.is_relative() => match std::path::absolute(&file.path) {
+                Ok(path) => path.into_os_string(),
+                Err(_) => file.path.as_os_str().to_os_string(),
+            },
             _ => file.path.as_os_str().to_os_string(),
         }
     }

@@ -14,8 +14,9 @@ use datafusion::common::runtime::SpawnedTask;
 
 use super::entry::FileEntry;
 use super::options::{FileStream, Limits, zone_of};
-use super::read::FileReader;
+use super::read::{FileReader, unreadable_by_name};
 use super::seen::SeenFiles;
+use super::told::Told;
 use crate::error::{Error, Result};
 use crate::format::BadRecordCounter;
 use crate::offset::Offset;
@@ -53,6 +54,7 @@ struct Files {
     unread: VecDeque<FileEntry>,
     /// For `TRIGGER AVAILABLE NOW`: `unread` is all there will be.
     is_fixed: bool,
+    told: Told,
 }
 
 impl FileSource {
@@ -63,9 +65,12 @@ impl FileSource {
             stream.format_options.clone().build(stream.schema.clone(), zone_of(&ctx.session), bad_counter.clone())?;
         let mut reader = FileReader::new(stream.schema.clone(), format);
         (reader.ignore_missing, reader.skip_changed) = (stream.ignore_missing, stream.skip_changed);
+        reader.ignore_corrupt = stream.ignore_corrupt;
         let (by_name, max_age_ms) = (stream.file_name_only, stream.max_age_ms);
+        let clock = ctx.clock.clone();
         let seen = blocking(move || SeenFiles::open(&ctx.dir, by_name, max_age_ms)).await?;
-        let files = Arc::new(Mutex::new(Files { seen, unread: VecDeque::new(), is_fixed: false }));
+        let told = Told::new(clock);
+        let files = Arc::new(Mutex::new(Files { seen, unread: VecDeque::new(), is_fixed: false, told }));
         Ok(Self { stream, reader: Arc::new(reader), bad_counter, files, counts: Arc::default() })
     }
 
@@ -83,6 +88,20 @@ async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'sta
     SpawnedTask::spawn_blocking(f).join().await.map_err(|e| Error::internal(format!("the file source: {e}")))?
 }
 
+impl FileSource {
+    /// Whether the options of now do not leave out a file of a batch.
+    fn is_still_read(&self, file: &FileEntry) -> bool {
+        let (stream, reader) = (&self.stream, &self.reader);
+        let is_left_out = match FileEntry::stat(&file.path) {
+            Ok(None) => reader.ignore_missing,
+            Ok(Some(now)) => reader.skip_changed && now != *file,
+            Err(_) => reader.ignore_corrupt,
+        };
+        let is_unreadable = reader.ignore_corrupt && unreadable_by_name(&file.path).is_some();
+        stream.location.takes(&file.path) && !is_left_out && !is_unreadable
+    }
+}
+
 impl Files {
     /// The number of the last batch to read after `start`, if there is one.
     fn latest(&mut self, start: i64, limit: ReadLimit, stream: &FileStream, counts: &Counts) -> Result<Option<i64>> {
@@ -94,14 +113,25 @@ impl Files {
             )
             .with_help("restore the checkpoint from a backup, or start the query with a new one"));
         }
+        // A batch of files is used, or the query has ended, before the next is made.
+        if logged > start + 1 {
+            return Err(Error::checkpoint(
+                "CHECKPOINT_CORRUPT",
+                format!(
+                    "the file source gave out files up to batch {logged}, but the checkpoint's log ends at {start}: the \
+                     end of the log is missing"
+                ),
+            )
+            .with_help("restore the checkpoint from a backup, or start the query with a new one"));
+        }
         // Logged by a process that ended before the query used it: it is a batch as it is.
-        if logged > start && limit == ReadLimit::Configured {
+        if logged > start {
             return Ok(Some(logged));
         }
         let files = self.take(limit, stream, counts)?;
         counts.waiting.store(self.unread.len() as u64, Ordering::Relaxed);
         if files.is_empty() {
-            return Ok((logged > start).then_some(logged));
+            return Ok(None);
         }
         self.seen.add_batch(files).map(Some)
     }
@@ -129,9 +159,19 @@ impl Files {
     }
 
     fn list(&mut self, stream: &FileStream, counts: &Counts) -> Result<()> {
-        let listing = stream.location.list()?;
+        let mut listing = stream.location.list()?;
+        if stream.ignore_corrupt {
+            let all = listing.files.len();
+            listing.files.retain(|f| unreadable_by_name(&f.path).is_none());
+            listing.skipped += (all - listing.files.len()) as u64;
+        }
         counts.skipped.store(listing.skipped, Ordering::Relaxed);
+        self.told.look(&listing.files, &self.seen, stream);
         self.unread = listing.files.into_iter().filter(|f| self.seen.is_new(f)).collect();
+        // Before a batch has it: an option can still leave it out.
+        if let Some(e) = self.unread.iter().find_map(|f| unreadable_by_name(&f.path)) {
+            return Err(e);
+        }
         if stream.file_name_only {
             self.drop_same_names();
         }
@@ -187,7 +227,13 @@ fn take_limited(unread: &mut VecDeque<FileEntry>, limits: &Limits) -> Vec<FileEn
 }
 
 fn refresh(files: Vec<FileEntry>) -> Result<Vec<FileEntry>> {
-    let now = |f: FileEntry| FileEntry::stat(&f.path).map_err(|e| io_error("listing", &f.path, &e)).transpose();
+    let now = |f: FileEntry| {
+        let now = FileEntry::stat(&f.path).map_err(|e| io_error("listing", &f.path, &e));
+        if let Ok(None) = now {
+            tracing::warn!(file = %f.path.display(), "file source: a file is gone before it was read");
+        }
+        now.transpose()
+    };
     files.into_iter().filter_map(now).collect()
 }
 
@@ -225,14 +271,17 @@ impl Source for FileSource {
 
     async fn get_batch(&self, start: &Offset, end: &Offset, partitions: usize) -> Result<SourceBatch> {
         let (start, end) = (log_offset(start)?, log_offset(end)?);
-        if !self.is_replayable(&to_offset(start), &to_offset(end)) {
+        let seen = |files: &Files| files.seen.has(start + 1..=end).then(|| files.seen.files(start + 1..=end));
+        let Some(mut files) = seen(&self.files.lock().unwrap_or_else(PoisonError::into_inner)) else {
             return Err(Error::checkpoint(
                 "CHECKPOINT_CORRUPT",
                 format!("the file source's log lacks batches {} to {end}", start + 1),
             )
             .with_help("restore the checkpoint from a backup, or start the query with a new one"));
-        }
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).seen.files(start + 1..=end);
+        };
+        *self.reader.bad_place.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // Files that are in a batch, and which the user has learned to leave out since.
+        files.retain(|f| self.stream.location.takes(&f.path));
         let bytes: u64 = files.iter().map(|f| f.size).sum();
         Ok(SourceBatch {
             partitions: self.reader.streams(&files, partitions),
@@ -247,7 +296,8 @@ impl Source for FileSource {
 
     fn is_replayable(&self, start: &Offset, end: &Offset) -> bool {
         let (Ok(start), Ok(end)) = (log_offset(start), log_offset(end)) else { return false };
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).seen.has(start + 1..=end)
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.seen.has(start + 1..=end) && files.seen.files(start + 1..=end).iter().all(|f| self.is_still_read(f))
     }
 
     async fn prepare_available_now(&self) -> Result<()> {
@@ -264,12 +314,18 @@ impl Source for FileSource {
         Some((MIN_POLL * 2u32.pow(idle.saturating_sub(1))).min(MAX_POLL))
     }
 
+    fn first_bad_record(&self) -> Option<String> {
+        let place = self.reader.bad_place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        place.map(|place| place.describe())
+    }
+
     fn metrics(&self) -> SourceMetrics {
         let custom = [
             ("numFilesOutstanding", &self.counts.waiting),
             ("numFilesSkipped", &self.counts.skipped),
             ("numFilesMissing", &self.reader.missing),
             ("numFilesChanged", &self.reader.changed),
+            ("numFilesCorrupt", &self.reader.corrupt),
         ];
         let custom = custom.map(|(name, n)| (name.to_string(), n.load(Ordering::Relaxed).to_string()));
         SourceMetrics { bad_records: self.bad_counter.get(), custom: custom.into() }
