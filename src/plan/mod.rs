@@ -16,6 +16,7 @@ mod join;
 mod key_filter;
 mod late_columns;
 mod legality;
+pub mod logic;
 mod micro_batch;
 mod node;
 mod pane;

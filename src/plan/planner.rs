@@ -26,6 +26,7 @@ use super::display::as_sql;
 use super::grouping_sets::{anchored, without_anchor};
 use super::join::{self, StreamJoinNode};
 use super::late_columns::place_late_columns;
+use super::logic::lower;
 use super::micro_batch::bound_streams;
 use super::node::{DedupExpiry, StatefulKind, StatefulNode};
 use super::pane::panes_of;
@@ -207,7 +208,7 @@ impl QueryPlanner for StatefulPlanner {
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let ours = StatefulPlanner { operators: self.operators.clone() };
         DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ours), Arc::new(ApplyPlanner)])
-            .create_physical_plan(plan, session)
+            .create_physical_plan(&lower(plan.clone())?, session)
             .await
     }
 }

@@ -18,6 +18,7 @@ use super::types::parse_data_type;
 use super::{interval, literal, mismatch, operators};
 use crate::error::{Error, Result, Span};
 use crate::function::{self, Chain, folded};
+use crate::plan::logic::simplified;
 
 /// How deeply expressions may nest; chains of operators do not count.
 const MAX_DEPTH: usize = 1000;
@@ -104,7 +105,9 @@ impl<'c> ExprContext<'c> {
     pub fn expr(&self, e: &sql::Expr) -> Result<Expr> {
         let cx = self.deeper(e)?;
         let converted = cx.convert(e).and_then(|expr| match self.depth > 0 && self.depth.is_multiple_of(FOLD) {
-            true => folded(&self.planner.state, expr, self.schema),
+            true => folded(&self.planner.state, expr, self.schema, |part, simplifier, schema| {
+                simplified(part, schema, |part| simplifier.simplify(part))
+            }),
             false => Ok(expr),
         });
         converted.map_err(|err| match err.span() {
