@@ -91,9 +91,10 @@ impl ScalarUDFImpl for OrderedFunction {
         Ok(DataType::Boolean)
     }
 
-    /// Terms are not evaluated for every row: none of their parts may be computed beforehand.
-    fn conditional_arguments<'a>(&self, _args: &'a [Expr]) -> Option<(Vec<&'a Expr>, Vec<&'a Expr>)> {
-        Some((vec![], vec![]))
+    /// Only the first term is evaluated for every row.
+    fn conditional_arguments<'a>(&self, args: &'a [Expr]) -> Option<(Vec<&'a Expr>, Vec<&'a Expr>)> {
+        let (first, rest) = args.split_at(args.len().min(1));
+        Some((first.iter().collect(), rest.iter().collect()))
     }
 
     fn short_circuits(&self) -> bool {

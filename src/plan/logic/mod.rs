@@ -5,6 +5,7 @@
 //!   merged, `lower` makes a CASE of each at the end.
 //! - Three values: `simplify` hides from DataFusion's simplifier what it takes NULL for false in.
 
+mod common;
 mod lower;
 mod protect;
 mod push_down;
@@ -26,6 +27,7 @@ pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let rules = Optimizer::new().rules.into_iter().filter_map(|rule| -> Option<Arc<dyn OptimizerRule + Send + Sync>> {
         Some(match rule.name() {
             "simplify_expressions" => Arc::new(simplify::Simplify::new(rule)),
+            "common_sub_expression_eliminate" => Arc::new(common::Common::new(rule)),
             "push_down_filter" => Arc::new(push_down::PushDown::new(rule)),
             // They move struct accesses below a projection under the names of its columns, which
             // `SELECT upper(a) AS a, s.x` makes ambiguous.

@@ -1,5 +1,7 @@
 //! Terms that can fail are put out of the optimizer's reach, each together with what must hold before it.
 
+use std::collections::HashSet;
+
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result as DfResult};
@@ -94,18 +96,16 @@ fn protected(e: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
 
 /// The conjuncts of a condition, in their order: those that cannot fail as they are, each of the others with those before it.
 pub fn protected_conjuncts(conjuncts: Vec<Expr>, schema: &DFSchema) -> DfResult<Transformed<Vec<Expr>>> {
-    let fails = |e: &Expr| can_fail(e, schema) && is_movable(e) && !is_between_inputs(e) && Ordered::of(e).is_none();
+    let fails = |e: &Expr| can_fail(e, schema) && is_movable(e) && !is_between_inputs(e);
+    let given = conjuncts.clone();
+    let conjuncts = unguarded(conjuncts);
     let failing = conjuncts.iter().skip(1).filter(|e| fails(e)).count();
-    let mut changed = false;
     let mut all = vec![];
-    // What guards the next one: a term that cannot fail, or one that is guarded itself.
+    // What stands before the next one.
     let mut guards: Vec<Expr> = vec![];
     for conjunct in conjuncts {
         let guarded = !guards.is_empty() && fails(&conjunct);
-        let conjunct = protected(conjunct, schema)?;
-        changed |= conjunct.transformed || guarded;
-        let conjunct = conjunct.data;
-        let may_guard = is_movable(&conjunct) && !is_between_inputs(&conjunct);
+        let conjunct = protected(conjunct, schema)?.data;
         match guarded {
             true if failing <= ALONE => {
                 let terms = guards.iter().cloned().chain([conjunct.clone()]).collect();
@@ -114,14 +114,32 @@ pub fn protected_conjuncts(conjuncts: Vec<Expr>, schema: &DFSchema) -> DfResult<
             true => {}
             false => all.push(conjunct.clone()),
         }
-        if may_guard {
+        if is_movable(&conjunct) && !is_between_inputs(&conjunct) {
             guards.push(conjunct);
         }
     }
     if failing > ALONE {
         all.push(Ordered::And.call(guards));
     }
+    let changed = all != given;
     Ok(Transformed::new_transformed(all, changed))
+}
+
+/// The conjuncts, with those that stand in calls in their place, each once.
+pub fn unguarded(conjuncts: Vec<Expr>) -> Vec<Expr> {
+    let (mut all, mut seen) = (vec![], HashSet::new());
+    for conjunct in conjuncts {
+        let terms = match Ordered::of(&conjunct) {
+            Some((Ordered::And, terms)) => unguarded(terms.to_vec()),
+            _ => vec![conjunct],
+        };
+        for term in terms {
+            if term.is_volatile() || seen.insert(term.clone()) {
+                all.push(term);
+            }
+        }
+    }
+    all
 }
 
 fn is_boolean(e: &Expr, schema: &DFSchema) -> bool {
