@@ -29,6 +29,7 @@ pub mod state_function;
 mod state_legality;
 mod stream_table;
 pub mod time_window;
+mod trial;
 mod trigger_time;
 pub mod watermark;
 pub mod window_columns;

@@ -33,6 +33,7 @@ use super::pane::panes_of;
 use super::physical;
 use super::rewrite::StreamRewrite;
 use super::state_function::{Function, function_context};
+use super::trial;
 use super::watermark::{WatermarkNode, event_time_columns};
 use crate::error::{Error, Result};
 use crate::interval::duration_text;
@@ -127,6 +128,7 @@ pub async fn plan_stream(session: &SessionState, plan: &LogicalPlan, mode: Outpu
     let parallel = if partitions > 1 { physical_plan(&parallel_state, &logical).await? } else { serial.clone() };
     physical::check(&serial, mode)?;
     physical::check(&parallel, mode)?;
+    trial::try_empty(&serial)?;
     let event_times = operators.event_times.clone();
     let operators = operators.by_id.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
     let schema = serial.schema();

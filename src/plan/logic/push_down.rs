@@ -1,8 +1,9 @@
 //! DataFusion's push-down of filters, with the order of terms kept where a filter meets another, or a join's condition.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinType, Result as DfResult};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan};
@@ -10,7 +11,7 @@ use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use datafusion::prelude::lit;
 
 use super::protect::protected_conjuncts;
-use crate::function::can_fail;
+use crate::function::{Ordered, can_fail};
 
 /// The rule.
 #[derive(Debug)]
@@ -39,13 +40,76 @@ impl OptimizerRule for PushDown {
     }
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
-        let LogicalPlan::Filter(filter) = plan else { return self.inner.rewrite(plan, config) };
-        let filter = ordered(filter)?;
-        let changed = filter.transformed;
-        let mut result = self.inner.rewrite(LogicalPlan::Filter(filter.data), config)?;
+        let (plan, changed) = match plan {
+            LogicalPlan::Filter(filter) => {
+                let filter = ordered(filter)?;
+                (LogicalPlan::Filter(filter.data), filter.transformed)
+            }
+            other => (other, false),
+        };
+        let written = written_of_join(&plan);
+        let mut result = self.inner.rewrite(plan, config)?;
+        if let Some(written) = written {
+            result.data = without_inferred(result.data, &written)?;
+        }
         result.transformed |= changed;
         Ok(result)
     }
+}
+
+/// The terms of the condition of a join, of a filter above it, and of filters right below.
+fn written_of_join(plan: &LogicalPlan) -> Option<HashSet<Expr>> {
+    let terms = |e: &Expr| split_conjunction_owned(e.clone());
+    let (above, join) = match plan {
+        LogicalPlan::Join(join) => (vec![], join),
+        LogicalPlan::Filter(filter) => match filter.input.as_ref() {
+            LogicalPlan::Join(join) => (terms(&filter.predicate), join),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let below = [&join.left, &join.right].into_iter().filter_map(|input| match input.as_ref() {
+        LogicalPlan::Filter(filter) => Some(&filter.predicate),
+        _ => None,
+    });
+    let all: HashSet<Expr> = below.chain(&join.filter).flat_map(terms).chain(above).collect();
+    // Nothing is inferred that can fail but from what can fail.
+    all.iter().any(|e| can_fail(e, &join.schema) || is_ordered(e)).then_some(all)
+}
+
+fn is_ordered(e: &Expr) -> bool {
+    e.exists(|e| Ok(Ordered::of(e).is_some())).unwrap_or(true)
+}
+
+/// The join without the filters that were made of others for the other side, if they can fail: that side has other rows.
+fn without_inferred(plan: LogicalPlan, written: &HashSet<Expr>) -> DfResult<LogicalPlan> {
+    match plan {
+        LogicalPlan::Filter(mut filter) => {
+            filter.input = Arc::new(without_inferred(Arc::unwrap_or_clone(filter.input), written)?);
+            Ok(LogicalPlan::Filter(filter))
+        }
+        LogicalPlan::Join(mut join) => {
+            join.left = without_unwritten(join.left, written)?;
+            join.right = without_unwritten(join.right, written)?;
+            Ok(LogicalPlan::Join(join))
+        }
+        other => Ok(other),
+    }
+}
+
+fn without_unwritten(input: Arc<LogicalPlan>, written: &HashSet<Expr>) -> DfResult<Arc<LogicalPlan>> {
+    let LogicalPlan::Filter(filter) = input.as_ref() else { return Ok(input) };
+    let (all, schema) = (split_conjunction_owned(filter.predicate.clone()), filter.input.schema());
+    let count = all.len();
+    let kept: Vec<Expr> =
+        all.into_iter().filter(|e| written.contains(e) || !(can_fail(e, schema) || is_ordered(e))).collect();
+    if kept.len() == count {
+        return Ok(input);
+    }
+    Ok(match conjunction(kept) {
+        Some(predicate) => Arc::new(LogicalPlan::Filter(Filter::try_new(predicate, filter.input.clone())?)),
+        None => filter.input.clone(),
+    })
 }
 
 /// The filter with those below it, whose terms come first, and each of its terms that can fail behind those before it.

@@ -5,6 +5,7 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::functions::unicode::expr_fn::strpos;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, GroupingSet, Operator, lit};
+use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
 use datafusion::sql::sqlparser::ast::{
     self as sql, CastKind, CeilFloorKind, DateTimeField, Ident, Spanned, TrimWhereField, UnaryOperator, Value,
 };
@@ -511,7 +512,10 @@ impl<'c> ExprContext<'c> {
     }
 
     /// A call of a scalar function by name.
-    pub fn call(&self, name: &str, args: Vec<Expr>, e: &sql::Expr) -> Result<Expr> {
+    pub fn call(&self, name: &str, mut args: Vec<Expr>, e: &sql::Expr) -> Result<Expr> {
+        if let ("from_json" | "from_csv", Some(schema)) = (name, args.get_mut(1)) {
+            *schema = sample_schema(std::mem::take(schema))?;
+        }
         match self.planner.state.scalar_functions().get(name) {
             Some(udf) => Ok(udf.call(args)),
             None => Err(self.unknown_function(name, e)),
@@ -546,6 +550,16 @@ pub fn balanced(mut terms: Vec<Expr>, op: Operator) -> Expr {
         }
     }
     terms.pop().unwrap_or_else(|| lit(op == Operator::And))
+}
+
+/// What `schema_of_json` or `schema_of_csv` of a literal gives, since a schema is needed before there are rows.
+fn sample_schema(e: Expr) -> Result<Expr> {
+    match &e {
+        Expr::ScalarFunction(call) if ["schema_of_json", "schema_of_csv"].contains(&call.name()) => {
+            Ok(ExprSimplifier::new(SimplifyContext::default()).simplify(e)?)
+        }
+        _ => Ok(e),
+    }
 }
 
 /// A text literal.
