@@ -22,8 +22,14 @@ use crate::error::Result;
 /// How high a part is at least that is worth it.
 const HEIGHT: usize = 20;
 
-/// The expression as a call, if it is high and computes nothing but values of its row.
-pub fn folded(state: &SessionState, e: Expr, schema: &DFSchema) -> Result<Expr> {
+/// The expression as a call, if it is high and computes nothing but values of its row; `simplified` makes it ready to be
+/// evaluated.
+pub fn folded(
+    state: &SessionState,
+    e: Expr,
+    schema: &DFSchema,
+    simplified: impl FnOnce(Expr, &ExprSimplifier, &DFSchema) -> DfResult<Expr>,
+) -> Result<Expr> {
     if height(&e) < HEIGHT || !is_plain(&e) {
         return Ok(e);
     }
@@ -49,7 +55,7 @@ pub fn folded(state: &SessionState, e: Expr, schema: &DFSchema) -> Result<Expr> 
     // Calls such as coalesce have a physical form only after that.
     let context = SimplifyContext::builder().with_schema(Arc::new(own_columns.clone())).build();
     let simplifier = ExprSimplifier::new(context);
-    let part = simplifier.simplify(simplifier.coerce(part.data()?, &own_columns)?)?;
+    let part = simplified(simplifier.coerce(part.data()?, &own_columns)?, &simplifier, &own_columns)?;
     let mut hasher = DefaultHasher::new();
     part.hash(&mut hasher);
     let function = Deep {

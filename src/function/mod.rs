@@ -23,6 +23,7 @@ mod deep;
 pub mod display;
 mod encoding;
 pub mod expr_fn;
+mod fallible;
 mod format_number;
 mod guard;
 pub mod interval;
@@ -33,6 +34,7 @@ mod math;
 mod mismatch;
 mod number_format;
 mod order;
+mod ordered;
 #[cfg(test)]
 mod planner;
 mod real;
@@ -62,7 +64,9 @@ pub use cast::cast;
 pub use chain::Chain;
 pub use collection::get_array_item;
 pub use deep::folded;
+pub use fallible::can_fail;
 pub use mismatch::{field_help, help as type_help, wrong_count, wrong_type};
+pub use ordered::Ordered;
 #[cfg(test)]
 pub use planner::expr_planner;
 pub use text::{array_of_one, like_pattern};

@@ -62,4 +62,11 @@ fn extreme(call: &Call, wanted: Ordering) -> Result<ArrayRef> {
     Ok(take(values, &places, None)?)
 }
 
+/// The place of the first of the least or greatest values that are not NULL.
+pub fn extreme_of(values: &ArrayRef, wanted: Ordering) -> Result<Option<u32>> {
+    let compare = make_comparator(values, values, ASCENDING)?;
+    let present = (0..values.len()).filter(|i| values.is_valid(*i));
+    Ok(present.reduce(|best, i| if compare(i, best) == wanted { i } else { best }).map(|i| i as u32))
+}
+
 const ASCENDING: SortOptions = SortOptions { descending: false, nulls_first: true };

@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use datafusion::logical_expr::ScalarUDF;
 use regex::{Captures, Regex};
 
-use super::scalar::{Call, function, list_of};
+use super::scalar::{Call, Types, function, list_of};
 use crate::{Error, Result};
 
 /// How many compiled patterns are kept.
@@ -42,14 +42,28 @@ pub fn is_plain(pattern: &str) -> bool {
 /// All functions of this module.
 pub fn functions() -> Vec<ScalarUDF> {
     vec![
-        function("rlike", 2..=2, |_| Ok(DataType::Boolean), rlike).with_aliases(["regexp", "regexp_like"]),
-        function("regexp_replace", 3..=4, |_| Ok(DataType::Utf8View), regexp_replace),
-        function("regexp_extract", 2..=3, |_| Ok(DataType::Utf8View), regexp_extract),
-        function("regexp_extract_all", 2..=3, |_| Ok(list_of(DataType::Utf8View)), regexp_extract_all),
-        function("regexp_count", 2..=2, |_| Ok(DataType::Int32), regexp_count),
-        function("regexp_substr", 2..=2, |_| Ok(DataType::Utf8View), regexp_substr),
-        function("regexp_instr", 2..=3, |_| Ok(DataType::Int32), regexp_instr),
+        function("rlike", 2..=2, |types| of_pattern(types, DataType::Boolean), rlike)
+            .with_aliases(["regexp", "regexp_like"]),
+        function("regexp_replace", 3..=4, |types| of_pattern(types, DataType::Utf8View), regexp_replace),
+        function("regexp_extract", 2..=3, |types| of_pattern(types, DataType::Utf8View), regexp_extract),
+        function(
+            "regexp_extract_all",
+            2..=3,
+            |types| of_pattern(types, list_of(DataType::Utf8View)),
+            regexp_extract_all,
+        ),
+        function("regexp_count", 2..=2, |types| of_pattern(types, DataType::Int32), regexp_count),
+        function("regexp_substr", 2..=2, |types| of_pattern(types, DataType::Utf8View), regexp_substr),
+        function("regexp_instr", 2..=3, |types| of_pattern(types, DataType::Int32), regexp_instr),
     ]
+}
+
+/// The type of a call; a pattern that is a literal is refused before anything starts.
+pub fn of_pattern(types: &Types, result: DataType) -> Result<DataType> {
+    if let Some(pattern) = types.literal_str(1) {
+        compile(pattern)?;
+    }
+    Ok(result)
 }
 
 /// Calls `f` for every row whose text and pattern are not NULL, with the row, the text and the compiled pattern.

@@ -11,13 +11,13 @@ use arrow::datatypes::{DataType, Field};
 use datafusion::logical_expr::ScalarUDF;
 use memchr::memmem::Finder;
 
-use super::regex::{compile, is_plain};
+use super::regex::{compile, is_plain, of_pattern};
 use super::scalar::{Call, function, list_of};
 use crate::{Error, Result};
 
 /// `split(text, regex[, limit])`.
 pub fn split() -> ScalarUDF {
-    function("split", 2..=3, |_| Ok(list_of(DataType::Utf8View)), run)
+    function("split", 2..=3, |types| of_pattern(types, list_of(DataType::Utf8View)), run)
 }
 
 fn run(call: &Call) -> Result<ArrayRef> {

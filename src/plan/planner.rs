@@ -26,12 +26,14 @@ use super::display::as_sql;
 use super::grouping_sets::{anchored, without_anchor};
 use super::join::{self, StreamJoinNode};
 use super::late_columns::place_late_columns;
+use super::logic::lower;
 use super::micro_batch::bound_streams;
 use super::node::{DedupExpiry, StatefulKind, StatefulNode};
 use super::pane::panes_of;
 use super::physical;
 use super::rewrite::StreamRewrite;
 use super::state_function::{Function, function_context};
+use super::trial;
 use super::watermark::{WatermarkNode, event_time_columns};
 use crate::error::{Error, Result};
 use crate::interval::duration_text;
@@ -126,6 +128,7 @@ pub async fn plan_stream(session: &SessionState, plan: &LogicalPlan, mode: Outpu
     let parallel = if partitions > 1 { physical_plan(&parallel_state, &logical).await? } else { serial.clone() };
     physical::check(&serial, mode)?;
     physical::check(&parallel, mode)?;
+    trial::try_empty(&serial)?;
     let event_times = operators.event_times.clone();
     let operators = operators.by_id.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
     let schema = serial.schema();
@@ -207,7 +210,7 @@ impl QueryPlanner for StatefulPlanner {
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let ours = StatefulPlanner { operators: self.operators.clone() };
         DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ours), Arc::new(ApplyPlanner)])
-            .create_physical_plan(plan, session)
+            .create_physical_plan(&lower(plan.clone())?, session)
             .await
     }
 }

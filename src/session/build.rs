@@ -87,14 +87,10 @@ fn assemble(settings: &Settings, clock: Clock, failpoints: Failpoints) -> Sessio
     let state = SessionStateBuilder::new()
         .with_default_features()
         .with_config(session_config(link.clone()))
+        .with_optimizer_rules(plan::logic::optimizer_rules())
         .with_query_planner(Arc::new(plan::apply::BatchPlanner))
         .build();
     let context = SessionContext::new_with_state(state);
-    // They move struct accesses below a projection under the names of its columns, which `SELECT upper(a) AS a, s.x` makes
-    // ambiguous.
-    for rule in ["extract_leaf_expressions", "push_down_leaf_projections"] {
-        context.remove_optimizer_rule(rule);
-    }
     let shared = Arc::new(Shared {
         context,
         clock,

@@ -1,6 +1,7 @@
 //! `min` and `max`: NaN is the greatest number, so `max` gives it and `min` passes it over.
 //!
-//! Only FLOAT and DOUBLE are computed here; the rest is DataFusion's.
+//! FLOAT and DOUBLE are computed here, and structs and arrays, in which a NULL is less than any value; the rest is
+//! DataFusion's.
 
 use std::cmp::Ordering;
 use std::mem::size_of;
@@ -13,6 +14,8 @@ use datafusion::error::Result as DfResult;
 use datafusion::functions_aggregate::min_max::{Max, Min};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature};
+
+use crate::function::order;
 
 /// `min(x)`.
 pub fn min() -> AggregateUDF {
@@ -58,12 +61,14 @@ impl<F: AggregateUDFImpl + PartialEq + Eq + std::hash::Hash> AggregateUDFImpl fo
                 let groups = FloatGroups::new(self.greatest, t.clone());
                 Ok(Box::new(FloatExtreme { groups, best: None }))
             }
+            t if t.is_nested() => Ok(Box::new(NestedExtreme { greatest: self.greatest, best: new_null_array(t, 1) })),
             _ => self.inner.accumulator(args),
         }
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        args.return_type().is_floating() || self.inner.groups_accumulator_supported(args)
+        !args.return_type().is_nested()
+            && (args.return_type().is_floating() || self.inner.groups_accumulator_supported(args))
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
@@ -83,6 +88,40 @@ impl<F: AggregateUDFImpl + PartialEq + Eq + std::hash::Hash> AggregateUDFImpl fo
 
     fn order_sensitivity(&self) -> datafusion::logical_expr::utils::AggregateOrderSensitivity {
         self.inner.order_sensitivity()
+    }
+}
+
+/// The best struct or array so far, as one row.
+#[derive(Debug)]
+struct NestedExtreme {
+    greatest: bool,
+    best: ArrayRef,
+}
+
+impl Accumulator for NestedExtreme {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        let all = arrow::compute::concat(&[self.best.as_ref(), values[0].as_ref()])?;
+        if let Some(best) = order::extreme_of(&all, if self.greatest { Ordering::Greater } else { Ordering::Less })? {
+            // Of its own, so that the batch is not kept.
+            self.best = arrow::compute::take(&all, &UInt32Array::from(vec![best]), None)?;
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> DfResult<ScalarValue> {
+        ScalarValue::try_from_array(&self.best, 0)
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.best.get_array_memory_size()
+    }
+
+    fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
+        Ok(vec![self.evaluate()?])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> DfResult<()> {
+        self.update_batch(states)
     }
 }
 

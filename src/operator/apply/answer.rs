@@ -166,6 +166,14 @@ impl Members {
     /// Whether these rows have one that equals the values; `None` where a NULL leaves it open.
     fn contains(&self, values: &[Option<OwnedRow>]) -> Option<bool> {
         let whole = values.iter().cloned().collect::<Option<Box<[OwnedRow]>>>();
+        if values.len() == 1 {
+            // A NULL may equal whatever there is.
+            let open = whole.is_none() && !self.whole.is_empty() || !self.partial.is_empty();
+            return match &whole {
+                Some(whole) if self.whole.contains(whole) => Some(true),
+                _ => (!open).then_some(false),
+            };
+        }
         let open = match &whole {
             Some(whole) if self.whole.contains(whole) => return Some(true),
             Some(_) => false,

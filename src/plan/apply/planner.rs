@@ -19,6 +19,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use super::node::{ApplyNode, as_apply};
 use super::outer::map_expressions;
 use crate::operator::apply::{ApplyExec, KeptExec, Parameters, Subquery, parameter};
+use crate::plan::logic::lower;
 use crate::plan::recursion::LevelNode;
 
 /// DataFusion's planner of queries over tables, with subqueries of every kind.
@@ -33,7 +34,7 @@ impl QueryPlanner for BatchPlanner {
         session: &dyn Session,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ApplyPlanner)]);
-        planner.create_physical_plan(plan, session).await
+        planner.create_physical_plan(&lower(plan.clone())?, session).await
     }
 }
 
@@ -53,7 +54,7 @@ impl ExtensionPlanner for ApplyPlanner {
         context: &PhysicalPlanningContext,
     ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
         if let Some(kept) = node.as_any().downcast_ref::<KeptNode>() {
-            let part = planner.create_physical_plan(&kept.part, session).await?;
+            let part = planner.create_physical_plan(&lower(kept.part.clone())?, session).await?;
             return Ok(Some(Arc::new(KeptExec::new(part))));
         }
         if let Some(level) = node.as_any().downcast_ref::<LevelNode>() {
@@ -63,7 +64,7 @@ impl ExtensionPlanner for ApplyPlanner {
         let over_input = |e: &Expr| planner.create_physical_expr(e, logical_inputs[0].schema(), session, context);
         let parameters = Arc::new(Parameters::default());
         let state = one_partition(session)?;
-        let logical = with_parameters(state.optimize(&node.subquery)?, node, &parameters)?;
+        let logical = lower(with_parameters(state.optimize(&node.subquery)?, node, &parameters)?)?;
         let subquery = Subquery {
             question: node.question.clone(),
             plan: planner.create_physical_plan(&logical, &state).await?,

@@ -5,6 +5,7 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::functions::unicode::expr_fn::strpos;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, GroupingSet, Operator, lit};
+use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
 use datafusion::sql::sqlparser::ast::{
     self as sql, CastKind, CeilFloorKind, DateTimeField, Ident, Spanned, TrimWhereField, UnaryOperator, Value,
 };
@@ -18,6 +19,7 @@ use super::types::parse_data_type;
 use super::{interval, literal, mismatch, operators};
 use crate::error::{Error, Result, Span};
 use crate::function::{self, Chain, folded};
+use crate::plan::logic::simplified;
 
 /// How deeply expressions may nest; chains of operators do not count.
 const MAX_DEPTH: usize = 1000;
@@ -104,7 +106,9 @@ impl<'c> ExprContext<'c> {
     pub fn expr(&self, e: &sql::Expr) -> Result<Expr> {
         let cx = self.deeper(e)?;
         let converted = cx.convert(e).and_then(|expr| match self.depth > 0 && self.depth.is_multiple_of(FOLD) {
-            true => folded(&self.planner.state, expr, self.schema),
+            true => folded(&self.planner.state, expr, self.schema, |part, simplifier, schema| {
+                simplified(part, schema, |part| simplifier.simplify(part))
+            }),
             false => Ok(expr),
         });
         converted.map_err(|err| match err.span() {
@@ -508,7 +512,10 @@ impl<'c> ExprContext<'c> {
     }
 
     /// A call of a scalar function by name.
-    pub fn call(&self, name: &str, args: Vec<Expr>, e: &sql::Expr) -> Result<Expr> {
+    pub fn call(&self, name: &str, mut args: Vec<Expr>, e: &sql::Expr) -> Result<Expr> {
+        if let ("from_json" | "from_csv", Some(schema)) = (name, args.get_mut(1)) {
+            *schema = sample_schema(std::mem::take(schema))?;
+        }
         match self.planner.state.scalar_functions().get(name) {
             Some(udf) => Ok(udf.call(args)),
             None => Err(self.unknown_function(name, e)),
@@ -543,6 +550,16 @@ pub fn balanced(mut terms: Vec<Expr>, op: Operator) -> Expr {
         }
     }
     terms.pop().unwrap_or_else(|| lit(op == Operator::And))
+}
+
+/// What `schema_of_json` or `schema_of_csv` of a literal gives, since a schema is needed before there are rows.
+fn sample_schema(e: Expr) -> Result<Expr> {
+    match &e {
+        Expr::ScalarFunction(call) if ["schema_of_json", "schema_of_csv"].contains(&call.name()) => {
+            Ok(ExprSimplifier::new(SimplifyContext::default()).simplify(e)?)
+        }
+        _ => Ok(e),
+    }
 }
 
 /// A text literal.

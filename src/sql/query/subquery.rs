@@ -1,6 +1,6 @@
 //! Subqueries in expressions: planned where they stand, and computed below the expression that they are in.
 //!
-//! `[NOT] EXISTS` and `[NOT] IN` that are conditions of WHERE on their own stay in its filter, of which DataFusion makes a join.
+//! `[NOT] EXISTS` and `IN` that are conditions of WHERE on their own stay in its filter, of which DataFusion makes a join.
 
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ScalarValue, Spans};
@@ -246,9 +246,12 @@ pub fn has_subquery(e: &Expr) -> bool {
 /// filters alone.
 fn becomes_join(conjunct: &Expr) -> bool {
     let subquery = match conjunct {
-        Expr::Not(e) => return matches!(e.as_ref(), Expr::Exists(_) | Expr::InSubquery(_)) && becomes_join(e),
+        Expr::Not(e) => return matches!(e.as_ref(), Expr::Exists(_)) && becomes_join(e),
         Expr::Exists(e) => &e.subquery,
-        Expr::InSubquery(e) if e.subquery.subquery.schema().fields().len() == 1 && !has_subquery(&e.expr) => {
+        // NOT IN keeps no row that a NULL leaves open, which an anti join does not know.
+        Expr::InSubquery(e)
+            if !e.negated && e.subquery.subquery.schema().fields().len() == 1 && !has_subquery(&e.expr) =>
+        {
             &e.subquery
         }
         _ => return false,
