@@ -17,18 +17,31 @@ use crate::{Error, Result};
 pub fn functions() -> Vec<ScalarUDF> {
     vec![
         function("hmac", 2..=3, |types| bytes("hmac", types, 2).map(|()| DataType::Binary), hmacs),
-        function("to_base32", 1..=1, |types| bytes("to_base32", types, 1).map(|()| DataType::Utf8View), |call| {
-            let bytes = call.cast(0, &DataType::Binary)?;
-            Ok(Arc::new(bytes.as_binary::<i32>().iter().map(|b| b.map(encoded)).collect::<StringViewArray>()))
-        }),
-        function("from_base32", 1..=1, |_| Ok(DataType::Binary), |call| {
-            Ok(Arc::new(call.strings(0)?.iter().map(|s| s.map(decoded)).collect::<BinaryArray>()))
-        }),
-        function("jaro_winkler_similarity", 2..=2, |_| Ok(DataType::Float64), |call| {
-            let (a, b) = (call.strings(0)?, call.strings(1)?);
-            let pairs = a.iter().zip(b.iter());
-            Ok(Arc::new(pairs.map(|(a, b)| Some(similarity(a?, b?))).collect::<Float64Array>()))
-        }),
+        function(
+            "to_base32",
+            1..=1,
+            |types| bytes("to_base32", types, 1).map(|()| DataType::Utf8View),
+            |call| {
+                let bytes = call.cast(0, &DataType::Binary)?;
+                Ok(Arc::new(bytes.as_binary::<i32>().iter().map(|b| b.map(encoded)).collect::<StringViewArray>()))
+            },
+        ),
+        function(
+            "from_base32",
+            1..=1,
+            |_| Ok(DataType::Binary),
+            |call| Ok(Arc::new(call.strings(0)?.iter().map(|s| s.map(decoded)).collect::<BinaryArray>())),
+        ),
+        function(
+            "jaro_winkler_similarity",
+            2..=2,
+            |_| Ok(DataType::Float64),
+            |call| {
+                let (a, b) = (call.strings(0)?, call.strings(1)?);
+                let pairs = a.iter().zip(b.iter());
+                Ok(Arc::new(pairs.map(|(a, b)| Some(similarity(a?, b?))).collect::<Float64Array>()))
+            },
+        ),
     ]
 }
 

@@ -191,7 +191,9 @@ fn markdown() -> String {
     for e in entries() {
         if e.group != group {
             group = e.group;
-            text += &format!("\n## {group}\n\n| function | gives | example | result | type |\n| --- | --- | --- | --- | --- |\n");
+            text += &format!(
+                "\n## {group}\n\n| function | gives | example | result | type |\n| --- | --- | --- | --- | --- |\n"
+            );
         }
         let result = if e.result == "-" { "another each time".to_owned() } else { code(e.result) };
         let calls = e.call.split("; ").map(code).collect::<Vec<_>>().join(" ");
@@ -232,7 +234,10 @@ mod tests {
             std::fs::write(path, markdown()).unwrap();
         }
         let there = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(there == markdown(), "docs/functions.md is not what the registry says: run this test with UPDATE_DOCS=1");
+        assert!(
+            there == markdown(),
+            "docs/functions.md is not what the registry says: run this test with UPDATE_DOCS=1"
+        );
     }
 
     #[test]

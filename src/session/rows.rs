@@ -44,7 +44,7 @@ impl RowSet {
 
     /// Every value as the console shows it, row by row; `session_time_zone` is for timestamps.
     pub fn texts(&self, session_time_zone: &str) -> Vec<Vec<String>> {
-        let zone = session_time_zone.parse().unwrap_or(chrono_tz::UTC);
+        let zone = session_time_zone.parse().unwrap_or(crate::time_zone::Tz::UTC);
         let text = |batch: &RecordBatch, row: usize| {
             batch.columns().iter().map(|c| crate::function::display::format_value(c, row, zone)).collect()
         };
@@ -54,7 +54,7 @@ impl RowSet {
 
     /// The first `num_rows` rows as Spark's `show` prints them; `session_time_zone` is for timestamps.
     pub fn show(&self, num_rows: usize, session_time_zone: &str) -> String {
-        let zone = session_time_zone.parse().unwrap_or(chrono_tz::UTC);
+        let zone = session_time_zone.parse().unwrap_or(crate::time_zone::Tz::UTC);
         crate::sink::show_table(&self.schema, &self.batches, num_rows, self.truncate, zone)
     }
 }

@@ -12,6 +12,7 @@ mod deep;
 mod errors;
 mod event_time;
 mod examples;
+mod functions;
 mod join;
 mod library;
 mod oracle;

@@ -120,9 +120,8 @@ pub fn functions() -> Vec<ScalarUDF> {
 impl Mark {
     fn check(&self, i: usize, t: &DataType, value: Option<&ScalarValue>) -> Result<()> {
         let constant = value.is_some();
-        let refuse = |condition, message: String, help: &str| {
-            Err(Error::invalid(condition, message).with_help(help.to_owned()))
-        };
+        let refuse =
+            |condition, message: String, help: &str| Err(Error::invalid(condition, message).with_help(help.to_owned()));
         match (self.kind, i) {
             (Kind::Shuffle, 0) if matches!(t, DataType::List(_) | DataType::Null) => Ok(()),
             (Kind::Shuffle, 0) => Err(super::wrong_type(self.name, "an array", t)),
@@ -138,7 +137,10 @@ impl Mark {
                 let message = format!("the seed of '{}' is no constant whole number", self.name);
                 refuse("INVALID_PARAMETER_VALUE.LONG", message, "write a number such as 42, or leave the seed out")
             }
-            (_, _) if !matches!(t, DataType::Int32 | DataType::Int64 | DataType::Null) && !matches!(self.kind, Kind::Shuffle | Kind::Uuid) => {
+            (_, _)
+                if !matches!(t, DataType::Int32 | DataType::Int64 | DataType::Null)
+                    && !matches!(self.kind, Kind::Shuffle | Kind::Uuid) =>
+            {
                 Err(super::wrong_type(self.name, "an INT or BIGINT as its seed", t))
             }
             _ if !constant => Err(not_constant(self.name)),
@@ -198,7 +200,7 @@ fn constant(name: &str, e: &Expr) -> Result<Option<i64>> {
 }
 
 fn as_long(value: &ScalarValue) -> Result<Option<i64>> {
-    let array = cast_array(&value.to_array()?, &DataType::Int64, Mode::Ansi, chrono_tz::Tz::UTC)?;
+    let array = cast_array(&value.to_array()?, &DataType::Int64, Mode::Ansi, crate::time_zone::Tz::UTC)?;
     Ok(array.as_primitive::<Int64Type>().iter().next().flatten())
 }
 

@@ -18,9 +18,9 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 
 use super::node::{ApplyNode, as_apply};
 use super::outer::map_expressions;
-use crate::operator::apply::{ApplyExec, KeptExec, Parameters, Subquery, parameter};
 use crate::function::random::Draw;
 use crate::operator::RandomExec;
+use crate::operator::apply::{ApplyExec, KeptExec, Parameters, Subquery, parameter};
 use crate::plan::random::RandomNode;
 use crate::plan::recursion::LevelNode;
 
