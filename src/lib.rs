@@ -68,6 +68,7 @@ mod sql;
 mod state;
 pub mod testing;
 mod time;
+mod time_zone;
 mod trigger;
 mod type_name;
 
@@ -100,6 +101,7 @@ pub use source::{MemoryStream, ReadLimit, Source, SourceBatch, SourceContext, So
 pub use sql::diagnostic::{SourceText, render as render_error};
 pub use sql::is_complete;
 pub use time::{Clock, ManualClock};
+pub use time_zone::{Tz, UnknownZone, ZoneOffset};
 pub use trigger::Trigger;
 
 /// Spark's functions as DataFusion expressions.
@@ -123,7 +125,6 @@ pub mod prelude {
 
 pub use arrow;
 pub use async_trait::async_trait;
-pub use chrono_tz::Tz;
 pub use datafusion;
 pub use serde_json;
 pub use tokio::sync::Notify;

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::time_zone::Tz;
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use chrono_tz::Tz;
 
 use super::bad_records::{BadRecordCounter, BadRecords, malformed};
 use super::csv_header::{check_names, column_names};

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::time_zone::Tz;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::datatypes::{Schema, SchemaRef};
-use chrono_tz::Tz;
 use std::io::BufRead;
 
 use super::bad_records::{BadRecordCounter, BadRecords, malformed};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::time_zone::Tz;
 use arrow::array::*;
 use arrow::datatypes::*;
 use chrono::{DateTime, LocalResult, Months, NaiveDateTime, Offset, TimeDelta, TimeZone};
-use chrono_tz::Tz;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Operator;
 use datafusion::logical_expr::{Expr, binary_expr};

@@ -340,7 +340,7 @@ fn refuse_duplicates(keys: &ArrayRef, offsets: &OffsetBuffer<i32>) -> Result<()>
         seen.clear();
         for i in range[0] as usize..range[1] as usize {
             if !seen.insert(rows.row(i)) {
-                let key = super::display::format_value(keys, i, chrono_tz::Tz::UTC);
+                let key = super::display::format_value(keys, i, crate::time_zone::Tz::UTC);
                 return Err(Error::execution("DUPLICATED_MAP_KEY", format!("the map has the key {key} twice"))
                     .with_help("check the input data"));
             }

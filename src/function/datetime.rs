@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::time_zone::Tz;
 use arrow::array::*;
 use arrow::datatypes::*;
 use chrono::{Datelike, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Timelike};
-use chrono_tz::Tz;
 use datafusion::logical_expr::ScalarUDF;
 
 use super::cast::temporal::{days_since_epoch, parse_timestamp, to_epoch, to_local};

@@ -5,10 +5,10 @@
 
 use std::fmt::Write;
 
+use crate::time_zone::Tz;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::*;
 use chrono::{NaiveDate, TimeZone};
-use chrono_tz::Tz;
 
 use crate::type_name::type_name;
 
@@ -417,7 +417,7 @@ mod tests {
     fn times_have_a_fraction_only_if_there_is_one() {
         let array = TimestampMicrosecondArray::from(vec![10_000_000, 10_250_000, -1_500_000]).with_timezone("UTC");
         assert_eq!(show(&array), ["1970-01-01 00:00:10", "1970-01-01 00:00:10.25", "1969-12-31 23:59:58.5"]);
-        assert_eq!(format_value(&array, 0, Tz::Asia__Tokyo), "1970-01-01 09:00:10");
+        assert_eq!(format_value(&array, 0, Tz::Region(chrono_tz::Tz::Asia__Tokyo)), "1970-01-01 09:00:10");
         assert_eq!(show(&Date32Array::from(vec![19_782, -1])), ["2024-02-29", "1969-12-31"]);
     }
 

@@ -108,7 +108,7 @@ fn total_count(array: &ArrayRef) -> Result<i64> {
     if !array.data_type().is_numeric() && !is_string(array.data_type()) {
         return Ok(0);
     }
-    let counts = cast_array(array, &DataType::Int64, Mode::Try, chrono_tz::Tz::UTC)?;
+    let counts = cast_array(array, &DataType::Int64, Mode::Try, crate::time_zone::Tz::UTC)?;
     Ok(counts.as_primitive::<Int64Type>().iter().flatten().fold(0, |sum: i64, n| sum.saturating_add(n.max(0))))
 }
 
@@ -117,7 +117,7 @@ fn widths(array: &ArrayRef) -> Result<i64> {
     if !is_string(array.data_type()) {
         return Ok(0);
     }
-    let formats = cast_array(array, &DataType::Utf8View, Mode::Ansi, chrono_tz::Tz::UTC)?;
+    let formats = cast_array(array, &DataType::Utf8View, Mode::Ansi, crate::time_zone::Tz::UTC)?;
     let numbers = compile("%[^a-zA-Z%]*")?;
     let digits = compile("[0-9]+")?;
     let mut total = 0i64;

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::time_zone::Tz;
 use arrow::datatypes::{DataType, TimeUnit};
 use chrono::{Offset, TimeZone};
-use chrono_tz::Tz;
 
 use super::cast::temporal::{parse_date, parse_timestamp};
 use super::display::write_date;

@@ -7,9 +7,9 @@ use std::hash::{Hash, Hasher};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use crate::time_zone::Tz;
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
-use chrono_tz::Tz;
 use datafusion::common::ScalarValue;
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result as DfResult;
@@ -17,7 +17,6 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
-use super::cast::temporal::{named_zone, offset_seconds};
 use super::cast::{Mode, cast_array};
 use crate::{Error, Result};
 
@@ -151,6 +150,11 @@ impl Call {
         Ok(self.cast(i, &timestamp())?.as_primitive::<TimestampMicrosecondType>().clone())
     }
 
+    /// The session's time zone as it was set.
+    pub fn zone_name(&self) -> &str {
+        self.args.config_options.execution.time_zone.as_deref().unwrap_or("UTC")
+    }
+
     /// The session's time zone.
     pub fn tz(&self) -> Tz {
         session_time_zone(&self.args.config_options)
@@ -162,18 +166,9 @@ pub fn session_time_zone(config: &ConfigOptions) -> Tz {
     config.execution.time_zone.as_deref().and_then(parse_time_zone).unwrap_or(Tz::UTC)
 }
 
-/// A zone's name, one of Java's short ones too, or an offset of whole hours such as `+02:00` and `UTC+1`.
+/// A zone's name, one of Java's short ones too, or an offset such as `+05:30` and `UTC+1`.
 pub fn parse_time_zone(text: &str) -> Option<Tz> {
-    if let Some(zone) = named_zone(text) {
-        return Some(zone);
-    }
-    let offset = ["UTC", "GMT", "UT"].iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
-    match offset_seconds(offset)? {
-        0 => Some(Tz::UTC),
-        // The names of these zones count hours west of Greenwich.
-        seconds if seconds % 3600 == 0 => format!("Etc/GMT{:+}", -seconds / 3600).parse().ok(),
-        _ => None,
-    }
+    text.parse().ok()
 }
 
 /// Spark's TIMESTAMP.
@@ -276,19 +271,5 @@ impl ScalarUDFImpl for Function {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
         }
         Ok(ColumnarValue::Array(result))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn zones_are_names_or_whole_hours() {
-        assert_eq!(parse_time_zone("Europe/Berlin"), Some(Tz::Europe__Berlin));
-        assert_eq!(parse_time_zone("+00:00"), Some(Tz::UTC));
-        assert_eq!(parse_time_zone("+02:00"), Some(Tz::Etc__GMTMinus2));
-        assert_eq!(parse_time_zone("+02:30"), None);
-        assert_eq!(parse_time_zone("Mars"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Small SQL through a session with the functions registered; answers are those of Spark 4.3.
 
-use chrono_tz::Tz;
+use crate::time_zone::Tz;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 

@@ -8,7 +8,7 @@ use chrono::{Datelike, NaiveDate, TimeDelta, Weekday};
 use datafusion::logical_expr::ScalarUDF;
 
 use super::cast::temporal::{days_since_epoch, to_epoch, to_local};
-use super::scalar::{Call, function, parse_time_zone};
+use super::scalar::{Call, function, parse_time_zone, timestamp};
 use crate::{Error, Result};
 
 const NTZ: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
@@ -22,20 +22,45 @@ pub fn functions() -> Vec<ScalarUDF> {
             0..=0,
             |_| Ok(DataType::Utf8View),
             |call| {
-                let name = call.tz().name();
+                let name = call.zone_name();
                 Ok(Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(name, call.rows()))))
             },
         ),
+        function("from_utc_timestamp", 2..=2, |_| Ok(timestamp()), |call| shifted(call, false)),
+        function("to_utc_timestamp", 2..=2, |_| Ok(timestamp()), |call| shifted(call, true)),
         function("next_day", 2..=2, |_| Ok(DataType::Date32), next_day),
         function("monthname", 1..=1, |_| Ok(DataType::Utf8View), monthname),
     ]
 }
 
-fn zone(name: &str) -> Result<chrono_tz::Tz> {
+fn zone(name: &str) -> Result<crate::time_zone::Tz> {
     parse_time_zone(name).ok_or_else(|| {
         Error::execution("INVALID_TIMEZONE", format!("there is no time zone '{name}'"))
             .with_help("write a region such as 'Europe/Berlin', or an offset such as '+02:00'")
     })
+}
+
+/// `from_utc_timestamp(time, zone)`: what a clock in the zone shows at a time, as a time; `to_utc_timestamp` is its inverse.
+fn shifted(call: &Call, to_utc: bool) -> Result<ArrayRef> {
+    let (times, zones) = (call.timestamps(0)?, call.strings(1)?);
+    let mut builder = TimestampMicrosecondBuilder::with_capacity(times.len());
+    for (us, name) in times.iter().zip(zones.iter()) {
+        let Some((us, name)) = us.zip(name) else {
+            builder.append_null();
+            continue;
+        };
+        let zone = zone(name)?;
+        let moved = if to_utc {
+            let local = chrono::DateTime::from_timestamp_micros(us).map(|t| t.naive_utc());
+            local.and_then(|local| to_epoch(local, Some(zone)))
+        } else {
+            to_local(us, zone).map(|local| local.and_utc().timestamp_micros())
+        };
+        let fails = || Error::execution("DATETIME_OVERFLOW", "a time leaves the range of TIMESTAMP in another zone");
+        builder
+            .append_value(moved.ok_or_else(|| fails().with_help("keep times between the years -290308 and 294247"))?);
+    }
+    Ok(Arc::new(builder.finish().with_timezone("UTC")))
 }
 
 /// `convert_timezone([from,] to, local time)`: from the session's zone if none is given.

@@ -44,10 +44,6 @@ pub struct Generator {
 }
 
 impl Kind {
-    /// Every name of a generator.
-    pub const NAMES: &[&str] =
-        &["explode", "explode_outer", "posexplode", "posexplode_outer", "inline", "inline_outer", "stack"];
-
     /// The generator of this name and whether it is the `_outer` form; names are in lower case.
     pub fn from_name(name: &str) -> Option<(Kind, bool)> {
         Some(match name {

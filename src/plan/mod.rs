@@ -22,6 +22,7 @@ mod node;
 mod pane;
 mod physical;
 mod planner;
+pub mod random;
 pub mod recursion;
 mod rewrite;
 pub mod session_window;

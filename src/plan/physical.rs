@@ -14,7 +14,7 @@ use crate::operator::StatefulExec;
 use crate::output_mode::OutputMode;
 
 /// Operators that treat every row, or every partial group, on its own.
-const ROW_WISE: [&str; 14] = [
+const ROW_WISE: [&str; 15] = [
     "ProjectionExec",
     "FilterExec",
     "CoalesceBatchesExec",
@@ -29,6 +29,7 @@ const ROW_WISE: [&str; 14] = [
     "BufferExec",
     "WatermarkExec",
     "ApplyExec",
+    "RandomExec",
 ];
 
 /// Operators that are right over the whole result that complete mode gives at every trigger.

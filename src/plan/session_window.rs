@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::time_zone::Tz;
 use arrow::array::{Array, ArrayRef, AsArray, StructArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, DurationMicrosecondType, Field, FieldRef, IntervalMonthDayNanoType, TimestampMicrosecondType,
 };
 use chrono::{DateTime, Months};
-use chrono_tz::Tz;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, Result as DfResult, ScalarValue};
 use datafusion::functions::core::expr_fn::get_field;

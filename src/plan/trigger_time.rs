@@ -95,7 +95,7 @@ impl ScalarUDFImpl for TimeFunction {
 
 /// The day of a time in a zone, as days since the epoch.
 fn local_day(now_us: i64, zone: Option<&str>) -> i32 {
-    let zone: chrono_tz::Tz = zone.and_then(|z| z.parse().ok()).unwrap_or(chrono_tz::UTC);
+    let zone: crate::time_zone::Tz = zone.and_then(|z| z.parse().ok()).unwrap_or(crate::time_zone::Tz::UTC);
     let Some(utc) = chrono::DateTime::from_timestamp_micros(now_us) else { return 0 };
     let epoch = chrono::NaiveDate::default();
     (utc.with_timezone(&zone).date_naive() - epoch).num_days() as i32

@@ -123,6 +123,7 @@ fn register_functions(context: &SessionContext, clock: &Clock) -> Result<()> {
     function::register_all(context)?;
     plan::register_trigger_time(context, clock);
     context.add_analyzer_rule(Arc::new(generators::ResolveGenerators));
+    context.add_analyzer_rule(Arc::new(plan::random::ResolveRandom));
     time_window::register(context);
     Ok(())
 }

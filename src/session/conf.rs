@@ -144,6 +144,7 @@ impl Known {
         let shown = if is_secret(self.key) { "*****" } else { value };
         let condition = match self.kind {
             Kind::Choice(_) => "INVALID_CONF_VALUE.REQUIREMENT",
+            Kind::Zone => "INVALID_CONF_VALUE.TIME_ZONE",
             _ => "INVALID_CONF_VALUE",
         };
         let example = match self.kind {
@@ -158,7 +159,7 @@ impl Known {
 }
 
 fn is_zone(text: &str) -> bool {
-    text.parse::<arrow::array::timezone::Tz>().is_ok()
+    text.parse::<crate::time_zone::Tz>().is_ok()
 }
 
 /// The setting of this name: in any case, with or without Spark's prefixes.

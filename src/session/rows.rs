@@ -37,9 +37,24 @@ impl RowSet {
         &self.batches
     }
 
+    /// Spark's names of the columns' types, such as `array<int>`.
+    pub fn type_names(&self) -> Vec<String> {
+        self.schema.fields().iter().map(|f| crate::type_name::type_name(f.data_type())).collect()
+    }
+
+    /// Every value as the console shows it, row by row; `session_time_zone` is for timestamps.
+    pub fn texts(&self, session_time_zone: &str) -> Vec<Vec<String>> {
+        let zone = session_time_zone.parse().unwrap_or(crate::time_zone::Tz::UTC);
+        let text = |batch: &RecordBatch, row: usize| {
+            batch.columns().iter().map(|c| crate::function::display::format_value(c, row, zone)).collect()
+        };
+        let rows = |batch| (0..RecordBatch::num_rows(batch)).map(move |row| text(batch, row));
+        self.batches.iter().flat_map(rows).collect()
+    }
+
     /// The first `num_rows` rows as Spark's `show` prints them; `session_time_zone` is for timestamps.
     pub fn show(&self, num_rows: usize, session_time_zone: &str) -> String {
-        let zone = session_time_zone.parse().unwrap_or(chrono_tz::UTC);
+        let zone = session_time_zone.parse().unwrap_or(crate::time_zone::Tz::UTC);
         crate::sink::show_table(&self.schema, &self.batches, num_rows, self.truncate, zone)
     }
 }

@@ -9,6 +9,7 @@ use super::catalog::Flow;
 use super::filled::Reads;
 use super::layer::Layer;
 use crate::error::{Error, Result, Span};
+use crate::function::reference::{self, Scope};
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{ExplainTarget, Name, ObjectKind, Statement, StatementKind};
 use crate::sql::{parse_script, variable};
@@ -177,6 +178,12 @@ impl Session {
             StatementKind::ShowSetting(key) => self.prepare_show_setting(key),
             StatementKind::Explain { extended, target } => self.prepare_explain(extended, target).await,
             StatementKind::Show(kind) => Ok(Action::Show(kind)),
+            StatementKind::ShowFunctions { scope, pattern } => Ok(self.show_functions(scope, pattern.as_deref())),
+            StatementKind::DescribeFunction { extended, name } => {
+                let lines = reference::describe(self.context(), &name.text, extended);
+                let lines = lines.map_err(|e| e.with_span(name.span))?;
+                Ok(Action::Table(vec!["function_desc"], lines.into_iter().map(|line| vec![line]).collect()))
+            }
             StatementKind::Describe { kind, name } => self.prepare_describe(kind, name).await,
             StatementKind::Await { name, timeout } => {
                 p.warnings.extend(self.check_await(&name, timeout)?);
@@ -228,6 +235,17 @@ impl Session {
                 self.explain(&plan, mode, extended).await.map(Action::Text).map_err(|e| e.with_span(query.span))
             }
         }
+    }
+
+    fn show_functions(&self, scope: Option<&str>, pattern: Option<&str>) -> Action {
+        let scope = match scope {
+            Some("USER") => Scope::User,
+            Some("SYSTEM") => Scope::System,
+            _ => Scope::All,
+        };
+        let names = reference::names(self.context(), scope).into_iter();
+        let fits = |name: &String| pattern.is_none_or(|p| reference::is_like(name, p));
+        Action::Table(vec!["function"], names.filter(fits).map(|name| vec![name]).collect())
     }
 
     async fn prepare_describe(&self, kind: Option<ObjectKind>, name: Name) -> Result<Action> {

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::time_zone::Tz;
 use async_trait::async_trait;
-use chrono_tz::Tz;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
@@ -240,7 +240,8 @@ mod tests {
         let times = TimestampMicrosecondArray::from(vec![0]).with_timezone("UTC");
         let batch = RecordBatch::try_from_iter([("t", Arc::new(times) as arrow::array::ArrayRef)]).unwrap();
         let sink = ConsoleSink::new(&Options::new(), writer).unwrap();
-        let tokyo = SinkContext { schema: batch.schema(), time_zone: Tz::Asia__Tokyo, ..context() };
+        let tokyo =
+            SinkContext { schema: batch.schema(), time_zone: Tz::Region(chrono_tz::Tz::Asia__Tokyo), ..context() };
         sink.open(&tokyo).await.unwrap();
         run_batch(&sink, 0, vec![batch]).await;
         assert!(out.lock().unwrap().contains("|1970-01-01 09:00:00|"), "{}", out.lock().unwrap());

@@ -45,7 +45,7 @@ pub struct SinkContext {
     /// Columns of the rows.
     pub schema: SchemaRef,
     /// The session's time zone, for sinks that show times as text.
-    pub time_zone: chrono_tz::Tz,
+    pub time_zone: crate::time_zone::Tz,
     /// Crash points of the session.
     pub failpoints: Failpoints,
 }

@@ -9,9 +9,9 @@
 //! only showing top 1 row
 //! ```
 
+use crate::time_zone::Tz;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use chrono_tz::Tz;
 use unicode_width::UnicodeWidthStr;
 
 use crate::function::display::format_value;

@@ -20,7 +20,7 @@ pub fn schema() -> SchemaRef {
 /// An append query over [`schema`], always the same.
 pub fn context() -> SinkContext {
     SinkContext {
-        time_zone: chrono_tz::Tz::UTC,
+        time_zone: crate::time_zone::Tz::UTC,
         query_id: Uuid::from_u128(7),
         query_name: Some("q".into()),
         output_mode: OutputMode::Append,

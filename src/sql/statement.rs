@@ -74,6 +74,20 @@ pub enum StatementKind {
     },
     /// `SHOW FLOWS | STREAMS | …`.
     Show(ObjectKind),
+    /// `SHOW [USER | SYSTEM | ALL] FUNCTIONS [[LIKE] pattern]`.
+    ShowFunctions {
+        /// `USER`, `SYSTEM` or `ALL`; all, if it is not given.
+        scope: Option<&'static str>,
+        /// Which of them.
+        pattern: Option<String>,
+    },
+    /// `DESCRIBE FUNCTION [EXTENDED] name`.
+    DescribeFunction {
+        /// Also its group and an example.
+        extended: bool,
+        /// The function or operator.
+        name: Name,
+    },
     /// `DESCRIBE [kind] name`.
     Describe {
         /// The kind, if it was given.

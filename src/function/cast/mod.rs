@@ -11,9 +11,9 @@ pub mod temporal;
 
 use std::sync::Arc;
 
+use crate::time_zone::Tz;
 use arrow::array::*;
 use arrow::datatypes::*;
-use chrono_tz::Tz;
 
 use super::display::{Style, write_value};
 use crate::type_name::sql_type_name;

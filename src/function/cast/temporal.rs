@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::time_zone::Tz;
 use arrow::array::*;
 use arrow::datatypes::*;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
-use chrono_tz::Tz;
 
 use super::parse::trim;
 use super::{Mode, arrow_cast, cast_refused, numeric};
@@ -110,72 +110,7 @@ pub fn micros(fraction: &str) -> Option<i64> {
 
 /// `Z`, `UTC`, `GMT+1`, `+01:30`, `+0130`, `Europe/Berlin`.
 fn zone_to_epoch(local: NaiveDateTime, zone: &str) -> Option<i64> {
-    if zone == "Z" {
-        return to_epoch(local, None);
-    }
-    let offset = ["UTC", "GMT", "UT"].iter().find_map(|p| zone.strip_prefix(p)).unwrap_or(zone);
-    if offset.is_empty() {
-        return to_epoch(local, None);
-    }
-    if let Some(seconds) = offset_seconds(offset) {
-        return Some(to_epoch(local, None)? - seconds * MICROS_PER_SECOND);
-    }
-    to_epoch(local, Some(named_zone(zone)?))
-}
-
-/// A zone by its name, or by one of the short names of Java.
-pub fn named_zone(name: &str) -> Option<Tz> {
-    let region = match name {
-        "ACT" => "Australia/Darwin",
-        "AET" => "Australia/Sydney",
-        "AGT" => "America/Argentina/Buenos_Aires",
-        "ART" => "Africa/Cairo",
-        "AST" => "America/Anchorage",
-        "BET" => "America/Sao_Paulo",
-        "BST" => "Asia/Dhaka",
-        "CAT" => "Africa/Harare",
-        "CNT" => "America/St_Johns",
-        "CST" => "America/Chicago",
-        "CTT" => "Asia/Shanghai",
-        "EAT" => "Africa/Addis_Ababa",
-        "ECT" => "Europe/Paris",
-        "IET" => "America/Indiana/Indianapolis",
-        "IST" => "Asia/Kolkata",
-        "JST" => "Asia/Tokyo",
-        "MIT" => "Pacific/Apia",
-        "NET" => "Asia/Yerevan",
-        "NST" => "Pacific/Auckland",
-        "PLT" => "Asia/Karachi",
-        "PNT" => "America/Phoenix",
-        "PRT" => "America/Puerto_Rico",
-        "PST" => "America/Los_Angeles",
-        "SST" => "Pacific/Guadalcanal",
-        "VST" => "Asia/Ho_Chi_Minh",
-        "EST" => "Etc/GMT+5",
-        "MST" => "Etc/GMT+7",
-        "HST" => "Etc/GMT+10",
-        "Z" => "UTC",
-        other => other,
-    };
-    region.parse().ok()
-}
-
-/// Seconds east of Greenwich of `+h`, `+hh`, `+hh:mm`, `+hhmm`, `+hh:mm:ss`.
-pub fn offset_seconds(text: &str) -> Option<i64> {
-    let (sign, text) = match text.as_bytes().first()? {
-        b'+' => (1, &text[1..]),
-        b'-' => (-1, &text[1..]),
-        _ => return None,
-    };
-    let (hour, minute, second) = if text.len() == 4 && !text.contains(':') {
-        (digits(text.get(..2)?, 2, 2)?, digits(text.get(2..)?, 2, 2)?, 0)
-    } else {
-        let mut parts = text.split(':').map(|p| digits(p, 1, 2));
-        let (h, m, s) = (parts.next()??, parts.next().unwrap_or(Some(0))?, parts.next().unwrap_or(Some(0))?);
-        (h, m, s)
-    };
-    let legal = hour <= 18 && minute < 60 && second < 60;
-    legal.then(|| sign * i64::from(hour * 3600 + minute * 60 + second))
+    to_epoch(local, Some(zone.parse().ok()?))
 }
 
 /// Microseconds since the epoch of a local time. A time that a zone skips is moved on by the gap; of two it takes the
@@ -306,9 +241,9 @@ mod tests {
 
     #[test]
     fn local_times_are_those_of_the_zone() {
-        assert_eq!(parse_timestamp("1970-01-01 09:00:00", Some(Tz::Asia__Tokyo)), Some(0));
+        assert_eq!(parse_timestamp("1970-01-01 09:00:00", Some(Tz::Region(chrono_tz::Tz::Asia__Tokyo))), Some(0));
         // 02:30 does not exist on this day: the clock went from 02:00 to 03:00.
-        let skipped = parse_timestamp("2024-03-31 02:30:00", Some(Tz::Europe__Berlin));
+        let skipped = parse_timestamp("2024-03-31 02:30:00", Some(Tz::Region(chrono_tz::Tz::Europe__Berlin)));
         assert_eq!(skipped, parse_timestamp("2024-03-31 01:30:00", None));
     }
 }

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::time_zone::Tz;
 use arrow::array::*;
 use arrow::buffer::Buffer;
 use arrow::datatypes::*;
-use chrono_tz::Tz;
 
 use super::options::ReadOptions;
 use super::tokens::{Refusal, Token, Tokens};

@@ -1,8 +1,8 @@
 //! Values to CSV text: one encoder for `to_csv` and for files.
 
+use crate::time_zone::Tz;
 use arrow::array::*;
 use arrow::datatypes::*;
-use chrono_tz::Tz;
 
 use super::dialect::Dialect;
 use super::options::english;

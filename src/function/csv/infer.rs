@@ -1,7 +1,7 @@
 //! The types of columns, told from their texts as Spark tells them.
 
+use crate::time_zone::Tz;
 use arrow::datatypes::DataType;
-use chrono_tz::Tz;
 
 use super::options::ReadOptions;
 use super::tokens::{Token, Tokens};

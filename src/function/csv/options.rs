@@ -1,6 +1,6 @@
 //! The options of reading CSV, the same for files and for `from_csv`.
 
-use chrono_tz::Tz;
+use crate::time_zone::Tz;
 
 use super::dialect::Dialect;
 use crate::error::{Error, Result};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::time_zone::Tz;
 use arrow::array::*;
 use arrow::datatypes::*;
-use chrono_tz::Tz;
 use serde::Deserialize;
 
 use super::decode::{Decoder, lines};

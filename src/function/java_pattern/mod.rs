@@ -5,8 +5,8 @@ mod parse;
 
 use std::fmt::Write;
 
+use crate::time_zone::Tz;
 use chrono::{Datelike, NaiveDateTime, Offset, TimeZone, Timelike};
-use chrono_tz::{OffsetName, Tz};
 
 use super::cast::temporal::{days_since_epoch, to_local};
 use crate::{Error, Result};
@@ -234,7 +234,7 @@ fn zone_text(letter: char, n: usize, us: i64, tz: Tz) -> String {
     let offset = tz.offset_from_utc_datetime(&utc);
     let seconds = offset.fix().local_minus_utc();
     match letter {
-        'V' => tz.name().to_owned(),
+        'V' => tz.name(),
         'z' => zone_name(offset.abbreviation(), tz),
         'O' if seconds == 0 => "GMT".to_owned(),
         'O' if n == 1 => {
@@ -259,10 +259,10 @@ fn zone_name(name: Option<&str>, tz: Tz) -> String {
         Some("LMT") => {
             let winter = chrono::DateTime::from_timestamp(946_684_800, 0).unwrap_or_default().naive_utc();
             let offset = tz.offset_from_utc_datetime(&winter);
-            offset.abbreviation().unwrap_or(tz.name()).to_owned()
+            offset.abbreviation().map_or_else(|| tz.name(), str::to_owned)
         }
         Some(name) => name.to_owned(),
-        None => tz.name().to_owned(),
+        None => tz.name(),
     }
 }
 

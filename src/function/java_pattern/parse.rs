@@ -1,8 +1,8 @@
 //! Reads a text by a pattern, as strictly as Java does: digits in the width that a field has, zones in the form that
 //! their letters say, and no day that does not exist.
 
+use crate::time_zone::Tz;
 use chrono::{Datelike, NaiveDate, NaiveTime};
-use chrono_tz::Tz;
 
 use super::Item;
 use super::names::{MONTHS, WEEKDAYS, zone};
@@ -264,11 +264,7 @@ impl Fields {
         let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "+-/_".contains(c))).unwrap_or(text.len());
         let (id, rest) = text.split_at(end);
         let found = if letter == 'z' { zone(id) } else { None };
-        self.zone = Some(
-            found
-                .or_else(|| id.parse().ok())
-                .or_else(|| chrono_tz::TZ_VARIANTS.iter().find(|z| z.name().eq_ignore_ascii_case(id)).copied())?,
-        );
+        self.zone = Some(found.or_else(|| id.parse().ok()).or_else(|| Tz::any_case(id))?);
         Some(rest)
     }
 

@@ -1,10 +1,10 @@
 //! JSON values straight into the columns of a type, with Spark's conversions.
 
+use crate::time_zone::Tz;
 use arrow::array::*;
 use arrow::compute::take;
 use arrow::datatypes::*;
 use base64::Engine;
-use chrono_tz::Tz;
 use std::ops::Add;
 use std::str::FromStr;
 use std::sync::Arc;

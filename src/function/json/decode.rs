@@ -1,8 +1,8 @@
 //! Records of JSON into columns: the decoder of `from_json` and of files.
 
+use crate::time_zone::Tz;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Fields};
-use chrono_tz::Tz;
 
 use super::column::{Conversion, Fault, Slots};
 use super::nested::StructColumn;

@@ -1,10 +1,10 @@
 //! Values of columns as JSON texts: the encoder of `to_json` and of files.
 
+use crate::time_zone::Tz;
 use arrow::array::*;
 use arrow::datatypes::*;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chrono_tz::Tz;
 
 use super::write::{write_real, write_text};
 use crate::error::Result;

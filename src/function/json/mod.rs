@@ -13,10 +13,10 @@ pub mod write;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::time_zone::Tz;
 use arrow::array::*;
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::*;
-use chrono_tz::Tz;
 use datafusion::logical_expr::ScalarUDF;
 use serde_json::Value;
 

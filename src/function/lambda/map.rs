@@ -44,7 +44,7 @@ pub fn transform(call: &LambdaCall, column: usize) -> Result<ArrayRef> {
 pub fn zip_with(call: &LambdaCall) -> Result<ArrayRef> {
     let (left, right) = (call.values[0].as_map(), call.values[1].as_map());
     let (key_type, _) = entry_types(&call.return_type)?;
-    let right_keys = cast_array(right.keys(), &key_type, Mode::Ansi, chrono_tz::Tz::UTC)?;
+    let right_keys = cast_array(right.keys(), &key_type, Mode::Ansi, crate::time_zone::Tz::UTC)?;
     let converter = RowConverter::new(vec![SortField::new(key_type)])?;
     let (l, r) = (
         converter.convert_columns(&[Arc::clone(left.keys())])?,

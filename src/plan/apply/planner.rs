@@ -18,8 +18,11 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 
 use super::node::{ApplyNode, as_apply};
 use super::outer::map_expressions;
+use crate::function::random::Draw;
+use crate::operator::RandomExec;
 use crate::operator::apply::{ApplyExec, KeptExec, Parameters, Subquery, parameter};
 use crate::plan::logic::lower;
+use crate::plan::random::RandomNode;
 use crate::plan::recursion::LevelNode;
 
 /// DataFusion's planner of queries over tables, with subqueries of every kind.
@@ -38,7 +41,7 @@ impl QueryPlanner for BatchPlanner {
     }
 }
 
-/// Plans [`ApplyNode`], and the levels of recursive queries.
+/// Plans [`ApplyNode`], the levels of recursive queries, and random values.
 #[derive(Debug)]
 pub struct ApplyPlanner;
 
@@ -59,6 +62,13 @@ impl ExtensionPlanner for ApplyPlanner {
         }
         if let Some(level) = node.as_any().downcast_ref::<LevelNode>() {
             return Ok(Some(level.operator(physical_inputs[0].clone())));
+        }
+        if let Some(random) = node.as_any().downcast_ref::<RandomNode>() {
+            let over_input = |e: &Expr| planner.create_physical_expr(e, logical_inputs[0].schema(), session, context);
+            let draw = |(_, draw): &(String, Draw)| Ok((draw.clone(), draw.of.as_ref().map(over_input).transpose()?));
+            let draws = random.draws.iter().map(draw).collect::<DfResult<_>>()?;
+            let schema = Arc::clone(UserDefinedLogicalNodeCore::schema(random).inner());
+            return Ok(Some(Arc::new(RandomExec::new(physical_inputs[0].clone(), draws, schema))));
         }
         let Some(node) = node.as_any().downcast_ref::<ApplyNode>() else { return Ok(None) };
         let over_input = |e: &Expr| planner.create_physical_expr(e, logical_inputs[0].schema(), session, context);

@@ -7,9 +7,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::time_zone::Tz;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use chrono_tz::Tz;
 use datafusion::datasource::sink::DataSink;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};

@@ -5,10 +5,10 @@ use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
+use crate::time_zone::Tz;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
-use chrono_tz::Tz;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use datafusion::parquet::errors::ParquetError;

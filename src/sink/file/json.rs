@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
+use crate::time_zone::Tz;
 use arrow::array::RecordBatch;
-use chrono_tz::Tz;
 
 use super::encode::write_failed;
 use crate::error::Result;

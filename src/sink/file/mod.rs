@@ -21,9 +21,9 @@ mod manifest;
 
 use std::path::{Path, PathBuf};
 
+use crate::time_zone::Tz;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use chrono_tz::Tz;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;

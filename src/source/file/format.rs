@@ -5,9 +5,9 @@ use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::time_zone::Tz;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use chrono_tz::Tz;
 
 use crate::error::{Error, Result};
 use crate::format::lines::LineEnd;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::time_zone::Tz;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use chrono_tz::Tz;
 use datafusion::prelude::SessionContext;
 
 use super::clean::CleanSource;

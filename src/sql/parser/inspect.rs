@@ -87,12 +87,40 @@ pub(super) fn parse_show(c: &mut Cursor<'_>) -> Result<StatementKind> {
             return Ok(StatementKind::Show(kind));
         }
     }
-    Err(unknown_word(c, "what to show", &["FLOWS", "STREAMS", "TABLES", "SINKS", "VIEWS", "STREAMING TABLES"]))
+    for (words, scope) in [
+        (&["FUNCTIONS"][..], None),
+        (&["USER", "FUNCTIONS"], Some("USER")),
+        (&["SYSTEM", "FUNCTIONS"], Some("SYSTEM")),
+        (&["ALL", "FUNCTIONS"], Some("ALL")),
+    ] {
+        if c.take_words(words) {
+            c.take_words(&["LIKE"]);
+            let pattern = if c.at_end() { None } else { Some(rest(c).text) };
+            return Ok(StatementKind::ShowFunctions { scope, pattern });
+        }
+    }
+    let words = ["FLOWS", "STREAMS", "TABLES", "SINKS", "VIEWS", "STREAMING TABLES", "FUNCTIONS"];
+    Err(unknown_word(c, "what to show", &words))
 }
 
-/// `DESCRIBE [EXTENDED] [kind] name`.
+/// All that is left, which may be a string, a name in backticks, or an operator.
+fn rest(c: &mut Cursor<'_>) -> Name {
+    if let (Some(text), None) = (c.peek().and_then(string_value), c.peek_at(1)) {
+        let name = Name { text: text.to_owned(), span: c.span() };
+        c.next();
+        return name;
+    }
+    let span = c.take_until(|_| false).whole_span();
+    Name { text: c.slice(span).trim().trim_matches('`').to_owned(), span }
+}
+
+/// `DESCRIBE [kind] name`, `DESCRIBE FUNCTION [EXTENDED] name`.
 pub(super) fn parse_describe(c: &mut Cursor<'_>) -> Result<StatementKind> {
     c.next();
+    if c.peek_at(1).is_some() && c.take_words(&["FUNCTION"]) {
+        let extended = c.peek_at(1).is_some() && c.take_words(&["EXTENDED"]);
+        return Ok(StatementKind::DescribeFunction { extended, name: rest(c) });
+    }
     let kind = kind_before_name(c);
     Ok(StatementKind::Describe { kind, name: name(c, "the name of what to describe")? })
 }

@@ -2,6 +2,7 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, NullTreatment, WindowFunction};
 use datafusion::logical_expr::utils::{find_aggregate_exprs, find_window_exprs};
 use datafusion::logical_expr::{
@@ -18,6 +19,8 @@ use super::star::is_qualified;
 use super::types::parse_data_type;
 use super::{mismatch, operators};
 use crate::error::{Error, Result};
+use crate::function::random::Draw;
+use crate::function::reference;
 use crate::function::unit::is_unit_name;
 use crate::function::wrong_count;
 use crate::options::did_you_mean;
@@ -47,6 +50,9 @@ impl ExprContext<'_> {
             return self.typed(call, e);
         }
         let name = spark_alias(name, f.over.is_some());
+        if !self.is_function(&name) && reference::entry(&name).is_none() && !is_expression(&name) {
+            return Err(self.unknown_function(&name, e));
+        }
         let arguments = self.arguments(f, &name)?;
         if let Some(over) = &f.over {
             return self.window_function(&name, arguments, over, f, e);
@@ -66,6 +72,14 @@ impl ExprContext<'_> {
                 return Err(Error::invalid("WINDOW_FUNCTION_NOT_ALLOWED_IN_CLAUSE", message)
                     .with_span(self.span(e))
                     .with_help("compute it in a subquery first, and aggregate its column"));
+            }
+            for argument in &arguments.args {
+                if argument.exists(|e| Ok(Draw::of(e)?.is_some()))? {
+                    let message = format!("an argument of the aggregate function '{name}' is another for each row");
+                    return Err(Error::invalid("AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION", message)
+                        .with_span(self.span(e))
+                        .with_help("select it in a subquery first, and aggregate its column"));
+                }
             }
             let arguments = one_argument(&name, arguments, self)?;
             let (udaf, arguments) = self.rewritten(&name, udaf, arguments, e)?;
@@ -172,6 +186,7 @@ impl ExprContext<'_> {
                 let (list, value) = operators::among(list.clone(), value.clone(), self.schema)?;
                 self.call(name, vec![list, value], e)
             }
+            ("uniform", [min, max, ..]) => self.uniform(min, max, args.get(2), e),
             ("nullifzero", [x]) => {
                 let zero = operators::binary(x.clone(), &sql::BinaryOperator::Eq, lit(0), self.schema)?;
                 let null = Expr::Literal(ScalarValue::Null, None);
@@ -424,9 +439,6 @@ impl ExprContext<'_> {
     /// The error for a function that does not exist.
     pub fn unknown_function(&self, name: &str, e: &sql::Expr) -> Error {
         let state = &self.planner.state;
-        let names = state.scalar_functions().keys().chain(state.aggregate_functions().keys()).map(String::as_str);
-        let mut names: Vec<&str> = names.chain(Kind::NAMES.iter().copied()).collect();
-        names.sort_unstable();
         if state.window_functions().contains_key(name) {
             let message = format!("window function '{name}' has no OVER clause");
             return Error::invalid("WINDOW_FUNCTION_WITHOUT_OVER_CLAUSE", message)
@@ -435,12 +447,23 @@ impl ExprContext<'_> {
         }
         let error =
             Error::invalid("UNRESOLVED_ROUTINE", format!("function '{name}' does not exist")).with_span(self.span(e));
+        if let Some(why) = reference::missing(name) {
+            return error.with_help(why);
+        }
+        let names = state.scalar_functions().keys().chain(state.aggregate_functions().keys()).map(String::as_str);
+        let mut names: Vec<&str> = names.chain(reference::entries().iter().map(|e| e.name)).collect();
+        names.sort_unstable();
         match did_you_mean(name, names) {
             Some(near) => error.with_help(format!("did you mean '{near}'?")),
             None if name == "batch_id" => error.with_help("batch_id() is known inside FOREACH BATCH BEGIN … END only"),
-            None => error.with_help("the names are those of Spark SQL, and not all of them are there yet"),
+            None => error.with_help("the names are those of Spark SQL: SHOW FUNCTIONS lists all that are there"),
         }
     }
+}
+
+/// Names of calls that are another expression here, and are not in the reference.
+fn is_expression(name: &str) -> bool {
+    matches!(name, "iff" | "getdate" | "charindex" | "timestampadd" | "timestampdiff")
 }
 
 /// Functions that number rows in their order.

@@ -86,7 +86,7 @@ pub fn typed(data_type: &DataType, text: &str, time_zone: Option<&str>) -> Optio
         },
         DataType::Timestamp(_, Some(_)) => {
             let zone = parse_time_zone(time_zone.unwrap_or("UTC"));
-            match temporal::parse_timestamp(text, Some(zone.unwrap_or(chrono_tz::Tz::UTC))) {
+            match temporal::parse_timestamp(text, Some(zone.unwrap_or(crate::time_zone::Tz::UTC))) {
                 Some(us) => Ok(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into()))),
                 None => Err(wrong("TIMESTAMP")),
             }

@@ -7,7 +7,8 @@ use datafusion::sql::sqlparser::ast::{self as sql, FunctionArg, FunctionArgExpr,
 
 use super::expr::ExprContext;
 use super::operators;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::function::wrong_type;
 
 impl ExprContext<'_> {
     /// The fields are named by the columns, and by their number where there is none.
@@ -51,6 +52,34 @@ impl ExprContext<'_> {
         operators::binary(left.clone(), &op, right.clone(), self.schema).map(Some)
     }
 
+    /// `uniform(min, max[, seed])` is `rand(seed)` over another range, in the wider type of the two.
+    pub fn uniform(&self, min: &Expr, max: &Expr, seed: Option<&Expr>, e: &sql::Expr) -> Result<Expr> {
+        let mut wider = DataType::Null;
+        for bound in [min, max] {
+            let t = bound.get_type(self.schema)?;
+            if !t.is_numeric() && !t.is_null() {
+                return Err(wrong_type("uniform", "numbers", &t).with_span(self.span(e)));
+            }
+            if !bound.column_refs().is_empty() {
+                let message = "a bound of 'uniform' is not constant";
+                return Err(Error::invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", message)
+                    .with_span(self.span(e))
+                    .with_help("write numbers, or compute low + (high - low) * rand()"));
+            }
+            if t.is_null() {
+                return Ok(Expr::Literal(ScalarValue::Float64(None), None));
+            }
+            if width(&t) > width(&wider) {
+                wider = t;
+            }
+        }
+        let double = |e: &Expr| operators::cast(e.clone(), &DataType::Float64, false);
+        let drawn = self.call("rand", seed.cloned().into_iter().collect(), e)?;
+        let range = binary_expr(double(max), Operator::Minus, double(min));
+        let drawn = binary_expr(range, Operator::Multiply, self.typed(drawn, e)?);
+        Ok(operators::cast(binary_expr(double(min), Operator::Plus, drawn), &wider, false))
+    }
+
     /// `decode(value, search, result, …[, default])`, in which NULL is found as any value.
     pub fn decode(&self, args: &[Expr]) -> Result<Expr> {
         let (value, pairs) = (&args[0], args[1..].chunks_exact(2));
@@ -62,6 +91,20 @@ impl ExprContext<'_> {
         };
         let branches = pairs.map(branch).collect::<Result<_>>()?;
         operators::case(branches, otherwise, self.schema)
+    }
+}
+
+/// The order of numeric types, the widest last.
+fn width(t: &DataType) -> (u8, u8) {
+    match t {
+        DataType::Null => (0, 0),
+        DataType::Int8 => (1, 0),
+        DataType::Int16 => (2, 0),
+        DataType::Int32 => (3, 0),
+        DataType::Decimal128(precision, _) => (5, *precision),
+        DataType::Float32 => (6, 0),
+        DataType::Float64 => (7, 0),
+        _ => (4, 0),
     }
 }
 

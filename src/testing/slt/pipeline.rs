@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use crate::time_zone::Tz;
 use arrow::array::{ArrayRef, RecordBatch, TimestampMillisecondArray};
 use async_trait::async_trait;
-use chrono_tz::Tz;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
 
 use super::matrix::{Combination, Restart};

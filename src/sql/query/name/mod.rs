@@ -188,7 +188,7 @@ fn literal_name(v: &Value) -> String {
 
 /// A value as the console prints it.
 fn shown(value: &ScalarValue) -> Option<String> {
-    value.to_array().ok().map(|array| format_value(array.as_ref(), 0, chrono_tz::Tz::UTC))
+    value.to_array().ok().map(|array| format_value(array.as_ref(), 0, crate::time_zone::Tz::UTC))
 }
 
 /// `DATE '2020-01-01'`: the value that was read, where it does not depend on a zone.
@@ -206,7 +206,9 @@ fn typed(t: &sql::TypedString) -> String {
 /// `INTERVAL '10' SECOND`, whatever units it was written in.
 fn interval(i: &sql::Interval) -> String {
     match interval_of(i).ok().and_then(crate::interval::Interval::to_arrow) {
-        Some(value) => format_value(&IntervalMonthDayNanoArray::from(vec![value]) as &dyn Array, 0, chrono_tz::Tz::UTC),
+        Some(value) => {
+            format_value(&IntervalMonthDayNanoArray::from(vec![value]) as &dyn Array, 0, crate::time_zone::Tz::UTC)
+        }
         None => i.to_string(),
     }
 }
