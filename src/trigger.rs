@@ -17,6 +17,15 @@ pub enum Trigger {
     AvailableNow,
 }
 
+/// A batch and its time, for what below a plan depends on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TriggerInstant {
+    /// Dense, from 0.
+    pub batch_id: u64,
+    /// Trigger time in milliseconds since the epoch.
+    pub timestamp_ms: i64,
+}
+
 impl Trigger {
     /// The next time to run, in milliseconds since the epoch, for a processing-time trigger at `now_ms`.
     pub fn next_ms(self, now_ms: i64) -> i64 {

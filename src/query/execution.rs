@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::idle::IdleInputs;
+use super::losses::{Losses, SourceSeen};
 use super::output::{execute_ordered, renamed, renamed_schema};
 use super::progress::{ProgressBuilder, SourceFigures, StreamingQueryProgress, Timings};
 use super::recovery::{self, Pending};
@@ -31,13 +32,13 @@ use crate::checkpoint::{BatchHeader, BatchRecord, Checkpoint, SourceRange};
 use crate::error::{Error, Result};
 use crate::function::scalar::session_time_zone;
 use crate::offset::Offset;
-use crate::operator::{BatchContext, InputWatermark, WatermarkPolicy};
+use crate::operator::{BatchContext, InputWatermark, StatefulOperator, WatermarkPolicy};
 use crate::options::parse_bytes;
 use crate::plan::{self, Slot, StreamPlan, TriggerTime};
 use crate::sink::{BatchIdentity, Sink, SinkContext};
 use crate::source::{ReadLimit, Source, SourceContext};
 use crate::state::StateChange;
-use crate::trigger::Trigger;
+use crate::trigger::{Trigger, TriggerInstant};
 
 /// Rows of a batch from which the parallel plan pays.
 const PARALLEL_ROWS: usize = 50_000;
@@ -71,8 +72,7 @@ pub struct MicroBatchExecution {
     late_watermark_ms: i64,
     policy: WatermarkPolicy,
     inputs: IdleInputs,
-    /// By operator, in this run.
-    late_rows: Vec<u64>,
+    losses: Losses,
     /// Whether a watermark that has moved, or a timer that is due, is reason enough for a batch.
     no_data_batches: bool,
     trigger: Trigger,
@@ -187,7 +187,7 @@ impl MicroBatchExecution {
             query_id,
             limit,
             inputs,
-            late_rows: vec![0; plan.operators.len()],
+            losses: Losses::new(env.clock.clone(), running.len(), plan.operators.len()),
             plan,
             time,
             sources: running,
@@ -361,6 +361,7 @@ impl MicroBatchExecution {
         self.checkpoint.append_commit(identity.batch_id)?;
         self.env.failpoints.hit("after_commit_log")?;
 
+        self.count_losses(&batch.header, read);
         for (s, range) in self.sources.iter_mut().zip(&batch.header.sources) {
             s.position = range.end.clone();
             s.releasable = Some(range.end.clone());
@@ -416,7 +417,8 @@ impl MicroBatchExecution {
 
     fn task(&self, batch: BatchContext) -> TaskContext {
         let state = &self.plan.state;
-        let config = state.config().clone().with_extension(Arc::new(batch));
+        let instant = TriggerInstant { batch_id: batch.batch_id, timestamp_ms: batch.timestamp_ms };
+        let config = state.config().clone().with_extension(Arc::new(batch)).with_extension(Arc::new(instant));
         // A physical plan holds its functions: the session's hundreds of them need not be copied for every batch.
         let (id, runtime) = (state.session_id().to_string(), state.runtime_env().clone());
         TaskContext::new(None, id, config, HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new(), runtime)
@@ -470,6 +472,15 @@ impl MicroBatchExecution {
         Ok(())
     }
 
+    /// Counts what the batch left out, and warns of it.
+    fn count_losses(&mut self, header: &BatchHeader, read: u64) {
+        let sources = self.sources.iter().zip(&header.sources);
+        let sources = sources.map(|(s, range)| SourceSeen { source: s.source.as_ref(), range });
+        let dropped = |o: &Arc<dyn StatefulOperator>| (o.operator_name(), o.metrics().rows_dropped_by_watermark);
+        self.losses.count(read, sources, self.plan.operators.iter().map(dropped), self.late_watermark_ms);
+        self.losses.say(self.name.as_deref().unwrap_or_default(), header.batch_id);
+    }
+
     fn report(&mut self, batch: &Batch, output_rows: Option<u64>) {
         let sources = self.sources.iter().zip(&batch.header.sources).zip(&batch.latest).map(|((s, range), latest)| {
             let rows = s.slots.iter().map(|s| s.rows()).sum();
@@ -484,9 +495,6 @@ impl MicroBatchExecution {
             (self.sink.description(), output_rows),
             self.plan.event_times.is_used().then(|| self.plan.event_times.batch()),
         );
-        for (late, operator) in self.late_rows.iter_mut().zip(&self.plan.operators) {
-            *late += operator.metrics().rows_dropped_by_watermark;
-        }
         progress.waiting = self.waiting();
         let (name, rows) = (self.name.as_deref().unwrap_or_default(), progress.num_input_rows);
         tracing::debug!(query = name, batch = batch.header.batch_id, rows, "done");
@@ -500,7 +508,9 @@ impl MicroBatchExecution {
     fn waiting(&self) -> Option<Waiting> {
         let times = &self.plan.event_times;
         let inputs = || times.states(self.policy, &self.inputs.idle());
-        times.is_used().then(|| Waiting::new(self.watermark_ms, inputs(), &self.plan.operators, &self.late_rows))
+        times
+            .is_used()
+            .then(|| Waiting::new(self.watermark_ms, inputs(), &self.plan.operators, &self.losses.late_rows()))
     }
 
     fn snapshot_if_due(&self, header: &BatchHeader) -> Result<()> {
@@ -587,8 +597,8 @@ impl MicroBatchExecution {
 
     /// Closes everything. Dropping instead is a crash: nothing is flushed.
     pub async fn close(self) -> Result<()> {
-        let Self { sink, sources, checkpoint, temporary, name, next_batch, .. } = self;
-        tracing::info!(query = name.as_deref().unwrap_or_default(), "ends before batch {next_batch}");
+        let Self { sink, sources, checkpoint, temporary, name, next_batch, losses, .. } = self;
+        losses.end(name.as_deref().unwrap_or_default(), next_batch);
         let mut results = vec![sink.abort().await, sink.close().await];
         for s in &sources {
             results.push(s.source.stop().await);

@@ -3,6 +3,7 @@
 mod execution;
 mod idle;
 mod listener;
+mod losses;
 mod manager;
 mod output;
 mod progress;

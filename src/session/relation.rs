@@ -1,6 +1,7 @@
 //! `CREATE STREAM | TABLE | SINK | VIEW`, and `DROP`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session as DataFusionSession, TableProvider};
@@ -16,6 +17,7 @@ use super::script::Preparation;
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options};
 use crate::plan::StreamTable;
+use crate::source::RefreshingTable;
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{CreateRelation, CreateView, Fragment, Name, ObjectKind, Watermark};
 
@@ -53,14 +55,19 @@ impl Session {
                 (sink, table) = self.create_sink_object(&create, &format).map_err(at_format)?;
             }
             _ => {
-                let options = &create.options;
+                let (refresh, options) = split_refresh(&create.options)?;
+                let options = &options;
                 let made = match self.columns_to_come(options) {
                     _ if format == MEMORY => memory_table(&create.name.text, declared, options),
                     // A flow makes the files: they need not be there before it has run.
                     Some(columns) => crate::source::output_table(&format, &declared.unwrap_or(columns), options),
                     None => crate::source::static_table(self.context(), &format, declared, options).await,
                 };
-                table = Some(made.map_err(at_format)?);
+                let made = made.map_err(at_format)?;
+                table = Some(match refresh {
+                    Some(every) => Arc::new(RefreshingTable::new(made, every)),
+                    None => made,
+                });
             }
         }
         if create.kind != ObjectKind::Stream {
@@ -165,6 +172,14 @@ impl Session {
             _ => Err(self.catalog().not_found(kind, name)),
         }
     }
+}
+
+/// The option `refresh`, which every table has, and those of its format.
+fn split_refresh(options: &Options) -> Result<(Option<Duration>, Options)> {
+    let every = OptionReader::new("the table", options).duration("refresh")?;
+    let mut rest = options.clone();
+    rest.remove("refresh");
+    Ok((every, rest))
 }
 
 fn no_columns(create: &CreateRelation) -> Result<()> {

@@ -11,6 +11,7 @@ mod provider;
 mod rate;
 mod rate_micro_batch;
 mod record_log;
+mod refreshing;
 mod socket;
 mod static_table;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod testing;
 pub use identity::StreamIdentity;
 pub use memory::MemoryStream;
 pub use provider::{StreamProvider, schema_needed, source_schema, stream_provider};
+pub use refreshing::RefreshingTable;
 pub use static_table::{output_table, static_table};
 
 use std::fmt;

@@ -1,0 +1,212 @@
+//! Directories in which something is wrong: what fails says how to go on, and nothing is left out without a word.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use super::process::{Ended, run_sql, run_to_end};
+
+struct Dir(tempfile::TempDir);
+
+impl Dir {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file, with the directories above it.
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> &Self {
+        let path = self.at(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    fn set_age(&self, name: &str, age: i64) {
+        let now = SystemTime::now();
+        let seconds = Duration::from_secs(age.unsigned_abs());
+        let time = if age < 0 { now + seconds } else { now - seconds };
+        fs::File::options().write(true).open(self.at(name)).unwrap().set_modified(time).unwrap();
+    }
+
+    /// Runs a script in which `$` is this directory.
+    fn run(&self, sql: &str) -> Ended {
+        run_to_end(["run", "-e", &sql.replace('$', &self.0.path().display().to_string())])
+    }
+
+    /// A flow over the JSON files of `in`, which prints `v`.
+    fn flow(&self, options: &str) -> Ended {
+        self.run(&format!(
+            "CREATE STREAM s (v INT) USING json OPTIONS (path '$/in' {options});
+             CREATE FLOW f TRIGGER AVAILABLE NOW CHECKPOINT LOCATION '$/ck' AS SELECT v FROM s;"
+        ))
+    }
+}
+
+#[track_caller]
+fn has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no '{part}' in\n{text}");
+    }
+}
+
+#[test]
+fn a_compressed_file_is_left_out_by_an_option_of_the_next_start() {
+    for option in [", pathGlobFilter '*.json'", ", ignoreCorruptFiles 'true'"] {
+        let dir = Dir::new();
+        dir.write("in/a.json", "{\"v\": 1}\n").write("in/b.json.gz", b"\x1f\x8b\x08");
+        for _ in 0..2 {
+            let ended = dir.flow("");
+            has(&ended.assert_code(1).stderr, &["b.json.gz", "pathGlobFilter", "ignoreCorruptFiles"]);
+        }
+        has(&dir.flow(option).assert_code(0).stdout, &["|1|"]);
+        dir.write("in/c.json", "{\"v\": 3}\n");
+        has(&dir.flow(option).assert_code(0).stdout, &["|3|"]);
+    }
+}
+
+#[test]
+fn a_damaged_file_is_left_out_by_an_option_of_the_next_start() {
+    for option in [", pathGlobFilter '*.json.parquet'", ", ignoreCorruptFiles 'true'"] {
+        let dir = Dir::new();
+        let flow = |option: &str| {
+            dir.run(&format!(
+                "CREATE STREAM s (v INT) USING parquet OPTIONS (path '$/in' {option});
+                 CREATE FLOW f TRIGGER AVAILABLE NOW CHECKPOINT LOCATION '$/ck' AS SELECT v FROM s;"
+            ))
+        };
+        dir.write("in/bad.parquet", "this is no Parquet file, however long it may be");
+        for _ in 0..2 {
+            has(&flow("").assert_code(1).stderr, &["FAILED_READ_FILE", "bad.parquet", "ignoreCorruptFiles"]);
+        }
+        let ended = flow(option);
+        assert!(ended.assert_code(0).stderr.contains("bad.parquet") || option.contains("pathGlob"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_file_that_is_gone_is_left_out_by_an_option_of_the_next_start() {
+    let dir = Dir::new();
+    dir.write("in/a.json", "{\"v\": 1}\n").write("in/b.json", "bad\n");
+    has(&dir.flow(", badRecords 'fail'").assert_code(1).stderr, &["b.json', line 1", "MALFORMED_RECORD"]);
+    fs::remove_file(dir.at("in/b.json")).unwrap();
+    has(&dir.flow("").assert_code(1).stderr, &["FILE_NOT_EXIST", "ignoreMissingFiles"]);
+    let ended = dir.flow(", ignoreMissingFiles 'true'");
+    has(&ended.assert_code(0).stdout, &["|1|"]);
+    has(&ended.stderr, &["b.json", "left out"]);
+}
+
+#[test]
+fn a_batch_that_must_run_again_goes_on_without_its_file() {
+    let dir = Dir::new();
+    dir.write("in/a.json", "{\"v\": 1}\n").write("in/b.json", "{\"v\": 2}\n");
+    let sql = "CREATE STREAM s (v INT) USING json OPTIONS (path '$/in', ignoreMissingFiles 'true');
+               CREATE FLOW f OUTPUT MODE COMPLETE TRIGGER AVAILABLE NOW CHECKPOINT LOCATION '$/ck' AS SELECT sum(v) AS s FROM s;";
+    let sql = sql.replace('$', &dir.0.path().display().to_string());
+    let mut crash = super::process::command(["run", "-e", &sql]);
+    crash.env("TIDEMILL_FAILPOINTS", "before_sink_commit=exit");
+    let ended = super::process::Tidemill::start(&mut crash).ended();
+    assert_ne!(ended.code, Some(0), "{}", ended.stderr);
+    fs::remove_file(dir.at("in/b.json")).unwrap();
+    let ended = run_to_end(["run", "-e", &sql]);
+    has(&ended.assert_code(0).stderr, &["cannot be read again"]);
+    dir.write("in/c.json", "{\"v\": 4}\n");
+    has(&run_to_end(["run", "-e", &sql]).assert_code(0).stdout, &["|7|"]);
+}
+
+#[test]
+fn a_bad_record_is_named_by_file_and_line() {
+    let dir = Dir::new();
+    let lines: String =
+        (0..20_000).map(|n| if n == 12_344 { "{bad\n".into() } else { format!("{{\"v\": {n}}}\n") }).collect();
+    dir.write("in/a.json", lines);
+    has(&dir.flow(", mode 'FAILFAST'").assert_code(1).stderr, &["MALFORMED_RECORD", "a.json', line 12345"]);
+    let ended = dir.flow(", badRecords 'drop'");
+    has(
+        &ended.assert_code(0).stderr,
+        &["left out: 1 bad record of stream 's', the first in file", "line 12345", "20000 rows in 1 batch"],
+    );
+}
+
+#[test]
+fn late_rows_are_in_the_log() {
+    let dir = Dir::new();
+    dir.write("in/a.json", "{\"ts\": \"2026-01-01T00:01:00Z\"}\n").set_age("in/a.json", 20);
+    dir.write("in/b.json", "{\"ts\": \"2026-01-01T00:00:01Z\"}\n").set_age("in/b.json", 10);
+    let ended = dir.run(
+        "CREATE STREAM s (ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL 1 SECOND) USING json OPTIONS (path '$/in', maxFilesPerTrigger 1);
+         CREATE FLOW f TRIGGER AVAILABLE NOW CHECKPOINT LOCATION '$/ck'
+         AS SELECT window(ts, '10 seconds') AS w, count(*) AS n FROM s GROUP BY window(ts, '10 seconds');",
+    );
+    has(
+        &ended.assert_code(0).stderr,
+        &["1 late row at stateStoreSave, older than the watermark 2026-01-01T00:00:59", "1 late row in all"],
+    );
+}
+
+#[test]
+fn what_a_directory_hides_is_said() {
+    let dir = Dir::new();
+    dir.write("in/a.json", "{\"v\": 1}\n");
+    dir.flow("").assert_code(0);
+    dir.write("in/a.json", "{\"v\": 1}\n{\"v\": 2}\n");
+    has(&dir.flow("").assert_code(0).stderr, &["a.json", "have changed after they were read"]);
+
+    dir.write("in/future.json", "{\"v\": 3}\n").set_age("in/future.json", -30 * 86_400);
+    has(&dir.flow("").assert_code(0).stdout, &["|3|"]);
+    dir.write("in/b.json", "{\"v\": 4}\n");
+    let ended = dir.flow("");
+    has(&ended.assert_code(0).stderr, &["b.json", "maxFileAge", "future.json", "in the future"]);
+
+    let nothing = dir.run(
+        "CREATE STREAM s (v INT) USING json OPTIONS (path '$/none*/[x]');
+         CREATE FLOW f TRIGGER ONCE CHECKPOINT LOCATION '$/ck2' AS SELECT v FROM s;",
+    );
+    has(&nothing.assert_code(0).stderr, &["there is no file at this path", "none*"]);
+}
+
+#[test]
+fn names_that_are_patterns() {
+    let dir = Dir::new();
+    dir.write("in/a.json", "{\"v\": 1}\n");
+    for (n, name) in ["x[1]", "y{a}", "z*", "w?"].into_iter().enumerate() {
+        let ended = dir.run(&format!(
+            "CREATE STREAM s (v INT) USING json OPTIONS (path '$/in');
+             CREATE STREAMING TABLE t TRIGGER AVAILABLE NOW CHECKPOINT LOCATION '$/ck{n}'
+             USING json OPTIONS (path '$/{name}') AS SELECT v FROM s;
+             AWAIT t;
+             SELECT 'sum', sum(v) AS sum FROM t;
+             CREATE TABLE u (v INT) USING json OPTIONS (path '$/{name}');
+             SELECT 'again', count(*) AS n FROM u;"
+        ));
+        assert!(dir.at(name).is_dir(), "{}", ended.stderr);
+        has(&ended.assert_code(0).stdout, &["|sum|  1|", "|again|1|"]);
+    }
+    // What we did not write is a pattern.
+    dir.write("p[1]/a.json", "{\"v\": 1}\n");
+    let ended = dir.run("CREATE TABLE t (v INT) USING json OPTIONS (path '$/p[1]'); SELECT count(*) FROM t;");
+    has(&ended.assert_code(2).stderr, &["PATH_NOT_FOUND", r"p\[1\]"]);
+    let ended = dir.run(
+        r"CREATE TABLE t (v INT) USING json OPTIONS (path '$/p\\[1\\]'); INSERT INTO t SELECT 5; SELECT sum(v) AS s FROM t;",
+    );
+    has(&ended.assert_code(0).stdout, &["|6|"]);
+}
+
+#[test]
+fn a_table_is_read_anew_by_a_running_flow() {
+    let dir = Dir::new();
+    dir.write("t/a.json", "{\"k\": 1}\n").write("in/a.json", "{\"v\": 1}\n");
+    let sql = "CREATE STREAM s (v INT) USING json OPTIONS (path '$/in');
+               CREATE TABLE t (k INT) USING json OPTIONS (path '$/t', refresh '1ms');
+               CREATE FLOW f CHECKPOINT LOCATION '$/ck' AS SELECT v, k FROM s JOIN t ON s.v = t.k;";
+    let mut tidemill = run_sql(&sql.replace('$', &dir.0.path().display().to_string()), &[]);
+    tidemill.wait_for_stdout("|1|1|");
+    dir.write("t/b.json", "{\"k\": 2}\n");
+    fs::write(dir.at("in/.b"), "{\"v\": 2}\n").unwrap();
+    fs::rename(dir.at("in/.b"), dir.at("in/b.json")).unwrap();
+    tidemill.wait_for_stdout("|2|2|");
+    tidemill.interrupted().assert_code(0);
+}
