@@ -181,6 +181,7 @@ fn call_can_fail(e: &Expr, call: &ScalarFunction, schema: &DFSchema) -> bool {
             ([from], Ok(to)) => !is_total_cast(from, &to, schema),
             _ => true,
         },
+        "+" | "-" if !e.column_refs().is_empty() && args.iter().all(|a| is_seconds(a, schema)) => false,
         "+" | "-" => !args.first().and_then(|a| a.get_type(schema).ok()).is_some_and(|t| t == DataType::Date32),
         "/" | "%" | "div" => {
             let whole = args.iter().all(|a| a.get_type(schema).is_ok_and(|t| t.is_integer() || t.is_floating()));
@@ -189,6 +190,23 @@ fn call_can_fail(e: &Expr, call: &ScalarFunction, schema: &DFSchema) -> bool {
         "and" | "or" | "case" => false,
         name if SAFE_WITH_LITERAL_PATTERN.contains(&name) => !matches!(args.get(1), Some(Expr::Literal(..))),
         name => !SAFE.contains(&name),
+    }
+}
+
+/// A point in time as a number, or a literal: a sum of few of them is far from the greatest BIGINT.
+fn is_seconds(e: &Expr, schema: &DFSchema) -> bool {
+    match e {
+        Expr::Literal(..) => true,
+        Expr::ScalarFunction(call) if ["+", "-"].contains(&call.name()) => {
+            call.args.iter().all(|a| is_seconds(a, schema))
+        }
+        Expr::ScalarFunction(call) if call.name() == "cast" => {
+            let is_time = |a: &Expr| a.get_type(schema).is_ok_and(|t| matches!(t, DataType::Timestamp(..)));
+            let literal = matches!(call.args.first(), Some(Expr::Literal(..)));
+            (literal || call.args.first().is_some_and(is_time))
+                && e.get_type(schema).is_ok_and(|t| t == DataType::Int64)
+        }
+        _ => false,
     }
 }
 
@@ -230,6 +248,7 @@ fn is_total(from: &DataType, to: &DataType) -> bool {
         (from, to) if from == to => true,
         (Null, _) | (_, Utf8 | LargeUtf8 | Utf8View) => true,
         (Date32 | Timestamp(..), Date32 | Timestamp(..)) => true,
+        (Timestamp(..), Int64 | Float64) => true,
         (Boolean, to) => to.is_integer() || to.is_floating(),
         (from, to) if from.is_signed_integer() && to.is_signed_integer() => {
             from.primitive_width() <= to.primitive_width()
@@ -264,6 +283,7 @@ mod tests {
             (Int32, Float64),
             (Int64, Utf8View),
             (Boolean, Int32),
+            (Timestamp(arrow::datatypes::TimeUnit::Microsecond, None), Int64),
             (Decimal128(5, 2), Decimal128(10, 3)),
             (Int32, Decimal128(12, 2)),
         ];

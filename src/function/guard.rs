@@ -129,6 +129,12 @@ fn widths(array: &ArrayRef) -> Result<i64> {
     Ok(total)
 }
 
+/// Arrays without the elements that equal a struct or an array.
+fn without_nested(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let array = |i: usize| -> Result<ArrayRef> { Ok(one_zero(&args.args[i].to_array(args.number_rows)?)?) };
+    Ok(ColumnarValue::Array(super::order::without(&array(0)?, &array(1)?)?))
+}
+
 /// The same with one zero.
 fn one_zero_value(value: ColumnarValue) -> Result<ColumnarValue> {
     Ok(match value {
@@ -175,6 +181,10 @@ impl ScalarUDFImpl for Guarded {
     fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         self.check(&args)?;
         if matches!(self.guard, Guard::Zeros) {
+            let item = |t: &DataType| matches!(t, DataType::List(item) if item.data_type().is_nested());
+            if self.name() == "array_remove_all" && item(&args.args[0].data_type()) {
+                return without_nested(&args).map_err(Into::into);
+            }
             args.args = args.args.into_iter().map(one_zero_value).collect::<Result<_>>()?;
         }
         self.inner.invoke_with_args(args)

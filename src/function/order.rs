@@ -3,8 +3,10 @@
 //! As in Spark, a NULL inside of a struct or array is less than any value, wherever a NULL by itself is put.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, UInt32Array, make_comparator, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, UInt32Array, make_comparator, new_null_array};
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::{SortOptions, sort_to_indices, take};
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::ScalarUDF;
@@ -67,6 +69,29 @@ pub fn extreme_of(values: &ArrayRef, wanted: Ordering) -> Result<Option<u32>> {
     let compare = make_comparator(values, values, ASCENDING)?;
     let present = (0..values.len()).filter(|i| values.is_valid(*i));
     Ok(present.reduce(|best, i| if compare(i, best) == wanted { i } else { best }).map(|i| i as u32))
+}
+
+/// Arrays without the elements that equal the value beside each; NULL beside a NULL.
+pub fn without(lists: &ArrayRef, values: &ArrayRef) -> Result<ArrayRef> {
+    let lists = lists.as_list::<i32>();
+    let items = arrow::compute::cast(lists.values(), values.data_type())?;
+    let compare = make_comparator(&items, values, ASCENDING)?;
+    let (mut kept, mut lengths, mut valid) = (vec![], vec![], vec![]);
+    for row in 0..lists.len() {
+        let is_valid = lists.is_valid(row) && values.is_valid(row);
+        let (from, to) = (lists.value_offsets()[row] as usize, lists.value_offsets()[row + 1] as usize);
+        let before = kept.len();
+        if is_valid {
+            let differs = |i: &usize| items.is_null(*i) || compare(*i, row) != Ordering::Equal;
+            kept.extend((from..to).filter(differs).map(|i| i as u32));
+        }
+        lengths.push(kept.len() - before);
+        valid.push(is_valid);
+    }
+    let DataType::List(item) = lists.data_type() else { return Err(wrong_type("ARRAY", lists.data_type())) };
+    let kept = take(lists.values(), &UInt32Array::from(kept), None)?;
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Ok(Arc::new(ListArray::try_new(item.clone(), offsets, kept, Some(valid.into()))?))
 }
 
 const ASCENDING: SortOptions = SortOptions { descending: false, nulls_first: true };

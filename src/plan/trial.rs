@@ -70,3 +70,46 @@ fn refusal(expression: String, why: DataFusionError) -> Option<Error> {
             .with_help("CAST what it is computed of to another type, or take its parts")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::datatypes::DataType;
+    use datafusion::common::not_impl_err;
+    use datafusion::logical_expr::{Volatility, create_udf};
+    use datafusion::prelude::SessionContext;
+
+    use super::try_empty;
+
+    async fn tried(query: &str) -> crate::error::Result<()> {
+        let context = SessionContext::new();
+        let types = vec![DataType::Int64];
+        let function = |_: &[_]| not_impl_err!("no such kernel");
+        let unknown = create_udf("unknown", types, DataType::Int64, Volatility::Volatile, Arc::new(function));
+        context.register_udf(unknown);
+        context.sql("CREATE TABLE t AS VALUES (1), (0)").await.unwrap().collect().await.unwrap();
+        try_empty(&context.sql(query).await.unwrap().create_physical_plan().await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_no_kernel_computes_is_refused_before_rows_come() {
+        for query in [
+            "SELECT unknown(column1) FROM t",
+            "SELECT column1 FROM t WHERE unknown(column1) > 1",
+            "SELECT sum(unknown(column1)) FROM t",
+            "SELECT column1, count(*) FROM (SELECT unknown(column1) + 1 AS column1 FROM t) GROUP BY column1",
+        ] {
+            let refused = tried(query).await.expect_err(query);
+            assert_eq!(refused.condition(), "UNSUPPORTED_FEATURE", "{query}");
+            assert!(refused.message().contains("unknown"), "{query}: {}", refused.message());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_fails_for_some_rows_starts() {
+        for query in ["SELECT 1 / column1 FROM t", "SELECT sum(1 / column1) FROM t WHERE column1 / 0 > 1"] {
+            tried(query).await.expect(query);
+        }
+    }
+}

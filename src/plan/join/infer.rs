@@ -12,7 +12,6 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, LogicalPlan, Oper
 
 use super::condition::Condition;
 use super::is_stream_join;
-use crate::function::can_fail;
 
 /// Functions that give NULL for a NULL argument.
 const STRICT: [&str; 26] = [
@@ -128,8 +127,7 @@ fn filtered(input: Arc<LogicalPlan>, all: &[Expr], known: &[Expr]) -> DfResult<A
         !columns.is_empty() && columns.into_iter().all(|c| schema.has_column(c))
     };
     for e in all {
-        // What can fail is for the rows that the query names it for.
-        if is_over(e, schema) && !e.is_volatile() && !can_fail(e, schema) && !known.contains(e) && !new.contains(e) {
+        if is_over(e, schema) && !e.is_volatile() && !known.contains(e) && !new.contains(e) {
             new.push(e.clone());
         }
     }
