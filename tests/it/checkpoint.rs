@@ -76,7 +76,7 @@ fn a_log_that_was_lost_is_damage() {
     }
     fs::remove_dir_all(flow.at("ck/log")).unwrap();
     refused(&flow.run_as_it_is(), "CHECKPOINT_CORRUPT");
-    fs::create_dir(flow.at("ck/log")).unwrap();
+    fs::create_dir_all(flow.at("ck/log")).unwrap();
     fs::write(&log, &whole).unwrap();
     flow.add(3);
     let ended = flow.run_as_it_is();
