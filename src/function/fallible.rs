@@ -182,7 +182,7 @@ fn call_can_fail(e: &Expr, call: &ScalarFunction, schema: &DFSchema) -> bool {
             _ => true,
         },
         "+" | "-" if !e.column_refs().is_empty() && args.iter().all(|a| is_seconds(a, schema)) => false,
-        "+" | "-" => !args.first().and_then(|a| a.get_type(schema).ok()).is_some_and(|t| t == DataType::Date32),
+        "+" | "-" => args.first().and_then(|a| a.get_type(schema).ok()).is_none_or(|t| t != DataType::Date32),
         "/" | "%" | "div" => {
             let whole = args.iter().all(|a| a.get_type(schema).is_ok_and(|t| t.is_integer() || t.is_floating()));
             !(whole && args.get(1).is_some_and(is_safe_divisor))

@@ -67,7 +67,7 @@ impl Twister {
     /// A number below `n`, which is above 0.
     fn below(&mut self, n: u32) -> u32 {
         if n.is_power_of_two() {
-            return (u64::from(n) * u64::from(self.word() >> 1) >> 31) as u32;
+            return ((u64::from(n) * u64::from(self.word() >> 1)) >> 31) as u32;
         }
         loop {
             let bits = self.word() >> 1;

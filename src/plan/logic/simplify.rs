@@ -91,7 +91,7 @@ fn hide(e: Expr) -> DfResult<Transformed<Expr>> {
         if is_connective(&e) {
             let mut atoms = Atoms::default();
             atoms.collect(&e, false, &mut 0);
-            let groups = atoms.to_hide();
+            let groups = atoms.into_hidden();
             if groups.is_empty() {
                 // What is in the terms is visited on its own.
                 return Ok(Transformed::new(e, false, TreeNodeRecursion::Continue));
@@ -128,10 +128,13 @@ fn is_connective(e: &Expr) -> bool {
 /// What a value is looked for in: the value, the list, and whether it must not be there.
 type Atom = (Expr, Vec<Expr>, bool);
 
-/// The lists in a tree of AND, OR and NOT, by value; with the number of the AND or OR that each is a term of.
+/// One list: whether the value must not be in it, the number of the AND or OR that it is a term of, and whether that is an OR.
+type Term = (Vec<Expr>, bool, usize, bool);
+
+/// The lists in a tree of AND, OR and NOT, by value.
 #[derive(Default)]
 struct Atoms {
-    by_value: HashMap<Expr, Vec<(Vec<Expr>, bool, usize, bool)>>,
+    by_value: HashMap<Expr, Vec<Term>>,
     parents: usize,
 }
 
@@ -167,7 +170,7 @@ impl Atoms {
 
     /// The atoms of values that more than one list is of, except where all are terms of one OR, or, with NOT, of one AND:
     /// to join those is right. Each with a number of its own.
-    fn to_hide(self) -> HashMap<Atom, usize> {
+    fn into_hidden(self) -> HashMap<Atom, usize> {
         let mut all = HashMap::new();
         for (value, lists) in self.by_value {
             let (_, not, parent, is_or) = &lists[0];
