@@ -133,7 +133,11 @@ fn to_binary(call: &Call, tolerant: bool) -> Result<ArrayRef> {
             builder.append_null();
             continue;
         };
-        match binary_of(text, format)? {
+        let bytes = match binary_of(text, format) {
+            Err(_) if tolerant => None,
+            other => other?,
+        };
+        match bytes {
             Some(bytes) => builder.append_value(bytes),
             None if tolerant => builder.append_null(),
             None => {

@@ -18,7 +18,7 @@ pub fn functions() -> Vec<ScalarUDF> {
         function("vector_l2_distance", 2..=2, two_vectors, |call| {
             pairs(call, |a, b| {
                 let square = |(x, y): (&f32, &f32)| (f64::from(*x) - f64::from(*y)).powi(2);
-                Some(a.iter().zip(b).map(square).sum::<f64>().sqrt())
+                Some(a.iter().zip(b).map(square).fold(0.0, |sum, x| sum + x).sqrt())
             })
         }),
         function("vector_norm", 1..=2, |types| vector_and_degree(types).map(|()| DataType::Float32), norms),
@@ -80,7 +80,7 @@ fn pairs(call: &Call, f: impl Fn(&[f32], &[f32]) -> Option<f64>) -> Result<Array
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+    a.iter().zip(b).fold(0.0, |sum, (x, y)| sum + f64::from(*x) * f64::from(*y))
 }
 
 /// None where a vector has no direction.
@@ -93,7 +93,7 @@ fn cosine(a: &[f32], b: &[f32]) -> Option<f64> {
 fn norm(v: &[f32], degree: f32) -> Result<f64> {
     let sizes = v.iter().map(|x| f64::from(x.abs()));
     Ok(match degree {
-        1.0 => sizes.sum(),
+        1.0 => sizes.fold(0.0, |sum, x| sum + x),
         2.0 => dot(v, v).sqrt(),
         f32::INFINITY => sizes.fold(0.0, f64::max),
         other => {

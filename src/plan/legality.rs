@@ -51,6 +51,7 @@ fn check_node(node: &LogicalPlan, mode: OutputMode, mut above: Above) -> Result<
     if !is_streaming(node) {
         return Ok(());
     }
+    check_row_numbers(node)?;
     match node {
         LogicalPlan::Aggregate(a) => check_aggregate(a, mode, above)?,
         LogicalPlan::Distinct(Distinct::All(input)) => check_keyed(input.schema().fields(), mode, above)?,
@@ -184,13 +185,19 @@ fn check_expression(e: &Expr) -> Option<Error> {
                 .with_help("join the streams instead"),
         );
     }
-    match e {
-        Expr::ScalarFunction(f) if f.name() == "monotonically_increasing_id" => Some(
-            unsupported("function 'monotonically_increasing_id'")
-                .with_help("use uuid(), or a key of the rows themselves such as Kafka's partition and offset"),
-        ),
-        _ => None,
+    None
+}
+
+/// Refuses what is right over tables only.
+fn check_row_numbers(node: &LogicalPlan) -> Result<()> {
+    let numbers = |e: &Expr| matches!(e, Expr::ScalarFunction(f) if f.name() == "monotonically_increasing_id");
+    for e in node.expressions() {
+        if e.exists(|e| Ok(numbers(e)))? {
+            return Err(unsupported("function 'monotonically_increasing_id'")
+                .with_help("use uuid(), or a key of the rows themselves such as Kafka's partition and offset"));
+        }
     }
+    Ok(())
 }
 
 fn check_aggregate(aggregate: &Aggregate, mode: OutputMode, above: Above) -> Result<()> {

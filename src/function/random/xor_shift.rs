@@ -37,7 +37,7 @@ impl XorShift {
         (high + self.next(27)) as f64 / (1u64 << 53) as f64
     }
 
-    /// By the polar method.
+    /// By the polar method, with the logarithm of fdlibm, whose last bit is that of Java.
     pub fn normal(&mut self) -> f64 {
         if let Some(spare) = self.spare.take() {
             return spare;
@@ -46,7 +46,7 @@ impl XorShift {
             let (a, b) = (2.0 * self.uniform() - 1.0, 2.0 * self.uniform() - 1.0);
             let s = a * a + b * b;
             if s < 1.0 && s != 0.0 {
-                let scale = (-2.0 * s.ln() / s).sqrt();
+                let scale = (-2.0 * libm::log(s) / s).sqrt();
                 self.spare = Some(b * scale);
                 return a * scale;
             }

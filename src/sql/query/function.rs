@@ -1,13 +1,17 @@
 //! Function calls: scalar, aggregate and window functions of the session, by name.
 
 use arrow::datatypes::DataType;
-use datafusion::common::ScalarValue;
+use std::sync::Arc;
+
 use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, NullTreatment, WindowFunction};
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::{find_aggregate_exprs, find_window_exprs};
 use datafusion::logical_expr::{
     Case, Expr, ExprSchemable, SortExpr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, lit,
 };
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::sqlparser::ast::{
     self as sql, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArguments,
 };
@@ -185,6 +189,9 @@ impl ExprContext<'_> {
             ("array_contains", [list, value]) => {
                 let (list, value) = operators::among(list.clone(), value.clone(), self.schema)?;
                 self.call(name, vec![list, value], e)
+            }
+            ("rand" | "random" | "randn" | "randstr" | "uuid", [_, ..]) => {
+                self.call(name, args.into_iter().map(constant).collect::<Result<_>>()?, e)
             }
             ("uniform", [min, max, ..]) => self.uniform(min, max, args.get(2), e),
             ("nullifzero", [x]) => {
@@ -464,6 +471,16 @@ impl ExprContext<'_> {
 /// Names of calls that are another expression here, and are not in the reference.
 fn is_expression(name: &str) -> bool {
     matches!(name, "iff" | "getdate" | "charindex" | "timestampadd" | "timestampdiff")
+}
+
+/// The value of an expression that names no column.
+fn constant(e: Expr) -> Result<Expr> {
+    if !e.column_refs().is_empty() {
+        return Ok(e);
+    }
+    let schema = Arc::new(DFSchema::empty());
+    let simplifier = ExprSimplifier::new(SimplifyContext::builder().with_schema(schema.clone()).build());
+    Ok(simplifier.simplify(simplifier.coerce(e, &schema)?)?)
 }
 
 /// Functions that number rows in their order.
