@@ -131,7 +131,7 @@ fn widths(array: &ArrayRef) -> Result<i64> {
 
 /// Arrays without the elements that equal a struct or an array.
 fn without_nested(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
-    let array = |i: usize| -> Result<ArrayRef> { Ok(one_zero(&args.args[i].to_array(args.number_rows)?)?) };
+    let array = |i: usize| -> Result<ArrayRef> { one_zero(&args.args[i].to_array(args.number_rows)?) };
     Ok(ColumnarValue::Array(super::order::without(&array(0)?, &array(1)?)?))
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, Result as DfResult};
+use datafusion::common::{Column, DFSchema, ExprSchema, Result as DfResult};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{BinaryExpr, Case, Expr, ExprSchemable, LogicalPlan, Operator};
@@ -12,6 +12,7 @@ use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use super::columns_below;
 use crate::function::{Ordered, can_fail};
+use crate::plan::watermark::watermark_delay_ms;
 
 /// Beyond so many conjuncts that can fail they are one call: each alone would hold those before it.
 const ALONE: usize = 8;
@@ -114,7 +115,7 @@ pub fn protected_conjuncts(conjuncts: Vec<Expr>, schema: &DFSchema) -> DfResult<
             true => {}
             false => all.push(conjunct.clone()),
         }
-        if is_movable(&conjunct) && !is_between_inputs(&conjunct) {
+        if is_movable(&conjunct) && !is_between_inputs(&conjunct) && !says_timed(&conjunct, schema) {
             guards.push(conjunct);
         }
     }
@@ -175,6 +176,15 @@ fn is_movable(e: &Expr) -> bool {
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     visit.is_ok() && !found
+}
+
+/// Whether it only says that a row has an event time, which filters are made to say, and which would keep terms above the
+/// watermark.
+fn says_timed(e: &Expr, schema: &DFSchema) -> bool {
+    let Expr::IsNotNull(of) = e else { return false };
+    let columns = of.column_refs();
+    let is_time = |c: &&Column| schema.field_from_column(c).is_ok_and(|f| watermark_delay_ms(f).is_some());
+    !columns.is_empty() && columns.iter().all(is_time)
 }
 
 /// Whether it equates sides that name different relations: the key of a join.
