@@ -264,7 +264,7 @@ impl Fields {
         let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "+-/_".contains(c))).unwrap_or(text.len());
         let (id, rest) = text.split_at(end);
         let found = if letter == 'z' { zone(id) } else { None };
-        self.zone = Some(found.or_else(|| id.parse().ok()).or_else(|| Tz::any_case(id))?);
+        self.zone = Some(found.or_else(|| id.parse().ok().map(Tz::Region)).or_else(|| Tz::any_case(id))?);
         Some(rest)
     }
 
