@@ -32,7 +32,7 @@ const STACK_BYTES: usize = 256 << 20;
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(cli::arguments(std::env::args_os()));
-    init_logs(cli.verbose);
+    init_logs(cli.verbose, matches!(cli.command, Command::Test(_)));
     let main = std::thread::Builder::new().name("tidemill".to_owned()).stack_size(STACK_BYTES);
     let code = main.spawn(move || run(cli)).map(std::thread::JoinHandle::join);
     match code {
@@ -112,10 +112,12 @@ async fn test(args: cli::TestArgs) -> u8 {
     }
 }
 
-/// Logs go to the standard error: warnings, with `-v` what happens, or as `RUST_LOG` says.
-fn init_logs(verbose: u8) {
+/// Logs go to the standard error: warnings, with `-v` what happens, or as `RUST_LOG` says. Pipeline tests lose rows on
+/// purpose, and say themselves what came of it.
+fn init_logs(verbose: u8, is_test: bool) {
     use tracing_subscriber::EnvFilter;
     let default = match verbose {
+        0 if is_test => "warn,tidemill::query::losses=error",
         0 => "warn",
         1 => "warn,tidemill=info",
         2 => "info,tidemill=debug",
