@@ -51,8 +51,9 @@ async fn documented_examples_give_what_spark_gives() {
             if found.is_ok() {
                 wrong.push(format!("{sql}\n  SHOW FUNCTIONS does not list '{function}', but it runs"));
             }
-        } else if case["differs"].is_string() {
-            if found == expected {
+        } else if let Some(why) = case["differs"].as_str() {
+            let by_chance = ["another each time", "the order is not fixed", "who runs the test"].contains(&why);
+            if found == expected && !by_chance {
                 wrong.push(format!("{sql}\n  is alike now: take 'differs' out of its line"));
             }
         } else if found != expected {
