@@ -85,6 +85,8 @@ pub fn register_all(ctx: &SessionContext) -> Result<()> {
     let mut state = state.write();
     state.config_mut().options_mut().execution.enable_ansi_mode = true;
     datafusion_spark::register_all(&mut *state)?;
+    // No row knows the file that it came from: better no function than one that fails.
+    state.deregister_udf("input_file_name")?;
     for function in scalar_functions() {
         state.register_udf(function.into())?;
     }

@@ -88,7 +88,9 @@ pub fn names(context: &SessionContext, scope: Scope) -> Vec<String> {
 fn registered(context: &SessionContext) -> BTreeSet<String> {
     let state = context.state_ref();
     let state = state.read();
-    state.udfs().into_iter().chain(state.udafs()).chain(state.udwfs()).collect()
+    let all = state.udfs().into_iter().chain(state.udafs()).chain(state.udwfs());
+    // Names that no user can write are the plan's own.
+    all.filter(|name| !name.starts_with("__")).collect()
 }
 
 /// Whether the program itself registers the name.

@@ -16,10 +16,7 @@ async fn answer(session: &Session, sql: &str) -> Result<(Vec<Vec<String>>, Vec<S
             Some(StatementResult::Rows(rows)) => Ok((rows.texts("UTC"), rows.type_names())),
             other => Err(format!("no rows but {other:?}")),
         },
-        Err(e) => {
-            assert!(e.help().is_some(), "{sql}: {e} has no help");
-            Err(e.condition().to_owned())
-        }
+        Err(e) => Err(e.condition().to_owned()),
     }
 }
 
@@ -54,8 +51,9 @@ async fn documented_examples_give_what_spark_gives() {
             if found.is_ok() {
                 wrong.push(format!("{sql}\n  SHOW FUNCTIONS does not list '{function}', but it runs"));
             }
-        } else if case["differs"].is_string() {
-            if found == expected {
+        } else if let Some(why) = case["differs"].as_str() {
+            let by_chance = ["another each time", "the order is not fixed", "who runs the test"].contains(&why);
+            if found == expected && !by_chance {
                 wrong.push(format!("{sql}\n  is alike now: take 'differs' out of its line"));
             }
         } else if found != expected {
@@ -114,7 +112,8 @@ async fn every_name_of_the_reference_is_a_function() {
         if !listed.contains(name) {
             wrong.push(format!("{name} is not listed"));
         }
-        if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        let is_call = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if is_call && !["in", "case", "when", "cast"].contains(&name) {
             let call = format!("SELECT {name}(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)");
             if answer(&session, &call).await == Err("UNRESOLVED_ROUTINE".to_owned()) {
                 wrong.push(format!("{name} does not exist"));
@@ -122,7 +121,13 @@ async fn every_name_of_the_reference_is_a_function() {
         }
     }
     for line in include_str!("../../src/function/missing.txt").lines().filter(|line| !line.starts_with('#')) {
-        for name in line.split_once(": ").unwrap().1.split(' ').filter(|name| !name.contains("time")) {
+        for name in line
+            .split_once(": ")
+            .unwrap()
+            .1
+            .split(' ')
+            .filter(|name| !name.contains("time") && !name.starts_with("input_file"))
+        {
             if answer(&session, &format!("SELECT {name}(1)")).await != Err("UNRESOLVED_ROUTINE".to_owned()) {
                 wrong.push(format!("{name} is there"));
             }

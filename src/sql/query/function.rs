@@ -49,14 +49,14 @@ impl ExprContext<'_> {
             return Err(Error::unsupported("UNSUPPORTED_GENERATOR.NESTED_IN_EXPRESSIONS", message)
                 .with_help("use LATERAL VIEW, or a subquery"));
         }
+        if !self.is_function(&name) && reference::entry(&name).is_none() && !is_expression(&name) {
+            return Err(self.unknown_function(&name, e));
+        }
         self.check_count(&name, f).map_err(|err| err.with_span(self.span(e)))?;
         if let Some(call) = self.higher_order(&name, f, e)? {
             return self.typed(call, e);
         }
         let name = spark_alias(name, f.over.is_some());
-        if !self.is_function(&name) && reference::entry(&name).is_none() && !is_expression(&name) {
-            return Err(self.unknown_function(&name, e));
-        }
         let arguments = self.arguments(f, &name)?;
         if let Some(over) = &f.over {
             return self.window_function(&name, arguments, over, f, e);
