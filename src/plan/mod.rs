@@ -14,6 +14,7 @@ pub mod generators;
 mod grouping_sets;
 mod join;
 mod key_filter;
+mod lambda;
 mod late_columns;
 mod legality;
 pub mod logic;

@@ -25,6 +25,7 @@ use super::apply::ApplyPlanner;
 use super::display::as_sql;
 use super::grouping_sets::{anchored, without_anchor};
 use super::join::{self, StreamJoinNode};
+use super::lambda::planning_state;
 use super::late_columns::place_late_columns;
 use super::logic::lower;
 use super::micro_batch::bound_streams;
@@ -209,6 +210,8 @@ impl QueryPlanner for StatefulPlanner {
         session: &dyn Session,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let ours = StatefulPlanner { operators: self.operators.clone() };
+        let state = planning_state(plan, session)?;
+        let session = state.as_ref().map_or(session, |s| s as &dyn Session);
         DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ours), Arc::new(ApplyPlanner)])
             .create_physical_plan(&lower(plan.clone())?, session)
             .await

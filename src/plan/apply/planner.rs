@@ -21,6 +21,7 @@ use super::outer::map_expressions;
 use crate::function::random::Draw;
 use crate::operator::RandomExec;
 use crate::operator::apply::{ApplyExec, KeptExec, Parameters, Subquery, parameter};
+use crate::plan::lambda::planning_state;
 use crate::plan::logic::lower;
 use crate::plan::random::RandomNode;
 use crate::plan::recursion::LevelNode;
@@ -37,6 +38,8 @@ impl QueryPlanner for BatchPlanner {
         session: &dyn Session,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ApplyPlanner)]);
+        let state = planning_state(plan, session)?;
+        let session = state.as_ref().map_or(session, |s| s as &dyn Session);
         planner.create_physical_plan(&lower(plan.clone())?, session).await
     }
 }
@@ -75,6 +78,7 @@ impl ExtensionPlanner for ApplyPlanner {
         let parameters = Arc::new(Parameters::default());
         let state = one_partition(session)?;
         let logical = lower(with_parameters(state.optimize(&node.subquery)?, node, &parameters)?)?;
+        let state = planning_state(&logical, &state)?.unwrap_or(state);
         let subquery = Subquery {
             question: node.question.clone(),
             plan: planner.create_physical_plan(&logical, &state).await?,
