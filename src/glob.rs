@@ -109,8 +109,11 @@ fn spread(path: &str) -> Result<Vec<String>, String> {
     Ok(done)
 }
 
-/// The first outermost braces with a separator in them: what is before, the choices, and what is behind.
-fn braces_with_separator(path: &str) -> Result<Option<(&str, Vec<&str>, &str)>, String> {
+/// What is before braces, the choices in them, and what is behind.
+type Braces<'p> = (&'p str, Vec<&'p str>, &'p str);
+
+/// The first outermost braces with a separator in them.
+fn braces_with_separator(path: &str) -> Result<Option<Braces<'_>>, String> {
     let (mut depth, mut escaped, mut separator) = (0usize, false, false);
     let (mut start, mut commas) = (0, vec![]);
     for (at, sign) in path.char_indices() {
