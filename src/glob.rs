@@ -109,7 +109,7 @@ fn spread(path: &str) -> Result<Vec<String>, String> {
     Ok(done)
 }
 
-/// What is before braces, their choices, and what is behind.
+/// What is before braces, the choices in them, and what is behind.
 type Braces<'p> = (&'p str, Vec<&'p str>, &'p str);
 
 /// The first outermost braces with a separator in them.
