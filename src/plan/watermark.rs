@@ -66,7 +66,6 @@ impl WatermarkNode {
 }
 
 /// The delay that a field's metadata gives, if it is an event-time column.
-#[allow(dead_code, reason = "for operators that use event time")]
 pub fn watermark_delay_ms(field: &Field) -> Option<i64> {
     field.metadata().get(WATERMARK_KEY)?.parse().ok()
 }
