@@ -19,7 +19,7 @@ impl RowSet {
     pub(super) fn new(schema: &Schema, names: &[String], batches: Vec<RecordBatch>) -> Result<Self> {
         let schema = renamed(schema, names);
         let batches = batches.into_iter().map(|b| under(&schema, b)).collect::<Result<_>>()?;
-        Ok(Self { schema, batches, truncate: Truncate::default() })
+        Ok(Self { schema, batches, truncate: Truncate::At(usize::MAX) })
     }
 
     /// The same, of which nothing is cut when it is shown: names and paths are there to be copied.
@@ -52,7 +52,7 @@ impl RowSet {
         self.batches.iter().flat_map(rows).collect()
     }
 
-    /// The first `num_rows` rows as Spark's `show` prints them; `session_time_zone` is for timestamps.
+    /// The first `num_rows` rows as Spark's `show` prints them, cells in full; `session_time_zone` is for timestamps.
     pub fn show(&self, num_rows: usize, session_time_zone: &str) -> String {
         let zone = session_time_zone.parse().unwrap_or(crate::time_zone::Tz::UTC);
         crate::sink::show_table(&self.schema, &self.batches, num_rows, self.truncate, zone)

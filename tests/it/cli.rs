@@ -40,6 +40,9 @@ fn a_batch_query_prints_its_rows_and_ends() {
         "+---+----+----+\n|  q|   n|   b|\n+---+----+----+\n|3.5|NULL|true|\n+---+----+----+\n\n"
     );
     assert_eq!(ended.stderr, "");
+    // The console sink cuts cells as Spark's does; what was asked for once is printed in full.
+    let ended = run_to_end(["run", "-e", "SELECT repeat('ab', 20) AS r"]);
+    assert!(ended.assert_code(0).stdout.contains(&format!("|{}|", "ab".repeat(20))), "{}", ended.stdout);
 }
 
 #[test]
