@@ -6,7 +6,8 @@
 //!                      next batch ◄─ ack ◄─ sink.commit ◄┘  durable
 //! ```
 //!
-//! Owns: the order of these steps, and what is done again after a crash. Does not own: when the next batch runs.
+//! Owns: the order of these steps. Does not own: what is opened and recovered first (`opening`), when the next batch runs
+//! (`schedule`).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -21,88 +22,70 @@ use futures::poll;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::Environment;
+use super::conf::QueryConf;
 use super::idle::IdleInputs;
 use super::losses::{Losses, SourceSeen};
-use super::output::{execute_ordered, renamed, renamed_schema};
+use super::output::{execute_ordered, renamed};
 use super::progress::{ProgressBuilder, SourceFigures, StreamingQueryProgress, Timings};
-use super::recovery::{self, Pending};
+use super::recovery::Pending;
+use super::schedule::Schedule;
 use super::waiting::Waiting;
-use super::{Environment, QuerySpec};
 use crate::checkpoint::{BatchHeader, BatchRecord, Checkpoint, SourceRange};
 use crate::error::{Error, Result};
-use crate::function::scalar::session_time_zone;
 use crate::offset::Offset;
-use crate::operator::{BatchContext, InputWatermark, StatefulOperator, WatermarkPolicy};
-use crate::options::parse_bytes;
-use crate::plan::{self, Slot, StreamPlan, TriggerTime};
-use crate::sink::{BatchIdentity, Sink, SinkContext};
-use crate::source::{ReadLimit, Source, SourceContext};
+use crate::operator::{BatchContext, InputWatermark, StatefulOperator};
+use crate::plan::{Slot, StreamPlan, TriggerTime};
+use crate::sink::{BatchIdentity, Sink};
+use crate::source::Source;
 use crate::state::StateChange;
-use crate::trigger::{Trigger, TriggerInstant};
+use crate::trigger::TriggerInstant;
 
 /// Rows of a batch from which the parallel plan pays.
 const PARALLEL_ROWS: usize = 50_000;
-/// Bytes of log from which a snapshot is worth its while.
-const SNAPSHOT_LOG_BYTES: &str = "checkpoint.snapshotLogBytes";
-const DEFAULT_SNAPSHOT_LOG_BYTES: u64 = 32 << 20;
 /// How often an idle query looks at a source that neither notifies nor says how often (Spark's `pollingDelay`).
 const POLL: Duration = Duration::from_millis(10);
-const WATERMARK_POLICY: &str = "multipleWatermarkPolicy";
-const NO_DATA_BATCHES: &str = "noDataMicroBatches.enabled";
 const RECENT_PROGRESS: usize = 100;
 
 /// The engine of one query, batch by batch: what the trigger loop drives, and what pipeline tests step through.
 pub struct MicroBatchExecution {
-    env: Environment,
-    name: Option<String>,
-    run_id: Uuid,
-    query_id: Uuid,
-    limit: ReadLimit,
-    plan: StreamPlan,
-    time: TriggerTime,
-    sources: Vec<RunningSource>,
-    sink: Arc<dyn Sink>,
-    sink_schema: datafusion::arrow::datatypes::SchemaRef,
-    checkpoint: Checkpoint,
+    pub(super) env: Environment,
+    pub(super) name: Option<String>,
+    pub(super) run_id: Uuid,
+    pub(super) query_id: Uuid,
+    pub(super) plan: StreamPlan,
+    pub(super) time: TriggerTime,
+    pub(super) sources: Vec<RunningSource>,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) sink_schema: datafusion::arrow::datatypes::SchemaRef,
+    pub(super) checkpoint: Checkpoint,
     /// A temporary checkpoint, which goes away with this.
-    temporary: Option<tempfile::TempDir>,
-    next_batch: u64,
-    watermark_ms: i64,
+    pub(super) temporary: Option<tempfile::TempDir>,
+    pub(super) next_batch: u64,
+    pub(super) watermark_ms: i64,
     /// What the last batch ran with: rows up to it are late in the next.
-    late_watermark_ms: i64,
-    policy: WatermarkPolicy,
-    inputs: IdleInputs,
-    losses: Losses,
-    /// Whether a watermark that has moved, or a timer that is due, is reason enough for a batch.
-    no_data_batches: bool,
-    trigger: Trigger,
-    started_ms: i64,
-    timestamp_ms: i64,
-    pending: Option<Pending>,
-    snapshot_log_bytes: u64,
-    wake: Arc<Notify>,
-    progress: VecDeque<Arc<StreamingQueryProgress>>,
-    progress_builder: ProgressBuilder,
-    failure: Option<Error>,
-}
-
-fn watermark_policy(name: &str) -> Result<WatermarkPolicy> {
-    WatermarkPolicy::from_name(&name.to_ascii_lowercase()).ok_or_else(|| {
-        let message = format!("setting '{WATERMARK_POLICY}' is '{name}'; expected one of min, max");
-        Error::invalid("INVALID_CONF_VALUE.REQUIREMENT", message)
-            .with_help("min waits for the slowest input, max follows the fastest")
-    })
+    pub(super) late_watermark_ms: i64,
+    pub(super) conf: QueryConf,
+    pub(super) schedule: Schedule,
+    pub(super) inputs: IdleInputs,
+    pub(super) losses: Losses,
+    pub(super) timestamp_ms: i64,
+    pub(super) pending: Option<Pending>,
+    pub(super) wake: Arc<Notify>,
+    pub(super) progress: VecDeque<Arc<StreamingQueryProgress>>,
+    pub(super) progress_builder: ProgressBuilder,
+    pub(super) failure: Option<Error>,
 }
 
 /// A source of a running query.
 pub(super) struct RunningSource {
     pub name: String,
     pub source: Arc<dyn Source>,
-    slots: Vec<Arc<Slot>>,
+    pub slots: Vec<Arc<Slot>>,
     /// End of the last batch.
     pub position: Offset,
     /// End of the last batch that will never run again, not yet told to the source.
-    releasable: Option<Offset>,
+    pub releasable: Option<Offset>,
 }
 
 impl fmt::Debug for MicroBatchExecution {
@@ -125,111 +108,6 @@ struct Batch {
 }
 
 impl MicroBatchExecution {
-    /// Checks the query, opens and recovers the checkpoint, opens sources and sink.
-    pub async fn open(env: &Environment, spec: QuerySpec) -> Result<Self> {
-        let session = env.context.state();
-        let analyzed = session.analyzer().execute_and_check(spec.plan.clone(), session.config_options(), |_, _| {})?;
-        plan::check_legality(&analyzed, spec.output_mode)?;
-        let time = TriggerTime::default();
-        let (bound, sources) = plan::bind(spec.plan.clone(), &time)?;
-        let plan = plan::plan_stream(&session, &bound, spec.output_mode).await?;
-
-        let opened = recovery::open_checkpoint(env, &spec, &plan, &sources)?;
-        let query_id = opened.metadata.id;
-        let sink_schema = renamed_schema(&plan.schema, &spec.column_names);
-        let context = SinkContext {
-            query_id,
-            query_name: spec.name.clone(),
-            output_mode: spec.output_mode,
-            schema: sink_schema.clone(),
-            time_zone: session_time_zone(session.config_options()),
-            failpoints: env.failpoints.clone(),
-        };
-        spec.sink.check(spec.output_mode, &sink_schema)?;
-        spec.sink.open(&context).await?;
-        let sink_knows = spec.sink.last_committed().await?;
-        env.failpoints.hit("recover.sink_queried")?;
-        let mut recovered = recovery::replay(opened.recovered, &plan, sink_knows)?;
-        env.failpoints.hit("recover.replayed")?;
-
-        let wake = Arc::new(Notify::new());
-        let timeouts = sources.iter().map(|s| (s.name.as_str(), s.idle_timeout));
-        let inputs = IdleInputs::new(env.clock.clone(), timeouts);
-        let mut running = vec![];
-        for (i, bound) in sources.into_iter().enumerate() {
-            let dir = opened.dir.join("sources").join(i.to_string());
-            let context =
-                SourceContext { dir, clock: env.clock.clone(), wake: wake.clone(), session: env.context.clone() };
-            let place = |e: Error| e.with_place(format!("stream '{}'", bound.name));
-            let source = bound.provider.open(context).await.map_err(place)?;
-            let position = match recovered.positions.get(i) {
-                Some(position) => position.clone(),
-                None => source.initial_offset().await.map_err(place)?,
-            };
-            running.push(RunningSource { name: bound.name, source, slots: bound.slots, position, releasable: None });
-        }
-        recovery::settle_pending(&mut recovered, &mut running, &plan)?;
-        let limit = if spec.trigger == Trigger::Once { ReadLimit::All } else { ReadLimit::Configured };
-        let policy = match recovered.conf.get(WATERMARK_POLICY) {
-            Some(kept) => watermark_policy(kept)?,
-            None => {
-                watermark_policy(spec.conf.get(WATERMARK_POLICY).or(env.conf.get(WATERMARK_POLICY)).unwrap_or("min"))?
-            }
-        };
-        let no_data = spec.conf.get(NO_DATA_BATCHES).or(env.conf.get(NO_DATA_BATCHES)).unwrap_or("true");
-        let no_data_batches = !no_data.eq_ignore_ascii_case("false") && spec.trigger != Trigger::Once;
-        let snapshot_log = spec.conf.get(SNAPSHOT_LOG_BYTES).or(env.conf.get(SNAPSHOT_LOG_BYTES)).and_then(parse_bytes);
-        let progress_builder = ProgressBuilder::new(query_id, spec.name.clone());
-        let mut execution = Self {
-            env: env.clone(),
-            run_id: progress_builder.run_id(),
-            name: spec.name,
-            query_id,
-            limit,
-            inputs,
-            losses: Losses::new(env.clock.clone(), running.len(), plan.operators.len()),
-            plan,
-            time,
-            sources: running,
-            sink: spec.sink,
-            sink_schema,
-            checkpoint: opened.checkpoint,
-            temporary: opened.temporary,
-            next_batch: recovered.next_batch,
-            watermark_ms: recovered.watermark_ms,
-            late_watermark_ms: recovered.late_watermark_ms,
-            policy,
-            no_data_batches,
-            trigger: spec.trigger,
-            started_ms: env.clock.now_ms(),
-            timestamp_ms: recovered.timestamp_ms,
-            pending: recovered.pending,
-            snapshot_log_bytes: snapshot_log.map_or(DEFAULT_SNAPSHOT_LOG_BYTES, |b| b as u64),
-            wake,
-            progress: VecDeque::new(),
-            progress_builder,
-            failure: None,
-        };
-        let name = execution.name.as_deref().unwrap_or_default();
-        match execution.next_batch {
-            0 => tracing::info!(query = name, id = %query_id, "begins"),
-            next => tracing::info!(query = name, id = %query_id, "goes on with batch {next}"),
-        }
-        if let Some(acknowledged) = recovered.unlogged_ack {
-            // The sink has the last batch, the log does not know yet.
-            execution.checkpoint.append_commit(acknowledged)?;
-        }
-        if execution.pending.is_none() {
-            execution.sources.iter_mut().for_each(|s| s.releasable = Some(s.position.clone()));
-        }
-        if spec.trigger == Trigger::AvailableNow {
-            for s in &execution.sources {
-                s.source.prepare_available_now().await.map_err(|e| e.with_place(format!("stream '{}'", s.name)))?;
-            }
-        }
-        Ok(execution)
-    }
-
     /// Runs the next batch, with or without data, if one is due; `false` if there is nothing to do.
     ///
     /// # Errors
@@ -265,7 +143,7 @@ impl MicroBatchExecution {
         let mut ranges = vec![];
         for s in &self.sources {
             let place = |e: Error| e.with_place(format!("stream '{}'", s.name));
-            let end = s.source.latest_offset(&s.position, self.limit).await.map_err(place)?;
+            let end = s.source.latest_offset(&s.position, self.schedule.limit()).await.map_err(place)?;
             let end = end.unwrap_or_else(|| s.position.clone());
             ranges.push(SourceRange { name: s.name.clone(), start: s.position.clone(), end });
         }
@@ -295,46 +173,36 @@ impl MicroBatchExecution {
         }
         let with_rows: Vec<_> = ranges.iter().filter(|r| r.start != r.end).map(|r| r.name.as_str()).collect();
         self.inputs.look(&with_rows);
-        self.watermark_ms = self.plan.event_times.advance(self.watermark_ms, self.policy, &self.inputs.idle());
+        self.watermark_ms = self.plan.event_times.advance(self.watermark_ms, self.conf.policy, &self.inputs.idle());
     }
 
     /// Whether the watermark has moved past what the last batch did for some operator, or time has.
     fn wants_no_data_batch(&self) -> bool {
-        self.no_data_batches
-            && (self.watermark_wants_batch() || self.next_due_ms().is_some_and(|due| due <= self.env.clock.now_ms()))
+        self.watermark_wants_batch() || self.next_due_ms().is_some_and(|due| due <= self.env.clock.now_ms())
     }
 
     fn watermark_wants_batch(&self) -> bool {
         let moved = |seen: &InputWatermark| seen.at(self.watermark_ms) > seen.at(self.late_watermark_ms);
         let mut operators = self.plan.operators.iter().zip(&self.plan.input_watermarks);
-        operators.any(|(operator, seen)| operator.wants_batch() && moved(seen))
+        self.schedule.follows_watermark() && operators.any(|(operator, seen)| operator.wants_batch() && moved(seen))
     }
 
     /// Whether the last batch read nothing, and only the passing of time can be reason for the next.
     pub(super) fn waits_for_time_only(&self) -> bool {
         let read_nothing =
             self.progress.back().is_some_and(|p| p.sources.iter().all(|s| s.start_offset == s.end_offset));
-        read_nothing && !(self.no_data_batches && self.watermark_wants_batch())
+        read_nothing && !self.watermark_wants_batch()
     }
 
-    /// When processing time alone is reason for a batch: on a grid of triggers at each of them, as in Spark, otherwise
-    /// when the first timeout or timer is due; when the query ends with the data, only what was due at its start.
+    /// When processing time alone is reason for a batch.
     fn next_due_ms(&self) -> Option<i64> {
         let waiting = self.plan.operators.iter().filter(|o| o.uses_processing_time());
-        match self.trigger {
-            Trigger::Once => None,
-            Trigger::ProcessingTime(_) => waiting.take(1).find(|_| self.next_batch > 0).map(|_| i64::MIN),
-            Trigger::AvailableNow => {
-                waiting.filter_map(|o| o.next_due_ms()).min().filter(|due| *due <= self.started_ms)
-            }
-            Trigger::Default => waiting.filter_map(|o| o.next_due_ms()).min(),
-        }
+        self.schedule.due_ms(self.next_batch, waiting.map(|o| o.next_due_ms()))
     }
 
-    /// Settings that later runs must keep: another policy would move the watermark that state was built with.
+    /// Settings that later runs must keep.
     fn kept_conf(&self) -> BTreeMap<String, String> {
-        let policy = (WATERMARK_POLICY.to_owned(), self.policy.name().to_owned());
-        self.plan.event_times.is_used().then_some(policy).into_iter().collect()
+        self.plan.event_times.is_used().then(|| self.conf.kept()).into_iter().collect()
     }
 
     async fn run(&mut self, mut batch: Batch) -> Result<()> {
@@ -346,7 +214,7 @@ impl MicroBatchExecution {
         self.env.failpoints.hit("after_batch")?;
         // A batch that runs again computes the same, which the log has already.
         let next_watermark_ms =
-            self.plan.event_times.advance(batch.header.batch_watermark_ms, self.policy, &self.inputs.idle());
+            self.plan.event_times.advance(batch.header.batch_watermark_ms, self.conf.policy, &self.inputs.idle());
         if batch.logged.is_none() {
             batch.header.next_watermark_ms = next_watermark_ms;
         }
@@ -507,14 +375,14 @@ impl MicroBatchExecution {
     /// What the next batch waits for, if the query has a watermark.
     fn waiting(&self) -> Option<Waiting> {
         let times = &self.plan.event_times;
-        let inputs = || times.states(self.policy, &self.inputs.idle());
+        let inputs = || times.states(self.conf.policy, &self.inputs.idle());
         times
             .is_used()
             .then(|| Waiting::new(self.watermark_ms, inputs(), &self.plan.operators, &self.losses.late_rows()))
     }
 
     fn snapshot_if_due(&self, header: &BatchHeader) -> Result<()> {
-        if !self.checkpoint.is_snapshot_due(self.snapshot_log_bytes) {
+        if !self.checkpoint.is_snapshot_due(self.conf.snapshot_log_bytes) {
             return Ok(());
         }
         let frozen = self.plan.operators.iter().enumerate().map(|(id, o)| Ok((id as u32, o.freeze()?)));
@@ -539,7 +407,7 @@ impl MicroBatchExecution {
                 None => woken.await,
             }
         };
-        match self.next_due_ms().filter(|_| self.no_data_batches) {
+        match self.next_due_ms() {
             Some(due) => {
                 tokio::select! {
                     () = data => {}

@@ -1,18 +1,22 @@
 //! Running queries: the trigger loop, progress, listeners, and the manager that owns them.
 
+mod conf;
 mod execution;
 mod idle;
 mod listener;
 mod losses;
 mod manager;
+mod opening;
 mod output;
 mod progress;
 mod recovery;
+mod schedule;
 mod streaming_query;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
+pub use conf::{NO_DATA_BATCHES, SNAPSHOT_LOG_BYTES, WATERMARK_POLICY};
 pub use execution::MicroBatchExecution;
 pub use listener::{QueryIdle, QueryStarted, QueryTerminated, StreamingQueryListener};
 pub use manager::StreamingQueryManager;

@@ -46,9 +46,9 @@ const KNOWN: &[Known] = &[
     known("state.backend", Kind::Choice(&["memory", "disk"]), "memory", &[]),
     known("state.directory", Kind::Text, "", &[]),
     known("checkpoint.sourceChange", Kind::Choice(&["fail", "allow"]), "fail", &[]),
-    known("checkpoint.snapshotLogBytes", Kind::Bytes, "32MB", &[]),
-    known("multipleWatermarkPolicy", Kind::Choice(&["min", "max"]), "min", &[]),
-    known("noDataMicroBatches.enabled", Kind::Choice(&["true", "false"]), "true", &[]),
+    known(crate::query::SNAPSHOT_LOG_BYTES, Kind::Bytes, "32MB", &[]),
+    known(crate::query::WATERMARK_POLICY, Kind::Choice(&["min", "max"]), "min", &[]),
+    known(crate::query::NO_DATA_BATCHES, Kind::Choice(&["true", "false"]), "true", &[]),
 ];
 
 /// The values that were set, by canonical key.

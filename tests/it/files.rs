@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::process::{Ended, run_sql, run_to_end};
 
@@ -26,10 +26,10 @@ impl Dir {
     }
 
     fn set_age(&self, name: &str, age: i64) {
-        let now = SystemTime::now();
+        let file = fs::File::options().write(true).open(self.at(name)).unwrap();
+        let written = file.metadata().unwrap().modified().unwrap();
         let seconds = Duration::from_secs(age.unsigned_abs());
-        let time = if age < 0 { now + seconds } else { now - seconds };
-        fs::File::options().write(true).open(self.at(name)).unwrap().set_modified(time).unwrap();
+        file.set_modified(if age < 0 { written + seconds } else { written - seconds }).unwrap();
     }
 
     /// Runs a script in which `$` is this directory.
