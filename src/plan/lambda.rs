@@ -19,7 +19,11 @@ pub fn planning_state(plan: &LogicalPlan, session: &dyn Session) -> DfResult<Opt
     }
     let mut rules = state.physical_optimizers().to_vec();
     rules.retain(|rule| rule.name() != MOVES_EXPRESSIONS);
-    Ok(Some(SessionStateBuilder::new_from_existing(state.clone()).with_physical_optimizer_rules(rules).build()))
+    let mut config = state.config().clone();
+    // The catalog is shared with the session: a new default one would take the place of the session's own.
+    config.options_mut().catalog.create_default_catalog_and_schema = false;
+    let builder = SessionStateBuilder::new_from_existing(state.clone()).with_config(config);
+    Ok(Some(builder.with_physical_optimizer_rules(rules).build()))
 }
 
 fn has_lambda(plan: &LogicalPlan) -> DfResult<bool> {

@@ -320,7 +320,7 @@ fn check_extension(node: &LogicalPlan, name: &str, mode: OutputMode, above: Abov
         "Dedup" if mode == OutputMode::Complete && !above.stateful => {
             Err(wrong_mode(mode, "no streaming aggregations").with_help("use append mode"))
         }
-        "Dedup" | "SubqueryAlias" | "Apply" => Ok(()),
+        "Dedup" | "SubqueryAlias" | "Apply" | "Random" => Ok(()),
         "Watermark" => check_watermark(node),
         other => {
             Err(unsupported(&format!("operator '{other}'")).with_help("compute it over a table that a flow writes"))

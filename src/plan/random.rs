@@ -6,7 +6,6 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use datafusion::arrow::datatypes::Field;
 use datafusion::common::config::ConfigOptions;
@@ -20,9 +19,6 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::function::random::Draw;
-
-/// Columns of one query all differ, whatever plans are put into each other.
-static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 /// Adds a column for each draw to its input.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -121,7 +117,8 @@ fn resolve(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
         let name = names.save(&e);
         let e = e.transform_up(|e| {
             let Some(draw) = Draw::of(&e)? else { return Ok(Transformed::no(e)) };
-            let column = format!("#drawn{}", NEXT.fetch_add(1, Relaxed));
+            // The node above consumes it, so it need only differ from the others of this node; a restart must find the same name.
+            let column = format!("#drawn{}", draws.len());
             draws.push((column.clone(), draw));
             Ok(Transformed::yes(Expr::Column(Column::new_unqualified(column))))
         });

@@ -9,7 +9,6 @@ use datafusion::catalog::{
     TableProvider,
 };
 use datafusion::error::Result as DataFusionResult;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::SessionContext;
 
 use super::catalog::Table;
@@ -26,16 +25,29 @@ pub(super) struct Overlay {
 impl Overlay {
     /// A copy of the DataFusion session whose changes of tables and settings are its own.
     pub(super) fn context(session: &SessionContext) -> Result<(SessionContext, Arc<Self>)> {
-        let state = session.state();
+        let mut state = session.state();
         let names = state.config_options().catalog.clone();
-        let base = state.catalog_list().catalog(&names.default_catalog).and_then(|c| c.schema(&names.default_schema));
-        let base = base.ok_or_else(|| Error::internal("the session has no default schema"))?;
+        let below = state.catalog_list().clone();
+        let missing = || Error::internal("the session has no default schema");
+        let default = below.catalog(&names.default_catalog).ok_or_else(missing)?;
+        let base = default.schema(&names.default_schema).ok_or_else(missing)?;
         let overlay = Arc::new(Self { base, own: Mutex::default() });
         let catalog = MemoryCatalogProvider::new();
+        for name in default.schema_names() {
+            if let Some(schema) = default.schema(&name) {
+                catalog.register_schema(&name, schema)?;
+            }
+        }
         catalog.register_schema(&names.default_schema, overlay.clone())?;
         let list = MemoryCatalogProviderList::new();
-        list.register_catalog(names.default_catalog.clone(), Arc::new(catalog));
-        let state = SessionStateBuilder::new_from_existing(state).with_catalog_list(Arc::new(list)).build();
+        for name in below.catalog_names() {
+            if let Some(other) = below.catalog(&name) {
+                list.register_catalog(name, other);
+            }
+        }
+        list.register_catalog(names.default_catalog, Arc::new(catalog));
+        // A state that is built anew would give functions their names in another order, DataFusion's before ours.
+        state.register_catalog_list(Arc::new(list));
         Ok((SessionContext::new_with_state(state), overlay))
     }
 
