@@ -16,7 +16,7 @@ use super::rows::RowSet;
 use super::script::{Action, Script};
 use crate::error::{Error, Result};
 use crate::output_mode::OutputMode;
-use crate::query::{QuerySpec, StreamingQuery, StreamingQueryProgress};
+use crate::query::{StreamingQuery, StreamingQueryProgress};
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{Name, ObjectKind};
 
@@ -65,7 +65,7 @@ impl Session {
     /// # Errors
     /// That of the first statement that failed.
     #[cfg(feature = "cli")]
-    pub(crate) async fn execute_all_but_flows(&self, script: Script) -> Result<Vec<(QuerySpec, bool)>> {
+    pub(crate) async fn execute_all_but_flows(&self, script: Script) -> Result<Vec<(crate::query::QuerySpec, bool)>> {
         let mut flows = vec![];
         for action in script.actions {
             match action {
