@@ -32,6 +32,7 @@ mod jaro_winkler;
 mod java_pattern;
 pub mod json;
 pub mod lambda;
+mod located;
 mod math;
 mod mismatch;
 mod number_format;
@@ -70,6 +71,7 @@ pub use chain::Chain;
 pub use collection::get_array_item;
 pub use deep::folded;
 pub use fallible::can_fail;
+pub use located::locate;
 pub use mismatch::{field_help, help as type_help, wrong_count, wrong_type};
 pub use ordered::Ordered;
 #[cfg(test)]

@@ -45,7 +45,7 @@ impl MicroBatchExecution {
         spec.sink.open(&context).await?;
         let sink_knows = spec.sink.last_committed().await?;
         env.failpoints.hit("recover.sink_queried")?;
-        let mut recovered = recovery::replay(opened.recovered, &plan, sink_knows)?;
+        let mut recovered = recovery::replay(opened.recovered, &plan, sink_knows, opened.same_sink)?;
         env.failpoints.hit("recover.replayed")?;
 
         let wake = Arc::new(Notify::new());

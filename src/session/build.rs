@@ -99,6 +99,7 @@ fn assemble(settings: &Settings, clock: Clock, failpoints: Failpoints) -> Sessio
         catalog: Mutex::new(Catalog::default()),
         queries: StreamingQueryManager::new(),
         below: None,
+        script: None,
     });
     link.0.get_or_init(|| Arc::downgrade(&shared));
     Session(shared)

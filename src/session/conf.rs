@@ -36,10 +36,13 @@ const fn known(key: &'static str, kind: Kind, default: &'static str, aliases: &'
     Known { key, kind, default, aliases }
 }
 
+/// The zone of local times.
+pub(super) const TIME_ZONE: &str = "session.timeZone";
+
 /// Every setting. Those with one choice are Spark's, of which this engine has only what Spark does without them.
 const KNOWN: &[Known] = &[
     known("checkpoint.root", Kind::Text, "", &["checkpointLocation"]),
-    known("session.timeZone", Kind::Zone, "UTC", &["timeZone"]),
+    known(TIME_ZONE, Kind::Zone, "UTC", &["timeZone"]),
     known("default.parallelism", Kind::Count, "", &["partitions", "shuffle.partitions", "parallelism"]),
     known("batch.size", Kind::Count, "8192", &[]),
     known("memory.limit", Kind::Bytes, "", &[]),
@@ -95,7 +98,7 @@ impl Settings {
         let state = context.state_ref();
         let mut state = state.write();
         let options = state.config_mut().options_mut();
-        options.execution.time_zone = Some(self.values.get("session.timeZone").unwrap_or("UTC").to_owned());
+        options.execution.time_zone = Some(self.values.get(TIME_ZONE).unwrap_or("UTC").to_owned());
         if let Some(n) = partitions {
             options.execution.target_partitions = n;
         }

@@ -327,11 +327,19 @@ impl Session {
         if root.is_empty() {
             return Ok(None);
         }
-        // Names are case-insensitive, and may hold what a file name must not.
-        let dir: String =
-            name.to_lowercase().chars().map(|c| if matches!(c, '/' | '\\' | '\0') { '_' } else { c }).collect();
-        Ok(Some(Path::new(local_path(&root)).join(dir)))
+        Ok(Some(Path::new(local_path(&root)).join(directory_of(name))))
     }
+}
+
+/// The directory of a flow: its name, which is case-insensitive, without what a file name must not hold. No two flows share one.
+fn directory_of(name: &str) -> String {
+    let name = name.to_lowercase();
+    let is_unsafe = |i: usize, c: char| matches!(c, '/' | '\\' | '\0' | '%') || i == 0 && c == '.';
+    let escaped = |(i, c): (usize, char)| match is_unsafe(i, c) {
+        true => format!("%{:02X}", u32::from(c)),
+        false => c.to_string(),
+    };
+    name.chars().enumerate().map(escaped).collect()
 }
 
 fn temporary_checkpoint(name: &str) -> String {
@@ -359,6 +367,13 @@ fn split_options(create: &CreateFlow) -> Result<(Options, Options)> {
         let span = create.options.span(key);
         if conf::is_known(key) || create.format.is_none() {
             let (key, value) = conf::checked(key, value).map_err(|e| e.with_span(span))?;
+            if key == conf::TIME_ZONE {
+                let message =
+                    "a flow has no time zone of its own: the names and times in its query are those of the session";
+                return Err(Error::unsupported("UNSUPPORTED_FEATURE", message)
+                    .with_span(span)
+                    .with_help("write SET TIME ZONE '…' before the flow"));
+            }
             conf.set_at(key, value, span);
         } else {
             sink.set_at(key, value, span);

@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     queries: StreamingQueryManager,
     /// The session that this one is laid over while a script is prepared, and its names that are not that session's.
     below: Option<(Weak<Shared>, Arc<overlay::Overlay>)>,
+    /// The script that is prepared in this session.
+    script: Option<crate::sql::ScriptText>,
 }
 
 /// Lets a DataFrame find its session: an extension of DataFusion's `SessionConfig`.

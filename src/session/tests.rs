@@ -72,6 +72,18 @@ async fn checkpoints_clause_before_root_before_none() {
 }
 
 #[tokio::test]
+async fn no_two_flows_share_a_directory_and_none_leaves_the_root() {
+    let session = Session::new();
+    let mut text = format!("SET checkpoint.root = '/root'; {STREAM} ");
+    let names = ["..", ".a", "a/b", "a_b", "a%2Fb", "A.b"];
+    names.iter().for_each(|n| text.push_str(&format!("CREATE FLOW `{n}` AS SELECT k FROM s; ")));
+    session.prepare(&text, &Variables::default()).await.unwrap();
+    let checkpoint = |name: &&str| session.catalog().flow(&name.to_lowercase()).unwrap().checkpoint.clone().unwrap();
+    let dirs: Vec<_> = names.iter().map(checkpoint).collect();
+    assert_eq!(dirs, ["%2E.", "%2Ea", "a%2Fb", "a_b", "a%252Fb", "a.b"].map(|d| std::path::Path::new("/root").join(d)));
+}
+
+#[tokio::test]
 async fn flows_that_cannot_be() {
     let sink = "CREATE SINK f USING parquet OPTIONS (path '/tmp/tidemill-none/f');";
     for (text, condition) in [
@@ -133,7 +145,7 @@ async fn the_body_of_a_batch_sees_its_rows_and_number() {
     let rows = RecordBatch::try_new(schema.clone(), vec![Arc::new(Int64Array::from(vec![1, 2]))]).unwrap();
     let context = foreach::batch_context(session.context(), schema, vec![rows], 7).unwrap();
     let text = "SELECT batch_id() AS id, sum(v) AS s, max(five) AS f FROM batch CROSS JOIN other";
-    let planned = crate::sql::query::plan_query(&context, text).await.unwrap();
+    let planned = crate::sql::query::plan_query(&context, text, None).await.unwrap();
     let rows = datafusion::prelude::DataFrame::new(context.state(), planned.plan).collect().await.unwrap();
     let shown = datafusion::arrow::util::pretty::pretty_format_batches(&rows).unwrap().to_string();
     assert!(shown.contains("| 7  | 3 | 5 |"), "{shown}");

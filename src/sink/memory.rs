@@ -106,7 +106,8 @@ impl Sink for MemorySink {
     async fn last_committed(&self) -> Result<LastCommitted> {
         let state = self.state();
         let context = state.context.as_ref().ok_or_else(|| not_open("the memory sink"))?;
-        Ok(state.last(context.query_id).map_or(LastCommitted::Nothing, LastCommitted::Batch))
+        // A table that ended with an earlier process has lost what it had.
+        Ok(state.last(context.query_id).map_or(LastCommitted::Unknown, LastCommitted::Batch))
     }
 
     async fn prepare(&self, batch_id: u64, rows: SendableRecordBatchStream) -> Result<Option<u64>> {
@@ -179,7 +180,7 @@ mod tests {
         let sink = MemorySink::new("q");
         let context = context();
         sink.open(&context).await.unwrap();
-        assert_eq!(sink.last_committed().await.unwrap(), LastCommitted::Nothing);
+        assert_eq!(sink.last_committed().await.unwrap(), LastCommitted::Unknown);
         run_batch(&sink, 0, vec![ints(&[1, 2])]).await;
         sink.open(&context).await.unwrap();
         run_batch(&sink, 0, vec![ints(&[1, 2])]).await;

@@ -248,6 +248,12 @@ fn schema_of_json(call: &Call) -> Result<ArrayRef> {
     Ok(Arc::new(builder.finish()))
 }
 
+/// The name as a type's text has it: in backquotes where it is more than one word.
+fn field_name(name: &str) -> String {
+    let is_word = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if is_word { name.to_owned() } else { format!("`{}`", name.replace('`', "``")) }
+}
+
 fn json_type(value: &Value) -> String {
     match value {
         Value::Null | Value::String(_) => "STRING".to_owned(),
@@ -266,7 +272,8 @@ fn json_type(value: &Value) -> String {
         }
         Value::Object(object) => {
             let sorted: BTreeMap<_, _> = object.iter().collect();
-            let fields: Vec<_> = sorted.into_iter().map(|(name, v)| format!("{name}: {}", json_type(v))).collect();
+            let fields: Vec<_> =
+                sorted.into_iter().map(|(name, v)| format!("{}: {}", field_name(name), json_type(v))).collect();
             format!("STRUCT<{}>", fields.join(", "))
         }
     }

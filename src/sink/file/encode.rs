@@ -37,19 +37,24 @@ pub enum FileFormatKind {
 
 impl fmt::Display for FileFormatKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Csv => "csv",
-            Self::Json => "json",
-            Self::Parquet => "parquet",
-            Self::Text => "text",
-        })
+        f.write_str(self.name())
     }
 }
 
 impl FileFormatKind {
+    /// As statements write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Parquet => "parquet",
+            Self::Text => "text",
+        }
+    }
+
     /// By its name, in lower case.
     pub fn of(format: &str) -> Option<Self> {
-        [Self::Csv, Self::Json, Self::Parquet, Self::Text].into_iter().find(|k| k.to_string() == format)
+        [Self::Csv, Self::Json, Self::Parquet, Self::Text].into_iter().find(|k| k.name() == format)
     }
 }
 

@@ -84,6 +84,10 @@ impl Sink for FileSink {
         format!("FileSink[{}]", self.dir.display())
     }
 
+    fn format(&self) -> Option<&str> {
+        Some(self.format.kind.name())
+    }
+
     fn check(&self, mode: OutputMode, schema: &SchemaRef) -> Result<()> {
         if mode != OutputMode::Append {
             let kind = self.format.kind;

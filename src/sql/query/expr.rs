@@ -18,7 +18,7 @@ use super::special_call::user_name;
 use super::types::parse_data_type;
 use super::{interval, literal, mismatch, operators};
 use crate::error::{Error, Result, Span};
-use crate::function::{self, Chain, folded};
+use crate::function::{self, Chain, folded, locate};
 use crate::plan::logic::simplified;
 
 /// How deeply expressions may nest; chains of operators do not count.
@@ -105,17 +105,27 @@ impl<'c> ExprContext<'c> {
     /// The expression.
     pub fn expr(&self, e: &sql::Expr) -> Result<Expr> {
         let cx = self.deeper(e)?;
-        let converted = cx.convert(e).and_then(|expr| match self.depth > 0 && self.depth.is_multiple_of(FOLD) {
-            true => folded(&self.planner.state, expr, self.schema, |part, simplifier, schema| {
-                simplified(part, schema, |part| simplifier.simplify(part))
-            }),
-            false => Ok(expr),
+        let converted = cx.convert(e).map(|expr| self.located(expr, e)).and_then(|expr| {
+            match self.depth > 0 && self.depth.is_multiple_of(FOLD) {
+                true => folded(&self.planner.state, expr, self.schema, |part, simplifier, schema| {
+                    simplified(part, schema, |part| simplifier.simplify(part))
+                }),
+                false => Ok(expr),
+            }
         });
         converted.map_err(|err| match err.span() {
             // The place of a long chain is found by recursion, and is not wanted.
             Some(_) => err,
             None => err.with_span(self.span(e)),
         })
+    }
+
+    /// The expression, which says where it was written if it fails for a row.
+    fn located(&self, expr: Expr, e: &sql::Expr) -> Expr {
+        match &self.planner.script {
+            Some(script) => locate(expr, self.schema, || self.span(e).map(|span| script.origin(span))),
+            None => expr,
+        }
     }
 
     fn convert(&self, e: &sql::Expr) -> Result<Expr> {
@@ -297,11 +307,11 @@ impl<'c> ExprContext<'c> {
             for (op, right, whole) in run {
                 let right = self.expr(right)?;
                 if let Some(moved) = self.calendar_arithmetic(&expr, op, &right)? {
-                    expr = moved;
+                    expr = self.located(moved, whole);
                     continue;
                 }
-                expr =
-                    operators::binary(expr, op, right, self.schema).map_err(|err| err.with_span(self.span(whole)))?;
+                let made = operators::binary(expr, op, right, self.schema);
+                expr = self.located(made.map_err(|err| err.with_span(self.span(whole)))?, whole);
             }
         }
         Ok(expr)

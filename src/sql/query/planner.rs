@@ -17,6 +17,7 @@ use super::expr::name_parts;
 use super::scope::{Env, eq_names, join};
 use crate::error::{Error, Result};
 use crate::options::did_you_mean;
+use crate::sql::ScriptText;
 
 /// A plan, not optimised, and the names of its columns as users see them.
 #[derive(Debug, Clone)]
@@ -25,11 +26,12 @@ pub struct PlannedQuery {
     pub names: Vec<String>,
 }
 
-/// Plans one query over the tables and functions of `ctx`.
+/// Plans one query over the tables and functions of `ctx`. `script` is what the query is a part of: what fails when the query
+/// runs shows it.
 ///
 /// # Errors
 /// The place of an error is in bytes of `text`.
-pub async fn plan_query(ctx: &SessionContext, text: &str) -> Result<PlannedQuery> {
+pub async fn plan_query(ctx: &SessionContext, text: &str, script: Option<ScriptText>) -> Result<PlannedQuery> {
     let lines = Lines::new(text);
     let query = with_stack(|| parse_query(text, &lines))??;
     let state = ctx.state();
@@ -39,7 +41,7 @@ pub async fn plan_query(ctx: &SessionContext, text: &str) -> Result<PlannedQuery
         Err(e) => return with_stack(move || drop(query)).and(Err(e)),
     };
     with_stack(move || {
-        let planner = Planner { state, lines, tables, aliases: Cell::new(0), watermarks: Cell::new(0) };
+        let planner = Planner { state, lines, script, tables, aliases: Cell::new(0), watermarks: Cell::new(0) };
         let relation = planner.query(&query, &Env::default())?;
         let names = relation.scope.columns.iter().map(|c| c.name.clone()).collect();
         Ok(PlannedQuery { plan: relation.plan, names })
@@ -72,6 +74,8 @@ pub struct Table {
 pub struct Planner<'t> {
     pub state: SessionState,
     pub lines: Lines<'t>,
+    /// What the text is a part of.
+    pub script: Option<ScriptText>,
     tables: Tables,
     aliases: Cell<usize>,
     watermarks: Cell<usize>,
