@@ -74,6 +74,7 @@ pub use mismatch::{field_help, help as type_help, wrong_count, wrong_type};
 pub use ordered::Ordered;
 #[cfg(test)]
 pub use planner::expr_planner;
+pub use real::{holds_real, one_zero_of as one_zero};
 pub use text::{array_of_one, like_pattern};
 
 use crate::Result;
