@@ -59,7 +59,7 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
-pub use aggregate::MAX_BY_ROWS;
+pub use aggregate::{MAX_BY_ROWS, sliding};
 pub use arithmetic::{binary, comparison_type, negate};
 pub use arity::check_count;
 pub use array::element_field;

@@ -347,7 +347,7 @@ impl ExprContext<'_> {
         let definition = if let Some(udwf) = state.window_functions().get(name) {
             WindowFunctionDefinition::WindowUDF(udwf.clone())
         } else if let Some(udaf) = state.aggregate_functions().get(name) {
-            WindowFunctionDefinition::AggregateUDF(udaf.clone())
+            WindowFunctionDefinition::AggregateUDF(crate::function::sliding(udaf))
         } else if state.scalar_functions().contains_key(name) {
             let message = format!("'{name}' is no window or aggregate function, so OVER does not apply");
             return Err(Error::invalid("UNSUPPORTED_EXPR_FOR_WINDOW", message)
