@@ -3,9 +3,11 @@
 //! - From left to right: a term that can fail is evaluated only for rows that the terms before it leave open. `protect` puts
 //!   such terms into calls that the optimizer does not look into, `push_down` keeps them so while filters are moved and
 //!   merged, `lower` makes a CASE of each at the end.
-//! - Three values: `simplify` hides from DataFusion's simplifier what it takes NULL for false in.
+//! - Three values: `simplify` hides from DataFusion's simplifier what it takes NULL for false in; `lists` keeps it from taking a
+//!   list for constant.
 
 mod common;
+mod lists;
 mod lower;
 mod protect;
 mod push_down;

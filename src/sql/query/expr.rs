@@ -318,7 +318,12 @@ impl<'c> ExprContext<'c> {
     }
 
     /// Arithmetic of times in a zone whose days differ in length; none where the plain operator gives the same.
-    fn calendar_arithmetic(&self, left: &Expr, op: &sql::BinaryOperator, right: &Expr) -> Result<Option<Expr>> {
+    pub(super) fn calendar_arithmetic(
+        &self,
+        left: &Expr,
+        op: &sql::BinaryOperator,
+        right: &Expr,
+    ) -> Result<Option<Expr>> {
         let op = match op {
             sql::BinaryOperator::Plus => Operator::Plus,
             sql::BinaryOperator::Minus => Operator::Minus,
