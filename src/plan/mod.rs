@@ -23,6 +23,7 @@ mod node;
 mod pane;
 mod physical;
 mod planner;
+mod prepared;
 pub mod random;
 pub mod recursion;
 mod rewrite;
@@ -36,10 +37,11 @@ mod trigger_time;
 pub mod watermark;
 pub mod window_columns;
 
-pub use bind::{BoundSource, bind};
-pub use legality::{check as check_legality, check_batch};
+pub use bind::BoundSource;
+pub use legality::check_batch;
 pub use micro_batch::Slot;
-pub use planner::{StreamPlan, plan_stream};
+pub use planner::StreamPlan;
+pub use prepared::{PreparedQuery, prepare};
 #[cfg(feature = "cli")]
 pub use stream_table::IDLE_TIMEOUT;
 pub use stream_table::StreamTable;

@@ -1,11 +1,12 @@
 //! Making a session: DataFusion's settings, functions, memory.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use datafusion::config::Dialect;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use parking_lot::Mutex;
 
 use super::catalog::Catalog;
 use super::conf::Settings;

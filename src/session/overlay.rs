@@ -1,7 +1,7 @@
 //! Names laid over those of a session: what a script makes before it is known to be right, and what one batch sees.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::{
@@ -10,6 +10,7 @@ use datafusion::catalog::{
 };
 use datafusion::error::Result as DataFusionResult;
 use datafusion::prelude::SessionContext;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::catalog::Table;
 use crate::error::{Error, Result};
@@ -62,7 +63,7 @@ impl Overlay {
     }
 
     fn own(&self) -> MutexGuard<'_, BTreeMap<String, Option<Table>>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+        self.own.lock()
     }
 }
 

@@ -12,13 +12,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayData, ArrayRef, make_array};
 use datafusion::arrow::buffer::Buffer;
 use memmap2::MmapMut;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::disk::{free_space, is_full};
 use crate::error::{Error, Result};
@@ -36,6 +38,11 @@ impl StateBackend {
     /// Files in `dir`, made when the first state needs them.
     pub fn disk(dir: PathBuf) -> Self {
         Self(Some(Arc::new(Area { dir, space: Mutex::default() })))
+    }
+
+    /// The directory of its files; none for memory.
+    pub fn directory(&self) -> Option<&Path> {
+        self.0.as_ref().map(|area| area.dir.as_path())
     }
 
     /// Whether state lives in files.
@@ -97,7 +104,7 @@ fn place_buffer(area: &Arc<Area>, buffer: &Buffer) -> Result<Buffer> {
     block.copy_from_slice(buffer);
     let (start, len) = (block.start, block.len);
     // SAFETY: the block has `len` bytes at `start`, nobody writes them any more, and the buffer keeps the block.
-    Ok(unsafe { Buffer::from_custom_allocation(start, len, Arc::new(block)) })
+    Ok(unsafe { Buffer::from_custom_allocation(start, len, Arc::new(AssertUnwindSafe(block))) })
 }
 
 /// Bytes of state of a fixed length, owned by whoever has the block.
@@ -195,7 +202,7 @@ impl fmt::Debug for Area {
 
 impl Area {
     fn space(&self) -> MutexGuard<'_, Space> {
-        self.space.lock().unwrap_or_else(PoisonError::into_inner)
+        self.space.lock()
     }
 
     fn allocate(area: &Arc<Self>, len: usize) -> Result<Block> {
