@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -20,6 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use datafusion::physical_plan::displayable;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use parking_lot::Mutex;
 
 use super::apply::ApplyPlanner;
 use super::display::as_sql;
@@ -131,7 +132,7 @@ pub async fn plan_stream(session: &SessionState, plan: &LogicalPlan, mode: Outpu
     physical::check(&parallel, mode)?;
     trial::try_empty(&serial)?;
     let event_times = operators.event_times.clone();
-    let operators = operators.by_id.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+    let operators = operators.by_id.lock().values().cloned().collect();
     let schema = serial.schema();
     Ok(StreamPlan {
         serial,
@@ -186,7 +187,7 @@ impl Operators {
         id: u32,
         make: impl FnOnce() -> Result<T>,
     ) -> Result<Arc<dyn StatefulOperator>> {
-        let mut operators = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut operators = self.by_id.lock();
         if let Some(operator) = operators.get(&id) {
             return Ok(operator.clone());
         }
