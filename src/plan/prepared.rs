@@ -48,14 +48,12 @@ impl PreparedQuery {
     pub fn is_current(&self, session: &SessionState) -> bool {
         let (made, now) = (&self.settings, session.config_options());
         let entries = |c: &ConfigOptions| c.entries().into_iter().map(|e| (e.key, e.value)).collect::<Vec<_>>();
-        let backend = |s: &SessionState| s.config().get_extension::<StateBackend>();
+        // Where there is none it is the memory.
+        let backend = |s: &SessionState| s.config().get_extension::<StateBackend>().unwrap_or_default();
         !self.reads_tables
             && (Arc::ptr_eq(made, now) || entries(made) == entries(now))
             && Arc::ptr_eq(self.plan.state.runtime_env(), session.runtime_env())
-            && match (backend(&self.plan.state), backend(session)) {
-                (Some(made), Some(now)) => made.directory() == now.directory(),
-                (made, now) => made.is_none() && now.is_none(),
-            }
+            && backend(&self.plan.state).directory() == backend(session).directory()
     }
 }
 
