@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::failpoint::Failpoints;
 use crate::function;
 use crate::options::Options;
-use crate::plan::{self, generators, time_window};
+use crate::plan::{self, generators};
 use crate::query::StreamingQueryManager;
 use crate::time::Clock;
 
@@ -125,6 +125,6 @@ fn register_functions(context: &SessionContext, clock: &Clock) -> Result<()> {
     plan::register_trigger_time(context, clock);
     context.add_analyzer_rule(Arc::new(generators::ResolveGenerators));
     context.add_analyzer_rule(Arc::new(plan::random::ResolveRandom));
-    time_window::register(context);
+    plan::window::register(context);
     Ok(())
 }

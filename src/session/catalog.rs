@@ -195,7 +195,7 @@ pub(super) fn may_create(there: Option<&str>, name: &Name, if_there: IfThere) ->
 }
 
 /// Names a table in DataFusion, or with `None` takes the name away.
-pub(super) fn replace_table(context: &SessionContext, key: &str, table: Option<Table>) -> Result<()> {
+pub(super) fn replace_table(context: &SessionContext, key: &str, table: Option<NamedTable>) -> Result<()> {
     context.deregister_table(TableReference::bare(key))?;
     if let Some(table) = table {
         context.register_table(TableReference::bare(key), table)?;
@@ -204,10 +204,10 @@ pub(super) fn replace_table(context: &SessionContext, key: &str, table: Option<T
 }
 
 /// What a query can read by name.
-pub(super) type Table = Arc<dyn TableProvider>;
+pub(super) type NamedTable = Arc<dyn TableProvider>;
 
 /// A memory sink, and itself as a table.
-pub(super) fn memory_sink(name: &str, options: &Options) -> Result<(Arc<dyn Sink>, Table)> {
+pub(super) fn memory_sink(name: &str, options: &Options) -> Result<(Arc<dyn Sink>, NamedTable)> {
     OptionReader::new("the memory sink", options).finish()?;
     let sink = Arc::new(MemorySink::new(name));
     Ok((sink.clone(), sink))

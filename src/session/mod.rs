@@ -207,7 +207,7 @@ impl Session {
     }
 
     /// Names a table in DataFusion, or with `None` takes the name away.
-    fn set_table(&self, key: &str, table: Option<catalog::Table>) -> Result<()> {
+    fn set_table(&self, key: &str, table: Option<catalog::NamedTable>) -> Result<()> {
         match &self.0.below {
             Some((_, tables)) => {
                 tables.set(key, table);

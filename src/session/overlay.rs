@@ -12,7 +12,7 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::prelude::SessionContext;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::catalog::Table;
+use super::catalog::NamedTable;
 use crate::error::{Error, Result};
 
 /// The tables of a session, behind tables of its own.
@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 pub(super) struct Overlay {
     base: Arc<dyn SchemaProvider>,
     /// By name; `None` for one that was taken away.
-    own: Mutex<BTreeMap<String, Option<Table>>>,
+    own: Mutex<BTreeMap<String, Option<NamedTable>>>,
 }
 
 impl Overlay {
@@ -53,16 +53,16 @@ impl Overlay {
     }
 
     /// Names a table, or with `None` takes the name away.
-    pub(super) fn set(&self, name: &str, table: Option<Table>) {
+    pub(super) fn set(&self, name: &str, table: Option<NamedTable>) {
         self.own().insert(name.to_owned(), table);
     }
 
     /// What differs from the session below.
-    pub(super) fn changes(&self) -> BTreeMap<String, Option<Table>> {
+    pub(super) fn changes(&self) -> BTreeMap<String, Option<NamedTable>> {
         self.own().clone()
     }
 
-    fn own(&self) -> MutexGuard<'_, BTreeMap<String, Option<Table>>> {
+    fn own(&self) -> MutexGuard<'_, BTreeMap<String, Option<NamedTable>>> {
         self.own.lock()
     }
 }

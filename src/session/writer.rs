@@ -7,7 +7,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::DataFrame;
 use futures::future::BoxFuture;
 
-use super::catalog::{Table, memory_sink};
+use super::catalog::{NamedTable, memory_sink};
 use super::flow::Destination;
 use super::relation::{MEMORY, ResultTable};
 use super::start::Draft;
@@ -200,7 +200,7 @@ impl DataStreamWriter {
     }
 
     /// Where the rows go, and the table that a memory sink is.
-    fn destination(&mut self, options: &Options) -> Result<(Destination, Option<Table>)> {
+    fn destination(&mut self, options: &Options) -> Result<(Destination, Option<NamedTable>)> {
         let name = self.query_name.as_deref();
         match std::mem::replace(&mut self.output, Output::None) {
             Output::None => Err(Error::invalid("DATA_SOURCE_NOT_FOUND", "write_stream() has no format and no sink")

@@ -81,22 +81,22 @@ impl StateBackend {
     }
 
     /// The same array with its values where state is kept.
-    pub fn place(&self, array: ArrayRef) -> Result<ArrayRef> {
+    pub fn store(&self, array: ArrayRef) -> Result<ArrayRef> {
         let Some(area) = &self.0 else { return Ok(array) };
-        Ok(make_array(place(area, &array.to_data())?))
+        Ok(make_array(store(area, &array.to_data())?))
     }
 }
 
 /// Null masks stay on the heap: they are an eighth of a byte a row.
-fn place(area: &Arc<Area>, data: &ArrayData) -> Result<ArrayData> {
-    let buffers = data.buffers().iter().map(|b| place_buffer(area, b)).collect::<Result<Vec<_>>>()?;
-    let children = data.child_data().iter().map(|c| place(area, c)).collect::<Result<Vec<_>>>()?;
+fn store(area: &Arc<Area>, data: &ArrayData) -> Result<ArrayData> {
+    let buffers = data.buffers().iter().map(|b| store_buffer(area, b)).collect::<Result<Vec<_>>>()?;
+    let children = data.child_data().iter().map(|c| store(area, c)).collect::<Result<Vec<_>>>()?;
     let copy = data.clone().into_builder().buffers(buffers).child_data(children);
     // SAFETY: every buffer has the bytes that it had in valid data, at an address aligned to 64 bytes.
     Ok(unsafe { copy.build_unchecked() })
 }
 
-fn place_buffer(area: &Arc<Area>, buffer: &Buffer) -> Result<Buffer> {
+fn store_buffer(area: &Arc<Area>, buffer: &Buffer) -> Result<Buffer> {
     if buffer.is_empty() {
         return Ok(buffer.clone());
     }
@@ -362,12 +362,12 @@ mod tests {
     fn placed_arrays_are_equal() {
         let (_dir, backend) = disk();
         let text: ArrayRef = Arc::new(StringViewArray::from_iter([Some("short"), None, Some("longer than a view is")]));
-        let placed = backend.place(text.slice(1, 2)).unwrap();
+        let placed = backend.store(text.slice(1, 2)).unwrap();
         assert_eq!(placed.as_ref(), text.slice(1, 2).as_ref());
         assert_eq!(placed.as_string_view().value(1), "longer than a view is");
         let lists = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), None, Some(vec![])]);
         let lists: ArrayRef = Arc::new(lists);
-        assert_eq!(&backend.place(lists.clone()).unwrap(), &lists);
+        assert_eq!(&backend.store(lists.clone()).unwrap(), &lists);
     }
 
     #[test]

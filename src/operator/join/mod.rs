@@ -19,7 +19,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use spec::{Expiry, JoinSpec, Residual, SideSpec};
+pub use spec::{JoinSpec, Residual, RowExpiry, SideSpec};
 
 use std::fmt;
 use std::sync::Arc;
@@ -183,7 +183,7 @@ impl StatefulOperator for JoinOperator {
 
     fn bound(&self) -> StateGrowth {
         let [left, right] = &self.spec.sides;
-        match [left, right].iter().any(|s| s.expiry == Expiry::Never) {
+        match [left, right].iter().any(|s| s.expiry == RowExpiry::Never) {
             true => StateGrowth::UnboundedRows(format!(
                 "left rows are {}, right rows are {}; WATERMARK on both streams and a time range in ON would bound both",
                 left.kept(),
@@ -194,7 +194,7 @@ impl StatefulOperator for JoinOperator {
     }
 
     fn wants_batch(&self) -> bool {
-        self.spec.sides.iter().any(|s| s.expiry != Expiry::Never)
+        self.spec.sides.iter().any(|s| s.expiry != RowExpiry::Never)
     }
 }
 
@@ -212,9 +212,9 @@ impl OperatorState for JoinOperator {
         let columns = |name: &'static str, side: &spec::SideSpec| {
             let types = side.schema.fields().iter().map(move |f| format!("{name} {} {}", f.name(), f.data_type()));
             let expiry = match &side.expiry {
-                Expiry::Never => format!("{name} for ever"),
-                Expiry::Key(key) => format!("{name} until the watermark passes key {key}"),
-                Expiry::Column(column, _) => format!("{name} until the watermark passes column {column}"),
+                RowExpiry::Never => format!("{name} for ever"),
+                RowExpiry::Key(key) => format!("{name} until the watermark passes key {key}"),
+                RowExpiry::Column(column, _) => format!("{name} until the watermark passes column {column}"),
             };
             types.chain([expiry]).collect::<Vec<_>>()
         };
