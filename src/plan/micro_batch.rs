@@ -1,8 +1,8 @@
 //! The leaf of a streaming plan: the rows of one source in one batch.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
@@ -20,6 +20,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
 use futures::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 
 use crate::error::Error;
 
@@ -34,7 +35,7 @@ impl Slot {
     /// Puts the rows of the next batch; those of the last one that were not read are dropped.
     pub fn fill(&self, partitions: Vec<SendableRecordBatchStream>) {
         self.rows.store(0, Ordering::Relaxed);
-        *self.partitions.lock().unwrap_or_else(PoisonError::into_inner) = partitions;
+        *self.partitions.lock() = partitions;
     }
 
     /// Rows read of this batch so far.
@@ -45,7 +46,7 @@ impl Slot {
     /// Partition `i` of `n` of the batch: a contiguous range of what the source gave, so that reading the partitions in
     /// order is reading the source in order.
     fn take(&self, i: usize, n: usize) -> Vec<SendableRecordBatchStream> {
-        let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut partitions = self.partitions.lock();
         let len = partitions.len();
         let range = i * len / n..(i + 1) * len / n;
         partitions[range].iter_mut().map(|p| std::mem::replace(p, empty(p.schema()))).collect()

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionContext;
 
@@ -110,7 +111,10 @@ impl Settings {
             _ => StateBackend::default(),
         };
         state.config_mut().set_extension(Arc::new(backend));
-        if let Some(limit) = self.values.get("memory.limit").and_then(parse_bytes) {
+        let limit = self.values.get("memory.limit").and_then(parse_bytes);
+        // One pool for all queries of the session: a new one only for another limit.
+        let is_new = |limit: &usize| !matches!(state.runtime_env().memory_pool.memory_limit(), MemoryLimit::Finite(l) if l == *limit);
+        if let Some(limit) = limit.filter(is_new) {
             let runtime = RuntimeEnvBuilder::from_runtime_env(state.runtime_env()).with_memory_limit(limit, 1.0);
             let runtime = Arc::new(runtime.build()?);
             *state = SessionStateBuilder::from(state.clone()).with_runtime_env(runtime).build();

@@ -1,6 +1,8 @@
 //! A session laid over another: a script is prepared in it, and the session below changes at once when the script is right.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::catalog::Catalog;
 use super::conf::Settings;

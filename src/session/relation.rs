@@ -12,7 +12,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
 use super::Session;
-use super::catalog::{Object, Table, may_create, memory_sink};
+use super::catalog::{NamedTable, Object, may_create, memory_sink};
 use super::script::Preparation;
 use crate::error::{Error, Result, Span};
 use crate::options::{OptionReader, Options};
@@ -28,7 +28,7 @@ pub(super) const MEMORY: &str = "memory";
 pub(super) const HIDDEN_STREAM: &str = "__stream_";
 
 /// A sink that is shared, and the table that it is.
-type SinkObject = (Option<Arc<dyn crate::sink::Sink>>, Option<Table>);
+type SinkObject = (Option<Arc<dyn crate::sink::Sink>>, Option<NamedTable>);
 
 impl Session {
     /// Plans a query of a script; places in errors are those of the script.
@@ -198,7 +198,7 @@ fn no_columns(create: &CreateRelation) -> Result<()> {
 }
 
 /// A table in memory that `INSERT INTO` fills.
-fn memory_table(name: &str, declared: Option<SchemaRef>, options: &Options) -> Result<Table> {
+fn memory_table(name: &str, declared: Option<SchemaRef>, options: &Options) -> Result<NamedTable> {
     OptionReader::new("a table in memory", options).finish()?;
     let schema = declared.ok_or_else(|| crate::source::schema_needed(MEMORY, name))?;
     Ok(Arc::new(MemTable::try_new(crate::source::source_schema(&schema), vec![vec![]])?))

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Session;
-use super::catalog::Flow;
 use super::filled::Reads;
 use super::layer::Layer;
+use super::start::Flow;
 use crate::error::{Error, Result, Span};
 use crate::function::reference::{self, Scope};
 use crate::sql::query::PlannedQuery;
@@ -43,7 +43,7 @@ impl Script {
     /// Names of the flows that the script starts.
     pub fn flows(&self) -> impl Iterator<Item = &str> {
         self.actions.iter().filter_map(|a| match a {
-            Action::Start { flow, .. } => Some(flow.name.as_str()),
+            Action::Start { flow, .. } => Some(flow.name()),
             _ => None,
         })
     }

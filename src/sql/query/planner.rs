@@ -65,7 +65,7 @@ fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
 
 /// A table or view that the text names.
 #[derive(Clone)]
-pub struct Table {
+pub struct KnownTable {
     pub reference: TableReference,
     pub source: Arc<dyn TableSource>,
 }
@@ -82,7 +82,7 @@ pub struct Planner<'t> {
 }
 
 struct Tables {
-    found: HashMap<String, Table>,
+    found: HashMap<String, KnownTable>,
     /// All names there are, for suggestions.
     names: Vec<String>,
 }
@@ -100,7 +100,7 @@ impl Planner<'_> {
     }
 
     /// The table or view of this name.
-    pub fn table(&self, parts: &[Ident]) -> Result<&Table> {
+    pub fn table(&self, parts: &[Ident]) -> Result<&KnownTable> {
         let name = join(parts);
         self.tables.found.get(&name.to_lowercase()).ok_or_else(|| {
             let span = self.lines.span(parts[0].span.union(&parts[parts.len() - 1].span));
@@ -139,7 +139,7 @@ fn relation_names(query: &Query) -> Vec<ObjectName> {
 }
 
 /// Finds catalog, schema and table in any case; an exact match goes first.
-async fn load_table(state: &SessionState, parts: &[Ident], known: &mut Vec<String>) -> Result<Option<Table>> {
+async fn load_table(state: &SessionState, parts: &[Ident], known: &mut Vec<String>) -> Result<Option<KnownTable>> {
     let defaults = &state.config_options().catalog;
     let (catalog, schema, table) = match parts {
         [table] => (&defaults.default_catalog, &defaults.default_schema, &table.value),
@@ -161,7 +161,7 @@ async fn load_table(state: &SessionState, parts: &[Ident], known: &mut Vec<Strin
         2 => TableReference::partial(schema_name, table_name),
         _ => TableReference::full(catalog_name, schema_name, table_name),
     };
-    Ok(Some(Table { reference, source: provider_as_source(provider) }))
+    Ok(Some(KnownTable { reference, source: provider_as_source(provider) }))
 }
 
 fn pick(names: Vec<String>, wanted: &str) -> Option<String> {
