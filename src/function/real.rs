@@ -26,7 +26,7 @@ pub fn functions() -> Vec<ScalarUDF> {
             "signum",
             1..=1,
             |_| Ok(DataType::Float64),
-            |call| map(call, |x| Some(if x > 0.0 || x < 0.0 { x.signum() } else { x })),
+            |call| map(call, |x| Some(if x == 0.0 || x.is_nan() { x } else { x.signum() })),
         ),
     ]
 }
