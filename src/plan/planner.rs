@@ -163,6 +163,8 @@ fn streaming_state(
     options.catalog.create_default_catalog_and_schema = false;
     // A dynamic filter would survive the batch it was learned in; round-robin would reorder rows for nothing.
     options.optimizer.enable_dynamic_filter_pushdown = false;
+    // Files would change places between partitions, and rows their order.
+    options.execution.enable_file_stream_work_stealing = false;
     options.optimizer.enable_round_robin_repartition = false;
     let planner = StatefulPlanner { operators: operators.clone() };
     SessionStateBuilder::new_from_existing(session.clone())

@@ -10,8 +10,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::partitions::split_rows;
-use super::{ReadLimit, Source, SourceBatch, SourceContext, StreamProvider};
+use super::{MemoryScan, RangeScan, ReadLimit, Source, SourceContext, StreamProvider};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
 
@@ -152,7 +151,7 @@ impl Source for MemorySource {
         Ok((end > calls(start)?).then(|| offset(end)))
     }
 
-    async fn get_batch(&self, start: &Offset, end: &Offset, partitions: usize) -> Result<SourceBatch> {
+    async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>> {
         let (start, end) = (calls(start)?, calls(end)?);
         let data = self.stream.lock();
         if start < data.dropped || end > data.added() {
@@ -164,7 +163,7 @@ impl Source for MemorySource {
         }
         let range = (start - data.dropped) as usize..(end - data.dropped) as usize;
         let batches = data.batches.range(range).filter(|b| b.num_rows() > 0).cloned().collect();
-        Ok(split_rows(self.schema(), batches, partitions))
+        Ok(MemoryScan::new(self.schema(), batches))
     }
 
     async fn commit(&self, end: &Offset) -> Result<()> {
@@ -216,15 +215,15 @@ mod tests {
         stream.add_data(ints(3..5)).unwrap();
         let end = one.latest_offset(&start, ReadLimit::Configured).await.unwrap().unwrap();
         assert_eq!(end, Offset::from(1));
-        assert_eq!(read_ints(one.get_batch(&start, &end, 2).await.unwrap()).await, vec![0, 1, 2, 3, 4]);
+        assert_eq!(read_ints(one.scan(&start, &end).await.unwrap(), 2).await, vec![0, 1, 2, 3, 4]);
 
         one.commit(&end).await.unwrap();
         one.stop().await.unwrap();
-        assert_eq!(read_ints(two.get_batch(&start, &end, 1).await.unwrap()).await.len(), 5);
+        assert_eq!(read_ints(two.scan(&start, &end).await.unwrap(), 1).await.len(), 5);
         two.commit(&Offset::from(0)).await.unwrap();
         let again = stream.open(context(a.path())).await.unwrap();
         assert!(again.is_replayable(&Offset::from(0), &end) && !again.is_replayable(&start, &end));
-        assert!(again.get_batch(&start, &end, 1).await.is_err());
+        assert!(again.scan(&start, &end).await.is_err());
     }
 
     #[tokio::test]

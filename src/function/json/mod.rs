@@ -3,6 +3,7 @@
 mod column;
 pub mod decode;
 pub mod encode;
+pub mod infer;
 mod nested;
 pub mod options;
 #[cfg(test)]

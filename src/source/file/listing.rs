@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::entry::FileEntry;
+use super::partition::is_partition;
+use super::spark_log;
 use crate::error::{Error, Result};
 use crate::glob::{self, Component, Glob};
 use crate::options::OptionReader;
@@ -24,6 +26,8 @@ pub struct Location {
     /// What the path stands for as a pattern; nothing if it is the output of a query of ours, whatever its name.
     patterns: Vec<Vec<Component>>,
     name_filter: Option<Glob>,
+    /// Where partition folders begin, if not at the path.
+    base: Option<PathBuf>,
     recursive: bool,
 }
 
@@ -57,7 +61,8 @@ impl Location {
         let patterns = glob::read_path(local).map_err(|reason| wrong("path", path, reason))?;
         let name_filter = filter.map(|text| Glob::new(text).map_err(|reason| wrong("pathGlobFilter", text, reason)));
         let name_filter = name_filter.transpose()?;
-        Ok(Self { path: path.to_string(), literal: PathBuf::from(local), patterns, name_filter, recursive })
+        let base = options.string("basePath").map(|base| plain(Path::new(local_path(base).unwrap_or(base))));
+        Ok(Self { path: path.to_string(), literal: PathBuf::from(local), patterns, name_filter, base, recursive })
     }
 
     /// The same path, taken by the letter: a query of ours writes there.
@@ -96,6 +101,23 @@ impl Location {
         std::iter::once(self.literal.clone()).chain(self.patterns.iter().map(fixed)).collect()
     }
 
+    /// Where the partition folders of a file begin: at `basePath`, or at the path that was asked for.
+    pub fn root<'p>(&self, file: &'p Path) -> &'p Path {
+        if self.recursive {
+            return file;
+        }
+        let lies_below = |root: &Path| file.starts_with(root).then(|| root.components().count());
+        let given = self.base.as_deref().and_then(lies_below);
+        let literal = || lies_below(&plain(&self.literal));
+        let matched = || {
+            let lengths = self.patterns.iter().map(|p| p.len() + self.start().iter().count());
+            lengths.filter(|n| *n < file.components().count()).max()
+        };
+        let depth = given.or_else(literal).or_else(matched);
+        let above = depth.map_or(0, |depth| file.components().count().saturating_sub(depth));
+        file.ancestors().nth(above).unwrap_or(file)
+    }
+
     /// Whether something is there.
     pub fn exists(&self) -> bool {
         self.found().is_ok_and(|found| found.iter().any(|path| path.exists()))
@@ -108,7 +130,7 @@ impl Location {
 
     /// The paths to look at. What a query of ours has written is there by the letter, though its name be a pattern.
     fn found(&self) -> Result<Vec<PathBuf>> {
-        if self.patterns.is_empty() || committed_files(&self.literal)?.is_some() {
+        if self.patterns.is_empty() || committed(&self.literal)?.is_some() {
             return Ok(vec![plain(&self.literal)]);
         }
         let mut all = vec![];
@@ -168,7 +190,7 @@ impl Walk<'_> {
             self.listing.skipped += 1;
             return Ok(());
         }
-        if let Some(files) = committed_files(dir)? {
+        if let Some(files) = committed(dir)? {
             return files.into_iter().try_for_each(|f| self.entry(&f));
         }
         let entries = match fs::read_dir(dir) {
@@ -189,7 +211,7 @@ impl Walk<'_> {
             return Ok(());
         }
         match fs::metadata(path) {
-            Ok(m) if m.is_dir() && self.location.recursive => self.directory(path, &m),
+            Ok(m) if m.is_dir() && (self.location.recursive || is_partition(name)) => self.directory(path, &m),
             Ok(m) if m.is_dir() => Ok(()),
             Ok(m) if m.is_file() => {
                 if self.location.takes(path) {
@@ -203,6 +225,14 @@ impl Walk<'_> {
                 Ok(())
             }
         }
+    }
+}
+
+/// The files that the log of a file sink has, ours or Spark's, if there is one.
+fn committed(dir: &Path) -> Result<Option<Vec<PathBuf>>> {
+    match committed_files(dir)? {
+        Some(files) => Ok(Some(files)),
+        None => spark_log::committed_files(dir),
     }
 }
 

@@ -64,11 +64,11 @@ async fn latest(source: &dyn Source, start: i64) -> Option<i64> {
 }
 
 async fn lines(source: &dyn Source, start: i64, end: i64) -> Vec<String> {
-    read_strings(source.get_batch(&offset(start), &offset(end), 2).await.unwrap()).await
+    read_strings(source.scan(&offset(start), &offset(end)).await.unwrap(), 2).await
 }
 
 async fn read_error(source: &dyn Source, start: i64, end: i64) -> Error {
-    let batch = source.get_batch(&offset(start), &offset(end), 1).await.unwrap();
+    let batch = source.scan(&offset(start), &offset(end)).await.unwrap(), 1;
     for p in batch.partitions {
         if let Err(e) = p.try_collect::<Vec<_>>().await {
             return e.into();
@@ -193,7 +193,7 @@ async fn a_large_file_is_read_in_parts_and_in_order() {
     dir.write("big", 1, &all.join("\r\n"));
     let source = dir.open(&[]).await;
     latest(&*source, -1).await;
-    let batch = source.get_batch(&offset(-1), &offset(0), 3).await.unwrap();
+    let batch = source.scan(&offset(-1), &offset(0)).await.unwrap(), 3;
     assert_eq!(batch.partitions.len(), 3);
     assert!(read_strings(batch).await == all);
 }

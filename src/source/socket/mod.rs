@@ -16,9 +16,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::common::runtime::SpawnedTask;
 
-use super::partitions::split_rows;
 use super::provider::{fixed_schema, timestamp_type};
-use super::{ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider};
+use super::{MemoryScan, RangeScan, ReadLimit, Source, SourceContext, SourceMetrics, StreamProvider};
 use crate::error::{Error, Result};
 use crate::format::{BadRecordCounter, BadRecords};
 use crate::offset::Offset;
@@ -181,9 +180,9 @@ impl Source for SocketSource {
         Ok((end > start).then(|| Offset::from(end)))
     }
 
-    async fn get_batch(&self, start: &Offset, end: &Offset, partitions: usize) -> Result<SourceBatch> {
+    async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>> {
         let batches = self.buffer.read(rows(start)?, rows(end)?)?;
-        Ok(split_rows(self.schema(), batches, partitions))
+        Ok(MemoryScan::new(self.schema(), batches))
     }
 
     async fn commit(&self, end: &Offset) -> Result<()> {
