@@ -1,7 +1,12 @@
-//! How much a disk has left, for messages.
+//! Paths of local files, and how much a disk has left, for messages.
 
 use std::io;
 use std::path::Path;
+
+/// The path without the scheme of local files.
+pub fn local_path(text: &str) -> &str {
+    text.strip_prefix("file://").or_else(|| text.strip_prefix("file:")).unwrap_or(text)
+}
 
 /// Whether a call failed because there is no room.
 pub fn is_full(e: &io::Error) -> bool {

@@ -35,7 +35,7 @@ pub enum ErrorKind {
 }
 
 /// A range of bytes in the text that was parsed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Span {
     /// First byte.
     pub start: usize,
@@ -55,9 +55,34 @@ impl Span {
     }
 }
 
+/// A piece of a script, with the script: what an expression of a running query was written as, whoever wrote it and when.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    /// All of the script.
+    pub text: Arc<str>,
+    /// The piece.
+    pub span: Span,
+}
+
+/// Characters of an [`Origin`] that one line of a message shows.
+const ORIGIN_CHARS: usize = 80;
+
+/// As in `line 4, column 5: 100/(v - 2)`.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let before = self.text.get(..self.span.start).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+        let (line, column) = (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
+        let piece = self.text.get(self.span.start..self.span.end).unwrap_or_default();
+        let shown: String = piece.lines().next().unwrap_or_default().chars().take(ORIGIN_CHARS).collect();
+        let more = if shown.len() < piece.len() { "..." } else { "" };
+        write!(f, "line {line}, column {column}: {shown}{more}")
+    }
+}
+
 /// An error of this library.
 ///
-/// `Display` gives `[CONDITION] message`, followed by place and help if there are any, on lines of their own.
+/// `Display` gives `[CONDITION] message`, followed by the expression that failed, place and help if there are any, on lines of their own.
 #[derive(Debug, Clone)]
 pub struct Error(Box<Inner>);
 
@@ -68,6 +93,8 @@ struct Inner {
     message: String,
     help: Option<String>,
     span: Option<Span>,
+    /// The text that `span` is in, where it need not be the one that is being run.
+    text: Option<Arc<str>>,
     place: Option<String>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -81,6 +108,7 @@ impl Error {
             message: message.into(),
             help: None,
             span: None,
+            text: None,
             place: None,
             source: None,
         }))
@@ -143,7 +171,18 @@ impl Error {
 
     /// Moves the place in the text, if one is known: from a fragment of a script to the whole of it.
     pub fn map_span(mut self, f: impl FnOnce(Span) -> Span) -> Self {
-        self.0.span = self.0.span.map(f);
+        if self.0.text.is_none() {
+            self.0.span = self.0.span.map(f);
+        }
+        self
+    }
+
+    /// Adds what the expression that failed was written as, unless a place in the text is known already.
+    pub(crate) fn with_origin(mut self, origin: &Origin) -> Self {
+        if self.0.span.is_none() {
+            self.0.span = Some(origin.span);
+            self.0.text = Some(Arc::clone(&origin.text));
+        }
         self
     }
 
@@ -198,6 +237,12 @@ impl Error {
         self.0.help.as_deref()
     }
 
+    /// The script that [`Error::span`] is in, if the expression that failed knows it: a view may come from another one than
+    /// the query that uses it. Otherwise it is the text that was being run.
+    pub fn text(&self) -> Option<&str> {
+        self.0.text.as_deref()
+    }
+
     /// Where in the text.
     pub fn span(&self) -> Option<Span> {
         self.0.span
@@ -225,6 +270,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}] {}", self.0.condition, self.0.message)?;
+        if let (Some(text), Some(span)) = (&self.0.text, self.0.span) {
+            write!(f, "\n --> {}", Origin { text: Arc::clone(text), span })?;
+        }
         if let Some(place) = &self.0.place {
             write!(f, "\n --> {place}")?;
         }

@@ -38,7 +38,7 @@ impl Clock {
     }
 
     /// Microseconds since the epoch, UTC.
-    #[allow(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     pub fn now_us(&self) -> i64 {
         match self {
             Self::System => match SystemTime::now().duration_since(UNIX_EPOCH) {

@@ -26,6 +26,7 @@ pub fn diff_metadata(old: &Metadata, new: &Metadata, allowed: Allowed) -> Result
     let warnings = check_reads(old, new, allowed.source_change)?;
     check_operators(&old.operators, &new.operators)?;
     check_output_mode(old, new)?;
+    check_sink_format(old, new)?;
     if !allowed.sink_moved {
         check_sink(&old.sink, &new.sink)?;
     }
@@ -143,6 +144,17 @@ fn check_sink(old: &str, new: &str) -> Result<()> {
     ))
 }
 
+/// One directory has files of one format.
+fn check_sink_format(old: &Metadata, new: &Metadata) -> Result<()> {
+    let (Some(was), Some(is)) = (&old.sink_format, &new.sink_format) else { return Ok(()) };
+    if was == is {
+        return Ok(());
+    }
+    let message = format!("the checkpoint is of a query that writes {was} to {}; this one writes {is}", old.sink);
+    Err(Error::checkpoint("STREAMING_QUERY_EVOLUTION_ERROR.SINK_CHANGED", message)
+        .with_help("change the format back, or start with another path and a new CHECKPOINT LOCATION"))
+}
+
 fn is_file_sink(sink: &str) -> bool {
     sink.trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("file"))
 }
@@ -245,6 +257,10 @@ mod tests {
     fn a_directory_that_was_moved_is_the_same_sink() {
         let old = Metadata { sink: "FileSink[/out]".into(), ..metadata() };
         let new = Metadata { sink: "FileSink[/moved]".into(), ..metadata() };
+        let written = |format: &str| Metadata { sink_format: Some(format.into()), ..old.clone() };
+        assert!(diff_metadata(&written("csv"), &written("csv"), Allowed::default()).is_ok());
+        let e = diff_metadata(&written("csv"), &written("json"), Allowed::default()).unwrap_err();
+        assert_eq!(e.condition(), "STREAMING_QUERY_EVOLUTION_ERROR.SINK_CHANGED");
         assert!(diff_metadata(&old, &new, Allowed::default()).is_err());
         assert!(diff_metadata(&old, &new, Allowed { sink_moved: true, ..Allowed::default() }).is_ok());
     }

@@ -7,9 +7,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -84,7 +85,8 @@ pub(super) struct Log {
 #[derive(Debug)]
 struct Core {
     options: LogOptions,
-    appender: Mutex<Appender>,
+    /// Behind std's mutex, which knows whether its holder panicked.
+    appender: std::sync::Mutex<Appender>,
     requests: Mutex<Requests>,
     wake: Condvar,
     durable: AtomicU64,
@@ -125,7 +127,7 @@ impl Log {
         let durable = framer.sequence - 1;
         let threaded = options.sync;
         let core = Arc::new(Core {
-            appender: Mutex::new(Appender {
+            appender: std::sync::Mutex::new(Appender {
                 id: resume.id,
                 segments: resume.segments,
                 active: resume.active,
@@ -318,7 +320,7 @@ impl Appender {
 }
 
 impl Core {
-    fn appender(&self) -> MutexGuard<'_, Appender> {
+    fn appender(&self) -> std::sync::MutexGuard<'_, Appender> {
         self.appender.lock().unwrap_or_else(|poisoned| {
             // A panic in the middle of an append leaves the log in an unknown state.
             self.poison_with(Error::internal("an append to the checkpoint's log panicked"));
@@ -327,7 +329,7 @@ impl Core {
     }
 
     fn requests(&self) -> MutexGuard<'_, Requests> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+        self.requests.lock()
     }
 
     fn check(&self) -> Result<()> {
@@ -498,7 +500,7 @@ impl Core {
         loop {
             let mut requests = self.requests();
             while !requests.stop && requests.wanted <= self.durable.load(Ordering::Acquire) {
-                requests = self.wake.wait(requests).unwrap_or_else(PoisonError::into_inner);
+                self.wake.wait(&mut requests);
             }
             if requests.stop {
                 return;

@@ -95,6 +95,9 @@ pub struct Metadata {
     pub reads: Vec<SourceMetadata>,
     /// The sink.
     pub sink: String,
+    /// The format of what is in the sink, if it keeps one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sink_format: Option<String>,
     /// Stateful operators, operator 0 nearest to the sink: name and what must stay as it is.
     pub operators: Vec<OperatorMetadata>,
 }

@@ -2,10 +2,11 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::fs::io_error;
@@ -105,7 +106,7 @@ impl Snapshotter {
 
     /// Begins a snapshot; while one is being written, returns that one's handle instead.
     pub(super) fn begin(&self, of: SnapshotOf, operators: Vec<(u32, Arc<dyn FrozenState>)>) -> Result<SnapshotHandle> {
-        let mut running = lock(&self.running);
+        let mut running = self.running.lock();
         if let Some((handle, _)) = &*running
             && !handle.is_finished()
         {
@@ -116,7 +117,7 @@ impl Snapshotter {
         let handle = SnapshotHandle { outcome };
         let shared = Arc::clone(&self.shared);
         let covered = shared.log.bytes();
-        lock(&shared.status).running = Some(batch_id);
+        shared.status.lock().running = Some(batch_id);
         let thread = std::thread::Builder::new().name("tidemill-snapshot".to_owned()).spawn(move || {
             let outcome = shared.run(of, operators, covered);
             sender.send_replace(Some(outcome));
@@ -124,7 +125,7 @@ impl Snapshotter {
         match thread {
             Ok(thread) => *running = Some((handle.clone(), thread)),
             Err(e) => {
-                lock(&self.shared.status).running = None;
+                self.shared.status.lock().running = None;
                 return Err(io_error(&self.shared.snapshots.dir, "starting the thread", &e));
             }
         }
@@ -133,7 +134,7 @@ impl Snapshotter {
 
     #[cfg(test)]
     pub(super) fn status(&self) -> SnapshotStatus {
-        lock(&self.shared.status).clone()
+        self.shared.status.lock().clone()
     }
 
     /// Bytes of the newest complete snapshot; 0 without one.
@@ -143,14 +144,14 @@ impl Snapshotter {
 
     /// The snapshot that is being written, if one is.
     pub(super) fn current(&self) -> Option<SnapshotHandle> {
-        lock(&self.running).as_ref().map(|(handle, _)| handle.clone()).filter(|handle| !handle.is_finished())
+        self.running.lock().as_ref().map(|(handle, _)| handle.clone()).filter(|handle| !handle.is_finished())
     }
 }
 
 impl Drop for Snapshotter {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        if let Some((_, thread)) = lock(&self.running).take() {
+        if let Some((_, thread)) = self.running.lock().take() {
             // How it ended is in the status; the lock on the directory must outlive it.
             let _ = thread.join();
         }
@@ -165,7 +166,7 @@ impl Shared {
         if let Ok(manifest) = &written {
             self.newest_bytes.store(manifest.bytes, Ordering::Relaxed);
             self.log.covered(covered);
-            let mut complete = lock(&self.complete);
+            let mut complete = self.complete.lock();
             complete.retain(|b| *b != batch_id);
             complete.push(batch_id);
         } else {
@@ -176,7 +177,7 @@ impl Shared {
         let outcome = written.and_then(|_| {
             catch_unwind(AssertUnwindSafe(|| self.collect_garbage())).unwrap_or_else(|p| Err(panicked(&*p)))
         });
-        let mut status = lock(&self.status);
+        let mut status = self.status.lock();
         status.running = None;
         if completed {
             status.last_completed = Some(batch_id);
@@ -213,14 +214,14 @@ impl Shared {
     /// Removes older snapshots, then the log segments that only they needed. Only unlinks: works on a full disk.
     fn collect_garbage(&self) -> Result<()> {
         let oldest_kept = {
-            let mut complete = lock(&self.complete);
+            let mut complete = self.complete.lock();
             let surplus = complete.len().saturating_sub(self.retention.snapshots.max(1));
             complete.drain(..surplus);
             complete.first().copied()
         };
         let Some(oldest_kept) = oldest_kept else { return Ok(()) };
         self.failpoints.hit("snap.gc.before")?;
-        let kept = lock(&self.complete).clone();
+        let kept = self.complete.lock().clone();
         for batch_id in self.snapshots.list()?.into_iter().filter(|b| !kept.contains(b)) {
             self.snapshots.remove(batch_id)?;
         }
@@ -233,8 +234,4 @@ impl Shared {
 fn panicked(payload: &(dyn Any + Send)) -> Error {
     let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
     Error::internal(format!("writing a snapshot panicked: {}", text.unwrap_or("no message")))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::fs::{Fs, LockGuard, OsFs, io_error};
@@ -137,7 +137,7 @@ impl Checkpoint {
 
     /// Writes what the query is; once, before the first batch. Durable when this returns.
     pub fn write_metadata(&self, metadata: &Metadata) -> Result<()> {
-        let mut id = self.id.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut id = self.id.lock();
         if id.is_some() || metadata.format_version != FORMAT_VERSION {
             return Err(Error::internal("a checkpoint's metadata is written once, in this program's format version"));
         }
@@ -198,7 +198,7 @@ impl Checkpoint {
         operators: Vec<(u32, Arc<dyn FrozenState>)>,
     ) -> Result<SnapshotHandle> {
         self.log.check()?;
-        let id = *self.id.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = *self.id.lock();
         match (id, self.log.last()) {
             (Some(id), (Some(batch), Some(commit)))
                 if batch.batch_id == header.batch_id && commit == header.batch_id =>

@@ -32,6 +32,7 @@ pub(super) fn metadata() -> Metadata {
         sources: vec!["a".into()],
         reads: vec![],
         sink: "ConsoleSink".into(),
+        sink_format: None,
         operators: vec![],
     }
 }

@@ -23,9 +23,7 @@ impl ReadAt for Plain {
         let wanted = wanted.min(self.size.saturating_sub(pos)) as usize;
         let mut bytes = vec![0; wanted];
         self.file.read_exact_at(&mut bytes, pos).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter")
-            }
+            io::ErrorKind::UnexpectedEof => io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter"),
             _ => e,
         })?;
         Ok(bytes)

@@ -241,10 +241,8 @@ mod tests {
         let lz4 = |text: &String| lz4_flex::block::compress(text.as_bytes());
         let snappy = |text: &String| snap::raw::Encoder::new().compress_vec(text.as_bytes()).unwrap();
         for (codec, compress) in [(Codec::Lz4, &lz4 as &dyn Fn(&String) -> Vec<u8>), (Codec::Snappy, &snappy)] {
-            let framed: Vec<u8> = texts
-                .iter()
-                .flat_map(|t| [be(t.len()), be(compress(t).len()), compress(t)].concat())
-                .collect();
+            let framed: Vec<u8> =
+                texts.iter().flat_map(|t| [be(t.len()), be(compress(t).len()), compress(t)].concat()).collect();
             assert_eq!(decoded(codec, framed.clone()).unwrap(), texts.concat().as_bytes());
             for len in [3, 6, framed.len() - 1] {
                 assert!(decoded(codec, framed[..len].to_vec()).is_err(), "{codec} cut at {len}");

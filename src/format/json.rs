@@ -99,7 +99,8 @@ impl JsonFormat {
         let mut tokens = decoder.tokens();
         if self.options.encoding != Encoding::Utf8 {
             let (text, lines) = self.options.encoding.decode_lines(block, lines);
-            let recoded = Self { options: JsonOptions { encoding: Encoding::Utf8, ..self.options.clone() }, ..self.clone() };
+            let recoded =
+                Self { options: JsonOptions { encoding: Encoding::Utf8, ..self.options.clone() }, ..self.clone() };
             return recoded.decode(&Buffer::from_vec(text.into_bytes()), &lines);
         }
         let whole = std::str::from_utf8(block).ok();

@@ -21,6 +21,7 @@ use super::cast::{cast, is_string};
 use super::coercion::wider;
 use super::decimal;
 use super::interval::{self, is_interval};
+use super::real::{holds_real, one_zero_of};
 use super::scalar::timestamp;
 use crate::type_name::sql_type_name;
 use crate::{Error, Result};
@@ -67,19 +68,39 @@ impl Op {
     }
 }
 
+impl std::fmt::Display for Op {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.symbol())
+    }
+}
+
 /// Spark's meaning of `left op right`, or none where DataFusion's operator is the same.
 pub fn binary(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) -> Result<Option<Expr>> {
     let (left_type, right_type) = (left.get_type(schema)?, right.get_type(schema)?);
     if let Some(op) = Op::of(op) {
         return arithmetic((left, &left_type), op, (right, &right_type), false);
     }
+    if let Operator::BitwiseAnd | Operator::BitwiseOr | Operator::BitwiseXor = op {
+        return super::bits::bitwise((left, &left_type), op, (right, &right_type));
+    }
     if !is_comparison(op) {
         return Ok(None);
     }
-    Ok(comparison_type(&left_type, &right_type).map(|to| {
-        let side = |e: &Expr, t: &DataType| if t == &to { e.clone() } else { cast(e.clone(), &to, false) };
-        datafusion::logical_expr::binary_expr(side(left, &left_type), op, side(right, &right_type))
-    }))
+    let common = comparison_type(&left_type, &right_type);
+    // Two numbers are compared by DataFusion as they are in Spark; those in arrays and structs by their bits.
+    let nested = |t: &DataType| t.is_nested() && holds_real(t);
+    let by_value = nested(&left_type) && nested(&right_type);
+    if common.is_none() && !by_value {
+        return Ok(None);
+    }
+    let side = |e: &Expr, t: &DataType| {
+        let e = match &common {
+            Some(to) if to != t => cast(e.clone(), to, false),
+            _ => e.clone(),
+        };
+        if by_value { one_zero_of(e) } else { e }
+    };
+    Ok(Some(datafusion::logical_expr::binary_expr(side(left, &left_type), op, side(right, &right_type))))
 }
 
 /// Spark's meaning of `-operand`, or none where DataFusion's operator is the same.
@@ -161,7 +182,8 @@ fn arithmetic(left: (&Expr, &DataType), op: Op, right: (&Expr, &DataType), toler
     Ok(Some(Arithmetic::udf(op, tolerant).call(args)))
 }
 
-fn convert((expr, from): (&Expr, &DataType), to: &DataType) -> Expr {
+/// The operand as a `to`.
+pub fn convert((expr, from): (&Expr, &DataType), to: &DataType) -> Expr {
     if from == to { expr.clone() } else { cast(expr.clone(), to, false) }
 }
 
@@ -222,10 +244,10 @@ fn wider_type(left: &DataType, right: &DataType) -> Option<DataType> {
 /// `date ± days`, `date - date`, `interval * number`, and `date ± interval` with a part of a day, which is a timestamp.
 fn date_arithmetic(left: (&Expr, &DataType), op: Op, right: (&Expr, &DataType)) -> Option<Expr> {
     match (op, left.1, right.1) {
-        (Op::Multiply | Op::Divide, l, r) if is_interval(l) && (r.is_numeric() || is_string(r)) => {
+        (Op::Multiply | Op::Divide, l, r) if is_interval(l) && (r.is_numeric() || is_string(r) || r.is_null()) => {
             return Some(interval::scaled(left.0.clone(), op, right.0.clone()));
         }
-        (Op::Multiply, l, r) if (l.is_numeric() || is_string(l)) && is_interval(r) => {
+        (Op::Multiply, l, r) if (l.is_numeric() || is_string(l) || l.is_null()) && is_interval(r) => {
             return Some(interval::scaled(right.0.clone(), op, left.0.clone()));
         }
         (Op::Subtract, DataType::Date32, DataType::Date32) => {
@@ -242,7 +264,7 @@ fn date_arithmetic(left: (&Expr, &DataType), op: Op, right: (&Expr, &DataType)) 
         (t, DataType::Date32) if t.is_signed_integer() && op == Op::Add => {
             Some(Arithmetic::udf(op, false).call(vec![right.0.clone(), cast(left.0.clone(), &DataType::Int32, false)]))
         }
-        (DataType::Date32, DataType::Interval(_)) if has_time(right.0) => {
+        (DataType::Date32, by) if has_time(right.0) || matches!(by, DataType::Duration(TimeUnit::Microsecond)) => {
             let time = cast(left.0.clone(), &timestamp(), false);
             Some(datafusion::logical_expr::binary_expr(time, operator, right.0.clone()))
         }
@@ -292,7 +314,8 @@ impl Arithmetic {
 
     fn compute_primitive(&self, left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef> {
         let divides = matches!(self.op, Op::Divide | Op::Remainder | Op::IntegralDivide);
-        let right = if self.tolerant && divides { &hide_zeros(right)? } else { right };
+        let shown = if self.tolerant && divides { Some(hide_zeros(right)?) } else { None };
+        let right = shown.as_deref().unwrap_or(right);
         if divides && right.get().0.data_type().is_floating() {
             // Arrow follows IEEE here; Spark refuses to divide by zero.
             refuse_zeros(self.op, left, right)?;
@@ -308,9 +331,9 @@ impl Arithmetic {
             Ok(array) => Ok(array),
             Err(ArrowError::DivideByZero) => Err(divide_by_zero(self.op)),
             // MIN % -1 is 0 in Java, an overflow in Rust.
-            Err(_) if self.op == Op::Remainder => Ok(numeric::rem(left, &wrap_minus_one(right)?)?),
+            Err(_) if self.op == Op::Remainder => Ok(numeric::rem(left, &*wrap_minus_one(right)?)?),
             Err(ArrowError::ArithmeticOverflow(_)) if self.tolerant => self.row_by_row(left, right),
-            Err(ArrowError::ArithmeticOverflow(_)) => Err(arithmetic_overflow(left.get().0.data_type())),
+            Err(ArrowError::ArithmeticOverflow(_)) => Err(binary_overflow(self.op, left.get().0.data_type())),
             Err(e) => Err(e.into()),
         }
     }
@@ -337,34 +360,43 @@ impl Arithmetic {
 }
 
 /// Zero divisors become NULL.
-fn hide_zeros(right: &dyn Datum) -> Result<ArrayRef> {
-    let array = right.get().0.slice(0, right.get().0.len());
-    let zero = Scalar::new(ScalarValue::new_zero(array.data_type())?.to_array()?);
-    let zeros = arrow::compute::kernels::cmp::eq(&array, &zero)?;
-    Ok(arrow::compute::nullif(&array, &zeros)?)
+fn hide_zeros(right: &dyn Datum) -> Result<Box<dyn Datum>> {
+    each(right, |array| Ok(arrow::compute::nullif(array, &zeros(array)?)?))
 }
 
 /// Divisors of -1 become 1, which has the same remainder without the overflow.
-fn wrap_minus_one(right: &dyn Datum) -> Result<ArrayRef> {
-    let array = right.get().0.slice(0, right.get().0.len());
-    let one = ScalarValue::new_one(array.data_type())?;
-    let minus_one = ScalarValue::new_negative_one(array.data_type())?;
-    let hits = arrow::compute::kernels::cmp::eq(&array, &minus_one.to_scalar()?)?;
-    Ok(arrow::compute::kernels::zip::zip(&hits, &one.to_scalar()?, &array)?)
+fn wrap_minus_one(right: &dyn Datum) -> Result<Box<dyn Datum>> {
+    each(right, |array| {
+        let one = ScalarValue::new_one(array.data_type())?;
+        let minus_one = ScalarValue::new_negative_one(array.data_type())?;
+        let hits = arrow::compute::kernels::cmp::eq(&array, &minus_one.to_scalar()?)?;
+        Ok(arrow::compute::kernels::zip::zip(&hits, &one.to_scalar()?, &array)?)
+    })
+}
+
+/// Other values of the same shape: one for all rows stays one for all rows.
+fn each(datum: &dyn Datum, f: impl FnOnce(&dyn Array) -> Result<ArrayRef>) -> Result<Box<dyn Datum>> {
+    let (array, is_scalar) = datum.get();
+    let result = f(array)?;
+    Ok(if is_scalar { Box::new(Scalar::new(result)) } else { Box::new(result) })
+}
+
+/// Which values are zero.
+fn zeros(array: &dyn Array) -> Result<BooleanArray> {
+    let zero = ScalarValue::new_zero(array.data_type())?.to_scalar()?;
+    if !array.data_type().is_floating() {
+        return Ok(arrow::compute::kernels::cmp::eq(&array, &zero)?);
+    }
+    // `-0.0` is another value than `0.0` to arrow's total order.
+    let magnitude = arrow::compute::cast(array, &DataType::Float64)?;
+    let magnitude: Float64Array = magnitude.as_primitive::<Float64Type>().unary(f64::abs);
+    Ok(arrow::compute::kernels::cmp::eq(&magnitude, &Float64Array::new_scalar(0.0))?)
 }
 
 /// An error if a row with two values divides by zero.
 fn refuse_zeros(op: Op, left: &dyn Datum, right: &dyn Datum) -> Result<()> {
     let (divisors, scalar) = right.get();
-    let zero = ScalarValue::new_zero(divisors.data_type())?.to_scalar()?;
-    let is_zero = |array: &dyn Array| -> Result<BooleanArray> {
-        // `-0.0` is another value than `0.0` to arrow's total order.
-        let magnitude = arrow::compute::cast(&array.slice(0, array.len()), &DataType::Float64)?;
-        let magnitude: Float64Array = magnitude.as_primitive::<Float64Type>().unary(f64::abs);
-        let zero = arrow::compute::cast(zero.get().0, &DataType::Float64)?;
-        Ok(arrow::compute::kernels::cmp::eq(&magnitude, &Scalar::new(zero))?)
-    };
-    let zeros = is_zero(divisors)?;
+    let zeros = zeros(divisors)?;
     if zeros.true_count() == 0 {
         return Ok(());
     }
@@ -403,6 +435,16 @@ pub fn arithmetic_overflow(data_type: &DataType) -> Error {
         .with_help("use `try_add`, `try_subtract` or `try_multiply` to get NULL instead, or a wider type")
 }
 
+/// The error of an operator whose result its type cannot hold: Spark has another condition for the types narrower than INT.
+fn binary_overflow(op: Op, data_type: &DataType) -> Error {
+    let name = match data_type {
+        DataType::Int8 | DataType::Int16 => sql_type_name(data_type),
+        _ => return arithmetic_overflow(data_type),
+    };
+    Error::execution("BINARY_ARITHMETIC_OVERFLOW", format!("the result of '{op}' does not fit into {name}"))
+        .with_help("use `try_add`, `try_subtract` or `try_multiply` to get NULL instead, or a wider type")
+}
+
 /// The error of a zero divisor.
 pub fn divide_by_zero(op: Op) -> Error {
     match op {
@@ -413,13 +455,14 @@ pub fn divide_by_zero(op: Op) -> Error {
     }
 }
 
-fn no_operator(op: Op, left: &DataType, right: &DataType) -> Error {
+/// The error of operands that an operator is not for.
+pub fn no_operator(op: impl std::fmt::Display, left: &DataType, right: &DataType) -> Error {
     let help = "cast one side, as in CAST(… AS INT); a time takes an interval, as in ts + INTERVAL 5 MINUTES";
     let text = is_string(left) && !right.is_nested() || is_string(right) && !left.is_nested();
     // Text takes the type of the other side first.
     let condition = if left == right || text { "BINARY_OP_WRONG_TYPE" } else { "BINARY_OP_DIFF_TYPES" };
     let (left, right) = (sql_type_name(left), sql_type_name(right));
-    let message = format!("operator '{}' does not take {left} and {right}", op.symbol());
+    let message = format!("operator '{op}' does not take {left} and {right}");
     Error::invalid(format!("DATATYPE_MISMATCH.{condition}"), message).with_help(help)
 }
 

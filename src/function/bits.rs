@@ -1,11 +1,13 @@
-//! The shifts `<<`, `>>` and `>>>`: of INT or BIGINT, by as many bits as the lower bits of the count say.
+//! The operators of bits: `&`, `|` and `^`, and the shifts `<<`, `>>` and `>>>`, which are of INT or BIGINT, by as many bits as the
+//! lower bits of the count say.
 
 use std::sync::Arc;
 
 use arrow::array::*;
 use arrow::datatypes::*;
-use datafusion::logical_expr::{Expr, ScalarUDF};
+use datafusion::logical_expr::{Expr, Operator, ScalarUDF};
 
+use super::arithmetic::{convert, no_operator};
 use super::cast::is_string;
 use super::scalar::{Call, Types, function};
 use crate::Result;
@@ -18,6 +20,21 @@ pub fn functions() -> Vec<ScalarUDF> {
 /// `left op right` for a shift.
 pub fn shift(left: &Expr, op: &str, right: &Expr) -> Option<Expr> {
     udf(op).map(|f| f.call(vec![left.clone(), right.clone()]))
+}
+
+/// `&`, `|` and `^` are of whole numbers, which the narrower side becomes as wide as; text is a BIGINT beside them.
+pub fn bitwise(left: (&Expr, &DataType), op: Operator, right: (&Expr, &DataType)) -> Result<Option<Expr>> {
+    let side = |t: &DataType| if is_string(t) { DataType::Int64 } else { t.clone() };
+    let whole = |t: &DataType| t.is_integer() || t.is_null();
+    let both_text = is_string(left.1) && is_string(right.1);
+    let Some(to) = super::coercion::wider(&side(left.1), &side(right.1)).filter(|t| whole(t) && !both_text) else {
+        return Err(no_operator(op, left.1, right.1));
+    };
+    let to = if to.is_null() { DataType::Int32 } else { to };
+    if left.1 == &to && right.1 == &to {
+        return Ok(None);
+    }
+    Ok(Some(datafusion::logical_expr::binary_expr(convert(left, &to), op, convert(right, &to))))
 }
 
 fn udf(op: &str) -> Option<ScalarUDF> {

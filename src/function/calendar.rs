@@ -27,7 +27,9 @@ pub fn shift_time((time, from): (&Expr, &DataType), op: Operator, (by, unit): (&
     }
     let time = match from {
         DataType::Timestamp(_, Some(_)) => time.clone(),
-        DataType::Date32 if has_time(by) => cast(time.clone(), &timestamp(), false),
+        DataType::Date32 if has_time(by) || matches!(unit, DataType::Duration(TimeUnit::Microsecond)) => {
+            cast(time.clone(), &timestamp(), false)
+        }
         _ => return None,
     };
     let shift = match op {

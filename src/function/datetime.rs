@@ -210,19 +210,25 @@ fn date_from_unix_date(call: &Call) -> Result<ArrayRef> {
 fn months_between(call: &Call) -> Result<ArrayRef> {
     let (left, right, tz) = (call.timestamps(0)?, call.timestamps(1)?, call.tz());
     let round = call.literal(2).is_none_or(|v| v.to_string() != "false");
-    let rows = left.iter().zip(right.iter()).map(|(l, r)| Some(months(to_local(l?, tz)?, to_local(r?, tz)?, round)));
+    let at = |us: i64| -> Option<(NaiveDateTime, i64)> {
+        let local = to_local(us, tz)?;
+        // What has passed of the day, which is another time than the clock shows after a change of the zone's offset.
+        let midnight = to_epoch(local.date().and_time(chrono::NaiveTime::MIN), Some(tz))?;
+        Some((local, (us - midnight).div_euclid(1_000_000)))
+    };
+    let rows = left.iter().zip(right.iter()).map(|(l, r)| Some(months(at(l?)?, at(r?)?, round)));
     Ok(Arc::new(rows.collect::<Float64Array>()))
 }
 
 /// Whole months between equal or last days of months; else a 31st of a month for each day.
-fn months(left: NaiveDateTime, right: NaiveDateTime, round: bool) -> f64 {
+fn months((left, of_left): (NaiveDateTime, i64), (right, of_right): (NaiveDateTime, i64), round: bool) -> f64 {
     let whole = (left.year() - right.year()) * 12 + left.month() as i32 - right.month() as i32;
     let is_last = |t: NaiveDateTime| t.date().succ_opt().is_none_or(|next| next.day() == 1);
     if left.day() == right.day() || (is_last(left) && is_last(right)) {
         return whole.into();
     }
-    let seconds = |t: NaiveDateTime| i64::from(t.day()) * 86_400 + i64::from(t.num_seconds_from_midnight());
-    let exact = f64::from(whole) + (seconds(left) - seconds(right)) as f64 / (31.0 * 86_400.0);
+    let seconds = |t: NaiveDateTime, of_day: i64| i64::from(t.day()) * 86_400 + of_day;
+    let exact = f64::from(whole) + (seconds(left, of_left) - seconds(right, of_right)) as f64 / (31.0 * 86_400.0);
     if round { (exact * 1e8).round() / 1e8 } else { exact }
 }
 

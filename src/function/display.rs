@@ -8,12 +8,14 @@ use std::fmt::Write;
 use crate::time_zone::Tz;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::*;
-use chrono::{NaiveDate, TimeZone};
+use chrono::{Datelike, NaiveDate, Offset, TimeZone};
 
 use crate::type_name::type_name;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
+/// The calendar repeats itself every 400 years.
+const DAYS_PER_ERA: i64 = 146_097;
 /// Days from 0001-01-01 (day 1 of the common era) to 1970-01-01.
 const EPOCH_DAYS_FROM_CE: i32 = 719_163;
 
@@ -260,14 +262,37 @@ fn write_plain(out: &mut String, digits: &str, exponent: i32) {
 pub fn write_date(out: &mut String, days: i32) {
     match days.checked_add(EPOCH_DAYS_FROM_CE).and_then(NaiveDate::from_num_days_from_ce_opt) {
         Some(date) => put!(out, "{}", date.format("%Y-%m-%d")),
-        None => put!(out, "{days} days"),
+        None => write_far_date(out, days.into()),
     }
+}
+
+/// The seconds by which a zone is ahead of UTC at a time so far away that `chrono` has no calendar for it: as at the same
+/// time of a near era, before the zone had its first rule or after its last.
+fn far_offset(us: i64, tz: Option<Tz>) -> i64 {
+    const MICROS_PER_ERA: i64 = DAYS_PER_ERA * SECONDS_PER_DAY * MICROS_PER_SECOND;
+    let eras = if us < 0 { -5 } else { 1 };
+    let near = us.rem_euclid(MICROS_PER_ERA) + eras * MICROS_PER_ERA;
+    let near = chrono::DateTime::from_timestamp_micros(near).unwrap_or_default().naive_utc();
+    tz.map_or(0, |tz| i64::from(tz.offset_from_utc_datetime(&near).fix().local_minus_utc()))
+}
+
+/// A day so far away that the calendar of `chrono` has none, by eras of 400 years, each of which has as many days.
+fn write_far_date(out: &mut String, days: i64) {
+    let era = days.div_euclid(DAYS_PER_ERA);
+    let near = i32::try_from(days.rem_euclid(DAYS_PER_ERA)).unwrap_or_default() + EPOCH_DAYS_FROM_CE;
+    let Some(date) = NaiveDate::from_num_days_from_ce_opt(near) else { return };
+    let year = era * 400 + i64::from(date.year());
+    put!(out, "{}{:04}-{}", if year < 0 { "-" } else { "+" }, year.abs(), date.format("%m-%d"));
 }
 
 /// `yyyy-MM-dd HH:mm:ss[.ffffff]` without trailing zeros; a timestamp without time zone when `tz` is none.
 pub fn write_timestamp(out: &mut String, us: i64, tz: Option<Tz>) {
     let Some(utc) = chrono::DateTime::from_timestamp_micros(us) else {
-        put!(out, "{us} us");
+        let seconds = us.div_euclid(MICROS_PER_SECOND) + far_offset(us, tz);
+        write_far_date(out, seconds.div_euclid(SECONDS_PER_DAY));
+        let of_day = seconds.rem_euclid(SECONDS_PER_DAY);
+        put!(out, " {:02}:{:02}:{:02}", of_day / 3600, of_day / 60 % 60, of_day % 60);
+        write_fraction(out, us.rem_euclid(MICROS_PER_SECOND));
         return;
     };
     let local = tz

@@ -163,7 +163,8 @@ pub fn can_fail(e: &Expr, schema: &DFSchema) -> bool {
     e.exists(|node| Ok(node_can_fail(node, schema))).unwrap_or(true)
 }
 
-fn node_can_fail(e: &Expr, schema: &DFSchema) -> bool {
+/// Whether the expression may fail for some row whose operands are values.
+pub fn node_can_fail(e: &Expr, schema: &DFSchema) -> bool {
     match e {
         Expr::ScalarFunction(call) => call_can_fail(e, call, schema),
         Expr::BinaryExpr(binary) => operator_can_fail(binary, schema),

@@ -61,7 +61,11 @@ fn by_places(call: &Call) -> Result<ArrayRef> {
         let places = places.is_valid(row).then(|| usize::try_from(places.value(row)).ok()).flatten()?;
         // No number has more digits than that; the formatter's own limit is 65535.
         let exact = places.min(MAX_DIGITS);
-        let number = || grouped(&numbers.rounded(row, 0, exact)) + &"0".repeat(places - exact);
+        let number = || match numbers.inexact.as_ref().map(|d| d.value(row)) {
+            Some(x) if x.is_infinite() => if x < 0.0 { "-∞" } else { "∞" }.to_owned(),
+            Some(x) if x.is_nan() => "NaN".to_owned(),
+            _ => grouped(&numbers.rounded(row, 0, exact)) + &"0".repeat(places - exact),
+        };
         numbers.values.is_valid(row).then(number)
     };
     Ok(Arc::new((0..call.rows()).map(row).collect::<StringViewArray>()))

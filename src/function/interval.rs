@@ -6,9 +6,9 @@ use arrow::array::*;
 use arrow::datatypes::*;
 use datafusion::logical_expr::{Expr, ScalarUDF};
 
-use super::arithmetic::{Op, arithmetic_overflow, divide_by_zero};
+use super::arithmetic::{Op, arithmetic_overflow};
 use super::scalar::{Call, Types, function};
-use crate::Result;
+use crate::{Error, Result};
 
 const MICROS_PER_DAY: f64 = 86_400_000_000.0;
 const CALENDAR: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
@@ -51,7 +51,8 @@ fn scaled_type(types: &Types) -> Result<DataType> {
 fn scale(call: &Call, op: Op) -> Result<ArrayRef> {
     let numbers = call.doubles(1)?;
     if op == Op::Divide && numbers.iter().any(|n| n == Some(0.0)) {
-        return Err(divide_by_zero(op));
+        return Err(Error::execution("INTERVAL_DIVIDED_BY_ZERO", "an interval is divided by zero")
+            .with_help("use `try_divide` to tolerate a divisor of 0 and get NULL instead"));
     }
     let by = |n: f64| if op == Op::Divide { 1.0 / n } else { n };
     let overflow = || arithmetic_overflow(&DataType::Int64);

@@ -32,6 +32,7 @@ mod jaro_winkler;
 mod java_pattern;
 pub mod json;
 pub mod lambda;
+mod located;
 mod math;
 mod mismatch;
 mod number_format;
@@ -59,7 +60,7 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
-pub use aggregate::MAX_BY_ROWS;
+pub use aggregate::{MAX_BY_ROWS, sliding};
 pub use arithmetic::{binary, comparison_type, negate};
 pub use arity::check_count;
 pub use array::element_field;
@@ -70,10 +71,12 @@ pub use chain::Chain;
 pub use collection::get_array_item;
 pub use deep::folded;
 pub use fallible::can_fail;
+pub use located::locate;
 pub use mismatch::{field_help, help as type_help, wrong_count, wrong_type};
 pub use ordered::Ordered;
 #[cfg(test)]
 pub use planner::expr_planner;
+pub use real::{holds_real, one_zero_of as one_zero};
 pub use text::{array_of_one, like_pattern};
 
 use crate::Result;

@@ -1,11 +1,11 @@
 //! Functions of real numbers that are total in Spark, and rounding up and down: `sqrt`, `log1p`, `rint`, `ceil`, `floor`,
-//! `abs`, `mod`.
+//! `abs`, `signum`, `mod`.
 
 use std::sync::Arc;
 
 use arrow::array::*;
 use arrow::datatypes::*;
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{Expr, ScalarUDF};
 
 use super::arithmetic::arithmetic_overflow;
 use super::cast::is_string;
@@ -21,19 +21,45 @@ pub fn functions() -> Vec<ScalarUDF> {
         function("ceil", 1..=2, rounded_type, |call| round(call, Toward::Above)).with_aliases(["ceiling"]),
         function("floor", 1..=2, rounded_type, |call| round(call, Toward::Below)),
         function("abs", 1..=1, abs_type, abs),
+        // The zeros and NaN are their own sign.
+        function(
+            "signum",
+            1..=1,
+            |_| Ok(DataType::Float64),
+            |call| map(call, |x| Some(if x > 0.0 || x < 0.0 { x.signum() } else { x })),
+        ),
     ]
 }
 
-/// The same values with `0.0` in the place of `-0.0`, in arrays too: Spark compares them as one.
+/// `-0.0` as `0.0`, in arrays and structs too.
+pub fn one_zero_of(e: Expr) -> Expr {
+    function("__one_zero", 1..=1, |types| Ok(types.get(0).clone()), |call| one_zero(&call.array(0)?)).call(vec![e])
+}
+
+/// Whether a value of the type holds a FLOAT or DOUBLE.
+pub fn holds_real(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) => holds_real(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|f| holds_real(f.data_type())),
+        t => t.is_floating(),
+    }
+}
+
+/// The same values with `0.0` in the place of `-0.0`, in arrays and structs too: Spark compares them as one.
 pub fn one_zero(array: &ArrayRef) -> Result<ArrayRef> {
     Ok(match array.data_type() {
+        t if !holds_real(t) => Arc::clone(array),
         // Adding zero leaves every other value as it is.
         DataType::Float64 => Arc::new(array.as_primitive::<Float64Type>().unary::<_, Float64Type>(|x| x + 0.0)),
         DataType::Float32 => Arc::new(array.as_primitive::<Float32Type>().unary::<_, Float32Type>(|x| x + 0.0)),
-        DataType::List(field) if matches!(field.data_type(), DataType::Float32 | DataType::Float64) => {
+        DataType::List(field) => {
             let list = array.as_list::<i32>();
             let values = one_zero(list.values())?;
             Arc::new(ListArray::try_new(Arc::clone(field), list.offsets().clone(), values, list.nulls().cloned())?)
+        }
+        DataType::Struct(fields) => {
+            let columns = array.as_struct().columns().iter().map(one_zero).collect::<Result<Vec<_>>>()?;
+            Arc::new(StructArray::try_new(fields.clone(), columns, array.nulls().cloned())?)
         }
         _ => Arc::clone(array),
     })
@@ -42,6 +68,8 @@ pub fn one_zero(array: &ArrayRef) -> Result<ArrayRef> {
 fn map(call: &Call, f: impl Fn(f64) -> Option<f64>) -> Result<ArrayRef> {
     Ok(Arc::new(call.doubles(0)?.unary_opt::<_, Float64Type>(f)))
 }
+
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Toward {
@@ -101,8 +129,12 @@ fn round(call: &Call, toward: Toward) -> Result<ArrayRef> {
             return call.cast(0, to);
         }
         let f = |x: f64| if toward == Toward::Above { x.ceil() } else { x.floor() };
-        // As Java's conversion, which stops at the ends of BIGINT.
-        return Ok(Arc::new(call.doubles(0)?.unary::<_, Int64Type>(|x| f(x) as i64)));
+        let whole = |x: f64| match f(x) {
+            // NaN is 0, as Java converts it. 2^63 is the first number beyond BIGINT.
+            x if x.is_nan() || (-TWO_TO_63..TWO_TO_63).contains(&x) => Ok(x as i64),
+            _ => Err(arithmetic_overflow(to)),
+        };
+        return Ok(Arc::new(call.doubles(0)?.try_unary::<_, Int64Type, _>(whole)?));
     }
     let DataType::Decimal128(_, kept) = to else { return Err(Error::internal("ceil and floor give a DECIMAL")) };
     let (precision, scale) = decimal_of(&from);

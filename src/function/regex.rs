@@ -1,11 +1,12 @@
 //! Functions of regular expressions in Java's spelling of groups.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::*;
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::ScalarUDF;
+use parking_lot::Mutex;
 use regex::{Captures, Regex};
 
 use super::scalar::{Call, Types, function, list_of};
@@ -18,7 +19,7 @@ static CACHE: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::def
 
 /// The compiled pattern, from the cache if it was seen before.
 pub fn compile(pattern: &str) -> Result<Regex> {
-    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cache = CACHE.lock();
     if let Some(regex) = cache.get(pattern) {
         return Ok(regex.clone());
     }

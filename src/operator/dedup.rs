@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use datafusion::arrow::compute::{filter_record_batch, kernels::cmp::gt};
@@ -16,7 +16,9 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
+use parking_lot::{Mutex, MutexGuard};
 
+use super::WORTH_REINDEXING;
 use super::event_time::{EventTimeKey, bound_us, times};
 use super::{BatchContext, StateGrowth, StatefulOperator, by_name, evict};
 use crate::error::{Error, Result};
@@ -27,14 +29,12 @@ use crate::state::{
 
 /// Expiries that share a list, in microseconds.
 const BUCKET_US: i64 = 10_000_000;
-/// Dead keys that are not worth making the index anew.
-const FEW: usize = 4096;
 /// The expiry of a key that never expires.
 const NEVER: i64 = i64::MAX;
 
 /// When a key is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Expiry {
+pub enum KeyExpiry {
     /// Never.
     Never {
         /// The column of the input by which rows are late.
@@ -51,7 +51,7 @@ pub enum Expiry {
     },
 }
 
-impl Expiry {
+impl KeyExpiry {
     fn expires(self) -> bool {
         !matches!(self, Self::Never { .. })
     }
@@ -61,7 +61,7 @@ impl Expiry {
 pub struct DedupOperator {
     schema: SchemaRef,
     keys: Vec<Arc<dyn PhysicalExpr>>,
-    expiry: Expiry,
+    expiry: KeyExpiry,
     inner: Mutex<Inner>,
 }
 
@@ -75,12 +75,12 @@ struct Inner {
     revived: HashMap<u32, i64>,
     /// Published keys that are alive, by expiry.
     queue: BTreeMap<i64, Vec<u32>>,
-    /// Keys that expire up to here are dead.
-    dead_to: i64,
+    /// Keys that expire up to here are dead; none before the first eviction.
+    dead_to: Option<i64>,
     dead: usize,
     dropped: u64,
-    /// The watermark to evict to when the batch is published.
-    evict_to: i64,
+    /// Where to evict to when the batch is published, if keys expire.
+    evict_to: Option<i64>,
     metrics: StateMetrics,
     memory: MemoryReservation,
 }
@@ -90,7 +90,7 @@ impl DedupOperator {
     pub fn try_new(
         schema: SchemaRef,
         keys: Vec<Arc<dyn PhysicalExpr>>,
-        expiry: Expiry,
+        expiry: KeyExpiry,
         space: &StateSpace,
     ) -> Result<Self> {
         let field =
@@ -105,10 +105,10 @@ impl DedupOperator {
             expiries: vec![],
             revived: HashMap::new(),
             queue: BTreeMap::new(),
-            dead_to: i64::MIN,
+            dead_to: None,
             dead: 0,
             dropped: 0,
-            evict_to: i64::MIN,
+            evict_to: None,
             metrics: StateMetrics::default(),
             memory: MemoryConsumer::new("state of a deduplication").register(&space.pool),
         };
@@ -116,7 +116,7 @@ impl DedupOperator {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        self.inner.lock()
     }
 
     fn first_rows(&self, batch: &RecordBatch, late: i64) -> Result<RecordBatch> {
@@ -147,14 +147,14 @@ impl DedupOperator {
     /// The rows that are not late, if some are.
     fn in_time(&self, batch: &RecordBatch, late: i64) -> Result<Option<RecordBatch>> {
         let times = match self.expiry {
-            Expiry::Never { late_by: None } => return Ok(None),
-            Expiry::Never { late_by: Some(time) } => times(batch.column(time))?,
-            Expiry::Key(event_time) => {
+            KeyExpiry::Never { late_by: None } => return Ok(None),
+            KeyExpiry::Never { late_by: Some(time) } => times(batch.column(time))?,
+            KeyExpiry::Key(event_time) => {
                 let key =
                     self.keys.get(event_time.column).ok_or_else(|| Error::internal("a key without its event time"))?;
                 times(&key.evaluate(batch)?.into_array(batch.num_rows())?)?
             }
-            Expiry::Within { time, .. } => times(batch.column(time))?,
+            KeyExpiry::Within { time, .. } => times(batch.column(time))?,
         };
         let kept: BooleanArray = times.into_iter().map(|t| Some(t.is_none_or(|t| t > late))).collect();
         let dropped = kept.len() - kept.true_count();
@@ -168,9 +168,11 @@ impl DedupOperator {
     /// When each row's key would expire.
     fn expiries(&self, batch: &RecordBatch, keys: &[ArrayRef]) -> Result<Option<Vec<i64>>> {
         Ok(match self.expiry {
-            Expiry::Never { .. } => None,
-            Expiry::Key(event_time) => Some(event_time.times(keys)?.into_iter().map(|t| t.unwrap_or(NEVER)).collect()),
-            Expiry::Within { time, delay_ms } => {
+            KeyExpiry::Never { .. } => None,
+            KeyExpiry::Key(event_time) => {
+                Some(event_time.times(keys)?.into_iter().map(|t| t.unwrap_or(NEVER)).collect())
+            }
+            KeyExpiry::Within { time, delay_ms } => {
                 // A row without a time counts as one of the epoch, as in Spark.
                 let expiry = |t: Option<i64>| t.unwrap_or(0).saturating_add(bound_us(delay_ms));
                 Some(times(batch.column(time))?.into_iter().map(expiry).collect())
@@ -180,10 +182,16 @@ impl DedupOperator {
 }
 
 impl Inner {
+    /// Whether what expires at `expiry` is dead.
+    fn has_expired(&self, expiry: i64) -> bool {
+        self.dead_to.is_some_and(|to| expiry <= to)
+    }
+
     /// Whether the key was dead; it expires at `expiry` now.
     fn revive(&mut self, slot: u32, expiry: i64) -> bool {
         let is_published = (slot as usize) < self.published;
-        let is_dead = is_published && self.expiries[slot as usize] <= self.dead_to && !self.revived.contains_key(&slot);
+        let is_dead =
+            is_published && self.has_expired(self.expiries[slot as usize]) && !self.revived.contains_key(&slot);
         if is_dead {
             self.revived.insert(slot, expiry);
         }
@@ -221,7 +229,7 @@ impl Inner {
 
     /// Forgets the keys that expire up to `bound`; how many there were.
     fn evict(&mut self, bound: i64) -> Result<usize> {
-        if bound <= self.dead_to {
+        if self.has_expired(bound) {
             return Ok(0);
         }
         let expiries = &self.expiries;
@@ -236,9 +244,9 @@ impl Inner {
             }
             bucket.remove();
         }
-        self.dead_to = bound;
+        self.dead_to = Some(bound);
         self.dead += gone;
-        if self.dead > FEW && self.dead > self.published / 2 {
+        if self.dead > WORTH_REINDEXING && self.dead > self.published / 2 {
             self.bury()?;
         }
         Ok(gone)
@@ -246,7 +254,7 @@ impl Inner {
 
     /// How many keys would go.
     fn would_evict(&self, bound: i64) -> bool {
-        bound > self.dead_to
+        !self.has_expired(bound)
             && (self.queue.range(..=bound.div_euclid(BUCKET_US)).flat_map(|(_, slots)| slots))
                 .map(|slot| self.expiries[*slot as usize])
                 .chain(self.staged().1)
@@ -256,7 +264,7 @@ impl Inner {
     /// Makes the index anew, of the keys that are alive.
     fn bury(&mut self) -> Result<()> {
         let alive: Vec<u32> =
-            (0..self.published as u32).filter(|s| self.expiries[*s as usize] > self.dead_to).collect();
+            (0..self.published as u32).filter(|s| !self.has_expired(self.expiries[*s as usize])).collect();
         let keys = self.store.keys(&alive)?;
         let mut store = self.store.empty();
         let mut slots = vec![];
@@ -303,7 +311,7 @@ impl StatefulOperator for DedupOperator {
     ) -> DfResult<SendableRecordBatchStream> {
         let operator = self.clone();
         let late = bound_us(batch.late_watermark_ms);
-        self.lock().evict_to = bound_us(batch.watermark_ms);
+        self.lock().evict_to = self.expiry.expires().then(|| bound_us(batch.watermark_ms));
         let rows = futures::stream::iter(inputs.into_iter().flatten().map(Ok::<_, DataFusionError>))
             .try_flatten()
             .map(move |batch: DfResult<RecordBatch>| Ok(operator.first_rows(&batch?, late)?));
@@ -312,15 +320,15 @@ impl StatefulOperator for DedupOperator {
 
     fn describe(&self) -> String {
         let keys: Vec<_> = self.keys.iter().map(|k| k.to_string()).collect();
-        let within = if matches!(self.expiry, Expiry::Within { .. }) { ", within watermark" } else { "" };
+        let within = if matches!(self.expiry, KeyExpiry::Within { .. }) { ", within watermark" } else { "" };
         format!("keys=[{}]{within}", keys.join(", "))
     }
 
     fn bound(&self) -> StateGrowth {
         match self.expiry {
-            Expiry::Never { .. } => StateGrowth::Unbounded,
-            Expiry::Key(_) => StateGrowth::Watermark("a key goes when it reaches the key's time".to_owned()),
-            Expiry::Within { delay_ms, .. } => {
+            KeyExpiry::Never { .. } => StateGrowth::Unbounded,
+            KeyExpiry::Key(_) => StateGrowth::Watermark("a key goes when it reaches the key's time".to_owned()),
+            KeyExpiry::Within { delay_ms, .. } => {
                 let delay = crate::interval::duration_text(delay_ms.saturating_mul(1000));
                 StateGrowth::Watermark(format!("a key goes when it reaches the time of its first row plus {delay}"))
             }
@@ -330,7 +338,7 @@ impl StatefulOperator for DedupOperator {
     fn first_close_us(&self) -> Option<i64> {
         let inner = self.lock();
         let slots = inner.queue.first_key_value().filter(|_| self.expiry.expires())?.1;
-        slots.iter().map(|s| inner.expiries[*s as usize]).filter(|e| *e > inner.dead_to && *e != NEVER).min()
+        slots.iter().map(|s| inner.expiries[*s as usize]).filter(|e| !inner.has_expired(*e) && *e != NEVER).min()
     }
 
     fn wants_batch(&self) -> bool {
@@ -341,8 +349,8 @@ impl StatefulOperator for DedupOperator {
 impl OperatorState for DedupOperator {
     fn operator_name(&self) -> &'static str {
         match self.expiry {
-            Expiry::Within { .. } => "dedupeWithinWatermark",
-            Expiry::Never { .. } | Expiry::Key(_) => "dedupe",
+            KeyExpiry::Within { .. } => "dedupeWithinWatermark",
+            KeyExpiry::Never { .. } | KeyExpiry::Key(_) => "dedupe",
         }
     }
 
@@ -351,9 +359,9 @@ impl OperatorState for DedupOperator {
         let stored = &inner.store.schema().fields()[..self.keys.len()];
         let keys = self.keys.iter().zip(stored).map(|(k, f)| format!("key {} {}", by_name(k), f.data_type()));
         let expiry = match self.expiry {
-            Expiry::Never { .. } => None,
-            Expiry::Key(event_time) => Some(format!("event time key {}", event_time.column)),
-            Expiry::Within { .. } => Some("within watermark".to_owned()),
+            KeyExpiry::Never { .. } => None,
+            KeyExpiry::Key(event_time) => Some(format!("event time key {}", event_time.column)),
+            KeyExpiry::Within { .. } => Some("within watermark".to_owned()),
         };
         keys.chain(expiry).collect()
     }
@@ -370,8 +378,8 @@ impl OperatorState for DedupOperator {
             let rows = record_batch(inner.store.schema().clone(), columns, slots.len())?;
             changes.push(StateChange { store: 0, kind: ChangeKind::Put, rows });
         }
-        if self.expiry.expires() && inner.would_evict(inner.evict_to) {
-            changes.push(evict::change(inner.evict_to)?);
+        if let Some(bound) = inner.evict_to.filter(|bound| inner.would_evict(*bound)) {
+            changes.push(evict::change(bound)?);
         }
         Ok(changes)
     }
@@ -381,8 +389,8 @@ impl OperatorState for DedupOperator {
         let mut inner = self.lock();
         inner.metrics.rows_updated = inner.accept(expires)? as u64;
         inner.metrics.rows_dropped_by_watermark = std::mem::take(&mut inner.dropped);
-        let bound = inner.evict_to;
-        inner.metrics.rows_removed = if expires { inner.evict(bound)? as u64 } else { 0 };
+        let evicted = inner.evict_to.map(|bound| inner.evict(bound)).transpose()?;
+        inner.metrics.rows_removed = evicted.unwrap_or_default() as u64;
         inner.account()
     }
 
@@ -425,8 +433,7 @@ impl OperatorState for DedupOperator {
     fn freeze(&self) -> Result<Arc<dyn FrozenState>> {
         let inner = self.lock();
         let store = inner.store.freeze();
-        let expires = self.expiry.expires();
-        Ok(Arc::new(Frozen { store, dead_to: expires.then_some(inner.dead_to) }))
+        Ok(Arc::new(Frozen { store, dead_to: inner.dead_to }))
     }
 
     fn metrics(&self) -> StateMetrics {

@@ -21,11 +21,11 @@ mod watermark;
 mod windows;
 
 pub use aggregate::{AggregateOperator, GroupKeys, WindowKey};
-pub use dedup::{DedupOperator, Expiry};
+pub use dedup::{DedupOperator, KeyExpiry};
 pub use event_time::{EventTimeKey, end_of, window_ends};
 pub use exec::{StateGrowth, StatefulExec, StatefulOperator};
 pub use input_watermark::{InputWatermark, StateBound};
-pub use join::{Expiry as JoinExpiry, JoinOperator, JoinSpec, Residual, SideSpec};
+pub use join::{JoinOperator, JoinSpec, Residual, RowExpiry, SideSpec};
 pub use level::LevelExec;
 pub use limit::LimitOperator;
 pub use random::RandomExec;
@@ -40,6 +40,9 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr_common::physical_expr::fmt_sql;
 
 use crate::error::{Error, Result};
+
+/// Keys without state up to which it is not worth making an index anew.
+const WORTH_REINDEXING: usize = 4096;
 
 /// What every operator of a batch must agree on.
 #[derive(Debug, Clone, Copy)]

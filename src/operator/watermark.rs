@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -17,6 +17,7 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions};
 use futures::StreamExt;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::event_time::times;
 
@@ -139,7 +140,7 @@ pub struct EventTimeTracker(Mutex<BTreeMap<usize, Tracked>>);
 
 impl EventTimeTracker {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Tracked>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Knows of the watermark `id`.

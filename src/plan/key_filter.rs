@@ -11,7 +11,7 @@ use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Extension, Filter, LogicalPlan};
 
 use super::node::{StatefulKind, StatefulNode};
-use super::time_window::{as_window, windows_of};
+use super::window::{as_window, windows_of};
 
 /// Moves the filters of an optimized plan that are right above an aggregate below it, where they can be.
 ///

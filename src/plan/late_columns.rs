@@ -24,10 +24,10 @@ type Columns = BTreeSet<usize>;
 /// A deduplication that sees two.
 pub fn place_late_columns(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let wanted = (0..plan.schema().fields().len()).collect();
-    place(plan, &wanted)
+    with_columns(plan, &wanted)
 }
 
-fn place(node: LogicalPlan, wanted: &Columns) -> DfResult<LogicalPlan> {
+fn with_columns(node: LogicalPlan, wanted: &Columns) -> DfResult<LogicalPlan> {
     if !is_streaming(&node) || !any(&node, |n| as_dedup(n).is_some()) {
         return Ok(node);
     }
@@ -38,7 +38,7 @@ fn place(node: LogicalPlan, wanted: &Columns) -> DfResult<LogicalPlan> {
     let mut of_inputs = wanted_of_inputs(&node, wanted).into_iter();
     node.map_children(|input| {
         let wanted = of_inputs.next().unwrap_or_else(|| all(input.schema()));
-        place(input, &wanted).map(Transformed::yes)
+        with_columns(input, &wanted).map(Transformed::yes)
     })
     .data()
 }

@@ -1,8 +1,8 @@
 //! The leaf of a streaming plan: the rows of one source in one batch.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
@@ -21,6 +21,7 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions,
 };
 use futures::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 
 use crate::error::Error;
 use crate::source::{RangeScan, ScanRequest, StreamProvider, pushdown};
@@ -45,7 +46,7 @@ impl Slot {
     /// Puts the rows of the next batch.
     pub fn fill(&self, scan: Option<Arc<dyn RangeScan>>) {
         self.rows.store(0, Ordering::Relaxed);
-        *self.batch.lock().unwrap_or_else(PoisonError::into_inner) = Batch { scan, plan: None };
+        *self.batch.lock() = Batch { scan, plan: None };
     }
 
     /// Rows read of this batch so far.
@@ -55,7 +56,7 @@ impl Slot {
 
     /// The plan of the batch, if there are rows.
     fn plan(&self, request: &ScanRequest) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
-        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut batch = self.batch.lock();
         if batch.plan.is_none()
             && let Some(scan) = batch.scan.take()
         {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -20,6 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use datafusion::physical_plan::displayable;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use parking_lot::Mutex;
 
 use super::apply::ApplyPlanner;
 use super::display::as_sql;
@@ -30,18 +31,19 @@ use super::late_columns::place_late_columns;
 use super::logic::lower;
 use super::micro_batch::bound_streams;
 use super::node::{DedupExpiry, StatefulKind, StatefulNode};
-use super::pane::panes_of;
 use super::physical;
 use super::rewrite::StreamRewrite;
 use super::state_function::{Function, function_context};
 use super::trial;
 use super::watermark::{WatermarkNode, event_time_columns};
+use super::window::panes_of;
 use crate::error::{Error, Result};
 use crate::interval::duration_text;
 use crate::operator::state_function::StateFunctionOperator;
 use crate::operator::{
-    AggregateOperator, DedupOperator, EventTimeKey, EventTimeTracker, Expiry, GroupKeys, InputWatermark, LimitOperator,
-    SessionInput, SessionOperator, StatefulExec, StatefulOperator, WatermarkExec, WatermarkInput, WindowKey,
+    AggregateOperator, DedupOperator, EventTimeKey, EventTimeTracker, GroupKeys, InputWatermark, KeyExpiry,
+    LimitOperator, SessionInput, SessionOperator, StatefulExec, StatefulOperator, WatermarkExec, WatermarkInput,
+    WindowKey,
 };
 use crate::output_mode::OutputMode;
 use crate::state::StateSpace;
@@ -52,8 +54,6 @@ pub struct StreamPlan {
     pub serial: Arc<dyn ExecutionPlan>,
     /// For large batches: as many partitions as the session has; the same as `serial` if that is one.
     pub parallel: Arc<dyn ExecutionPlan>,
-    /// Partitions of `parallel`.
-    pub parallel_partitions: usize,
     /// The session state to execute them with.
     pub state: SessionState,
     /// Stateful operators by id.
@@ -131,12 +131,11 @@ pub async fn plan_stream(session: &SessionState, plan: &LogicalPlan, mode: Outpu
     physical::check(&parallel, mode)?;
     trial::try_empty(&serial)?;
     let event_times = operators.event_times.clone();
-    let operators = operators.by_id.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+    let operators = operators.by_id.lock().values().cloned().collect();
     let schema = serial.schema();
     Ok(StreamPlan {
         serial,
         parallel,
-        parallel_partitions: partitions,
         state: serial_state,
         operators,
         input_watermarks,
@@ -188,7 +187,7 @@ impl Operators {
         id: u32,
         make: impl FnOnce() -> Result<T>,
     ) -> Result<Arc<dyn StatefulOperator>> {
-        let mut operators = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut operators = self.by_id.lock();
         if let Some(operator) = operators.get(&id) {
             return Ok(operator.clone());
         }
@@ -285,15 +284,15 @@ impl Planning<'_> {
         self.planner.create_physical_expr(e, self.logical, self.session, self.context)
     }
 
-    fn expiry(&self, expiry: &DedupExpiry) -> DfResult<Expiry> {
+    fn expiry(&self, expiry: &DedupExpiry) -> DfResult<KeyExpiry> {
         Ok(match expiry {
             DedupExpiry::Never { late_by } => {
                 let late_by = late_by.as_ref().map(|c| self.logical.index_of_column(c)).transpose()?;
-                Expiry::Never { late_by }
+                KeyExpiry::Never { late_by }
             }
-            DedupExpiry::Key(key) => Expiry::Key(*key),
+            DedupExpiry::Key(key) => KeyExpiry::Key(*key),
             DedupExpiry::Within { time, delay_ms } => {
-                Expiry::Within { time: self.logical.index_of_column(time)?, delay_ms: *delay_ms }
+                KeyExpiry::Within { time: self.logical.index_of_column(time)?, delay_ms: *delay_ms }
             }
         })
     }

@@ -20,9 +20,9 @@ use super::dedup::DedupNode;
 use super::is_streaming;
 use super::join::is_stream_join;
 use super::node::{DedupExpiry, StatefulKind, StatefulNode};
-use super::session_window::session_key;
 use super::state_function::StateFunctionNode;
 use super::watermark::{as_watermark, event_time_columns, watermark_delay_ms};
+use super::window::session_key;
 use crate::operator::EventTimeKey;
 use crate::output_mode::OutputMode;
 

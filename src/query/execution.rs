@@ -250,7 +250,8 @@ impl MicroBatchExecution {
             let mut scan = None;
             if range.start != range.end {
                 let found = s.source.scan(&range.start, &range.end).await;
-                let found = found.map_err(|e| e.with_place(format!("stream '{}', batch {}", s.name, header.batch_id)))?;
+                let found =
+                    found.map_err(|e| e.with_place(format!("stream '{}', batch {}", s.name, header.batch_id)))?;
                 total = total.zip(found.num_rows()).map(|(a, b)| a + b * s.slots.len());
                 scan = Some(found);
             }

@@ -1,8 +1,9 @@
 //! What happens to queries, for those who watch: Spark's `StreamingQueryListener`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::progress::StreamingQueryProgress;
@@ -71,11 +72,11 @@ pub(super) struct Listeners(RwLock<Vec<Arc<dyn StreamingQueryListener>>>);
 
 impl Listeners {
     pub fn add(&self, listener: Arc<dyn StreamingQueryListener>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).push(listener);
+        self.0.write().push(listener);
     }
 
     pub fn remove(&self, listener: &Arc<dyn StreamingQueryListener>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|l| !Arc::ptr_eq(l, listener));
+        self.0.write().retain(|l| !Arc::ptr_eq(l, listener));
     }
 
     pub fn started(&self, event: &QueryStarted) {
@@ -97,7 +98,7 @@ impl Listeners {
     /// Calls without the lock held, so that a listener may add or remove listeners. One that panics is no reason for a
     /// query to end.
     fn each(&self, call: impl Fn(&dyn StreamingQueryListener)) {
-        let listeners = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let listeners = self.0.read().clone();
         for listener in &listeners {
             if catch_unwind(AssertUnwindSafe(|| call(listener.as_ref()))).is_err() {
                 tracing::warn!("a listener of streaming queries panicked");

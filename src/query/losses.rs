@@ -71,12 +71,15 @@ impl Losses {
         for (count, SourceSeen { source, range }) in self.bad.iter_mut().zip(sources) {
             let new = source.metrics().bad_records.saturating_sub(count.total);
             count.add(new, || {
-                let place = source.first_bad_record().unwrap_or_else(|| format!("after offset {}", range.start));
-                format!("of stream '{}', the first in {place}", range.name)
+                let place = source.first_bad_record().map(|place| format!("in {place}"));
+                let place = place.unwrap_or_else(|| format!("after offset {}", range.start));
+                format!("of stream '{}', the first {place}", range.name)
             });
         }
         for (count, (operator, new)) in self.late.iter_mut().zip(late) {
-            count.add(new, || format!("at {operator}, older than the watermark {}", iso_timestamp(watermark_ms)));
+            count.add(new, || {
+                format!("left out at {operator}, older than the watermark {}", iso_timestamp(watermark_ms))
+            });
         }
     }
 
@@ -89,7 +92,7 @@ impl Losses {
         let parts = self.take_unsaid();
         if !parts.is_empty() {
             self.last_said_ms = Some(now);
-            tracing::warn!(query, batch, "left out: {}", parts.join("; "));
+            tracing::warn!(query, batch, "{}", parts.join("; "));
         }
     }
 
@@ -108,7 +111,7 @@ impl Losses {
     pub fn end(mut self, query: &str, next_batch: u64) {
         let parts = self.take_unsaid();
         if !parts.is_empty() {
-            tracing::warn!(query, "left out: {}", parts.join("; "));
+            tracing::warn!(query, "{}", parts.join("; "));
         }
         let summary = self.summary();
         match summary.is_loss() {
@@ -182,7 +185,7 @@ mod tests {
         assert_eq!(losses.late[0].unsaid, 4);
         assert_eq!(
             losses.clone().take_unsaid(),
-            ["4 late rows at stateStoreSave, older than the watermark 1970-01-01T00:00:05.000Z"]
+            ["4 late rows left out at stateStoreSave, older than the watermark 1970-01-01T00:00:05.000Z"]
         );
         hand.advance(Duration::from_secs(1));
         losses.say("f", 4);

@@ -1,9 +1,10 @@
 //! The queries of a session.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures::future::{join_all, select_all};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -12,6 +13,7 @@ use super::listener::{Listeners, StreamingQueryListener};
 use super::streaming_query::StreamingQuery;
 use super::{Environment, QuerySpec};
 use crate::error::{Error, Result};
+use crate::plan::PreparedQuery;
 
 /// Knows the queries of a session: [`Session::streams`](crate::Session::streams). `write_stream()` and `CREATE FLOW` start
 /// them. Clones are the same manager.
@@ -40,15 +42,23 @@ impl StreamingQueryManager {
         Self::default()
     }
 
-    /// Starts a query, after everything about it that can be wrong was checked.
+    /// Starts a query, with the plan it was checked with if that would be the same now.
     ///
     /// # Errors
     /// An active query has its name; the query cannot be a stream in this mode; its checkpoint, sources or sink cannot
     /// be opened.
-    pub(crate) async fn start(&self, env: &Environment, spec: QuerySpec) -> Result<StreamingQuery> {
+    pub(crate) async fn start(
+        &self,
+        env: &Environment,
+        spec: QuerySpec,
+        prepared: Option<PreparedQuery>,
+    ) -> Result<StreamingQuery> {
         let (name, trigger) = (spec.name.clone(), spec.trigger);
         let _reserved = name.as_ref().map(|n| self.reserve(n)).transpose()?;
-        let execution = MicroBatchExecution::open(env, spec).await?;
+        let execution = match prepared.filter(|p| p.is_current(&env.context.state())) {
+            Some(prepared) => MicroBatchExecution::open_prepared(env, spec, prepared).await?,
+            None => MicroBatchExecution::open(env, spec).await?,
+        };
         let query = StreamingQuery::spawn(execution, name, trigger, env, self.0.listeners.clone());
         self.queries().push(query.clone());
         self.0.started.notify_waiters();
@@ -57,7 +67,7 @@ impl StreamingQueryManager {
 
     /// Holds a name from before the query exists until it is among the queries.
     fn reserve(&self, name: &str) -> Result<Reserved> {
-        let mut starting = self.0.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut starting = self.0.starting.lock();
         if self.get_by_name(name).is_some() || starting.iter().any(|n| n.eq_ignore_ascii_case(name)) {
             return Err(Error::invalid(
                 "QUERY_NAME_ALREADY_ACTIVE",
@@ -139,7 +149,7 @@ impl StreamingQueryManager {
     }
 
     fn queries(&self) -> MutexGuard<'_, Vec<StreamingQuery>> {
-        self.0.queries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.queries.lock()
     }
 }
 
@@ -150,7 +160,7 @@ struct Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        let mut starting = self.manager.0.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut starting = self.manager.0.starting.lock();
         starting.retain(|n| *n != self.name);
     }
 }

@@ -84,3 +84,10 @@ pub struct Environment {
     /// Settings of the session.
     pub conf: Options,
 }
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let session = self.context.session_id();
+        f.debug_struct("Environment").field("session", &session).finish_non_exhaustive()
+    }
+}

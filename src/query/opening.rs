@@ -16,20 +16,20 @@ use super::schedule::Schedule;
 use super::{Environment, QuerySpec};
 use crate::error::{Error, Result};
 use crate::function::scalar::session_time_zone;
-use crate::plan::{self, TriggerTime};
+use crate::plan::{self, PreparedQuery};
 use crate::sink::SinkContext;
 use crate::source::SourceContext;
 
 impl MicroBatchExecution {
-    /// Checks the query, opens and recovers the checkpoint, opens sources and sink.
+    /// Prepares the query and opens it.
     pub async fn open(env: &Environment, spec: QuerySpec) -> Result<Self> {
-        let session = env.context.state();
-        let analyzed = session.analyzer().execute_and_check(spec.plan.clone(), session.config_options(), |_, _| {})?;
-        plan::check_legality(&analyzed, spec.output_mode)?;
-        let time = TriggerTime::default();
-        let (bound, sources) = plan::bind(spec.plan.clone(), &time)?;
-        let plan = plan::plan_stream(&session, &bound, spec.output_mode).await?;
+        let prepared = plan::prepare(&env.context.state(), &spec.plan, spec.output_mode).await?;
+        Self::open_prepared(env, spec, prepared).await
+    }
 
+    /// Opens and recovers the checkpoint, opens sources and sink.
+    pub(super) async fn open_prepared(env: &Environment, spec: QuerySpec, prepared: PreparedQuery) -> Result<Self> {
+        let PreparedQuery { plan, sources, time, .. } = prepared;
         let opened = recovery::open_checkpoint(env, &spec, &plan, &sources)?;
         let query_id = opened.metadata.id;
         let sink_schema = renamed_schema(&plan.schema, &spec.column_names);
@@ -38,14 +38,14 @@ impl MicroBatchExecution {
             query_name: spec.name.clone(),
             output_mode: spec.output_mode,
             schema: sink_schema.clone(),
-            time_zone: session_time_zone(session.config_options()),
+            time_zone: session_time_zone(env.context.state().config_options()),
             failpoints: env.failpoints.clone(),
         };
         spec.sink.check(spec.output_mode, &sink_schema)?;
         spec.sink.open(&context).await?;
         let sink_knows = spec.sink.last_committed().await?;
         env.failpoints.hit("recover.sink_queried")?;
-        let mut recovered = recovery::replay(opened.recovered, &plan, sink_knows)?;
+        let mut recovered = recovery::replay(opened.recovered, &plan, sink_knows, opened.same_sink)?;
         env.failpoints.hit("recover.replayed")?;
 
         let wake = Arc::new(Notify::new());

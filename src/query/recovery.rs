@@ -27,6 +27,8 @@ pub struct Opened {
     pub checkpoint: Checkpoint,
     pub recovered: Recovered,
     pub metadata: Metadata,
+    /// Whether the checkpoint was last that of a query with this very sink.
+    pub same_sink: bool,
     pub dir: PathBuf,
     /// Goes away with the query, however that ends.
     pub temporary: Option<TempDir>,
@@ -74,6 +76,7 @@ pub fn open_checkpoint(
     };
     let (checkpoint, recovered) = Checkpoint::open(&dir, options)?;
     let mut metadata = metadata(spec, plan, sources);
+    let same_sink = recovered.metadata.as_ref().is_some_and(|old| old.sink == metadata.sink);
     match &recovered.metadata {
         Some(old) => {
             let sink_moved = old.sink != metadata.sink && spec.sink.holds_output_of(old.id)?;
@@ -85,13 +88,13 @@ pub fn open_checkpoint(
             metadata.id = old.id;
             // From now on it is the checkpoint of what is read and written now.
             if (&old.reads, &old.sink) != (&metadata.reads, &metadata.sink) {
-                let (reads, sink) = (metadata.reads.clone(), metadata.sink.clone());
-                checkpoint.replace_metadata(&Metadata { reads, sink, ..old.clone() })?;
+                let Metadata { reads, sink, sink_format, .. } = metadata.clone();
+                checkpoint.replace_metadata(&Metadata { reads, sink, sink_format, ..old.clone() })?;
             }
         }
         None => checkpoint.write_metadata(&metadata)?,
     }
-    Ok(Opened { checkpoint, recovered, metadata, dir, temporary })
+    Ok(Opened { checkpoint, recovered, metadata, same_sink, dir, temporary })
 }
 
 fn temporary_checkpoint() -> Result<TempDir> {
@@ -116,6 +119,7 @@ fn metadata(spec: &QuerySpec, plan: &StreamPlan, sources: &[BoundSource]) -> Met
         sources: sources.iter().map(|s| s.name.clone()).collect(),
         reads: sources.iter().map(|s| source_metadata(s.provider.identity())).collect(),
         sink: spec.sink.description(),
+        sink_format: spec.sink.format().map(str::to_owned),
         operators: plan.operators.iter().map(operator).collect(),
     }
 }
@@ -127,7 +131,9 @@ fn source_metadata(identity: StreamIdentity) -> SourceMetadata {
 
 /// Loads the snapshot and applies the batches after it. The last batch, if the sink does not have it, is left to run
 /// again.
-pub fn replay(recovered: Recovered, plan: &StreamPlan, sink: LastCommitted) -> Result<Position> {
+///
+/// `same_sink` says that the checkpoint has always had the sink that it has now.
+pub fn replay(recovered: Recovered, plan: &StreamPlan, sink: LastCommitted, same_sink: bool) -> Result<Position> {
     let mut position = Position {
         next_batch: 0,
         watermark_ms: 0,
@@ -167,7 +173,7 @@ pub fn replay(recovered: Recovered, plan: &StreamPlan, sink: LastCommitted) -> R
         }
         position.advance(&header);
     }
-    compare_with_sink(sink, last, position.pending.is_some())?;
+    compare_with_sink(sink, same_sink, last, position.pending.is_some())?;
     Ok(position)
 }
 
@@ -208,8 +214,14 @@ fn foreign(batch_id: u64) -> Error {
 }
 
 /// A sink that is ahead has rows that the checkpoint would write again under other ids; one that is behind has lost some.
-fn compare_with_sink(sink: LastCommitted, last: Option<(u64, u32)>, pending: bool) -> Result<()> {
-    let LastCommitted::Batch(sink) = sink else { return Ok(()) };
+fn compare_with_sink(sink: LastCommitted, same_sink: bool, last: Option<(u64, u32)>, pending: bool) -> Result<()> {
+    let sink = match (sink, last) {
+        (LastCommitted::Batch(sink), _) => sink,
+        (LastCommitted::Nothing, Some((last, _))) if same_sink && (last > 0 || !pending) => {
+            return Err(behind("no batch of this query", last));
+        }
+        _ => return Ok(()),
+    };
     let Some((last, hash)) = last else {
         return Err(ahead(sink.batch_id, "none"));
     };
@@ -220,16 +232,20 @@ fn compare_with_sink(sink: LastCommitted, last: Option<(u64, u32)>, pending: boo
         return Err(foreign(last));
     }
     if sink.batch_id + u64::from(pending) < last {
-        return Err(Error::checkpoint(
-            "SINK_BEHIND_CHECKPOINT",
-            format!(
-                "the sink has batch {} as its last, but the checkpoint knows it to have had batch {last}",
-                sink.batch_id
-            ),
-        )
-        .with_help("the sink was set back; set the checkpoint back to the same time, or start both anew"));
+        return Err(behind(&format!("batch {} as its last", sink.batch_id), last));
     }
     Ok(())
+}
+
+fn behind(has: &str, last: u64) -> Error {
+    Error::checkpoint(
+        "SINK_BEHIND_CHECKPOINT",
+        format!("the sink has {has}, but the checkpoint knows it to have had batch {last}"),
+    )
+    .with_help(
+        "the sink was set back or emptied, or batches went to another sink meanwhile: set the checkpoint back to the same time, \
+         or start both anew",
+    )
 }
 
 fn ahead(sink: u64, checkpoint: &str) -> Error {

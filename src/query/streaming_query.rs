@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
@@ -106,17 +107,17 @@ impl StreamingQuery {
 
     /// What it is doing now.
     pub fn status(&self) -> StreamingQueryStatus {
-        lock(&self.0.status).clone()
+        self.0.status.lock().clone()
     }
 
     /// The last progress, if there is one.
     pub fn last_progress(&self) -> Option<Arc<StreamingQueryProgress>> {
-        lock(&self.0.progress).back().cloned()
+        self.0.progress.lock().back().cloned()
     }
 
     /// The progress of the last 100 batches, oldest first.
     pub fn recent_progress(&self) -> Vec<Arc<StreamingQueryProgress>> {
-        lock(&self.0.progress).iter().cloned().collect()
+        self.0.progress.lock().iter().cloned().collect()
     }
 
     /// Why it failed, if it did.
@@ -188,12 +189,8 @@ impl StreamingQuery {
     }
 
     fn set_status(&self, message: impl Into<String>, is_data_available: bool, is_trigger_active: bool) {
-        *lock(&self.0.status) = StreamingQueryStatus { message: message.into(), is_data_available, is_trigger_active };
+        *self.0.status.lock() = StreamingQueryStatus { message: message.into(), is_data_available, is_trigger_active };
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The task of a query.
@@ -264,7 +261,7 @@ impl Driver {
     fn publish_progress(&mut self) {
         self.idle_since_ms = self.clock.now_ms();
         let Some(progress) = self.execution.last_progress() else { return };
-        let mut recent = lock(&self.query.0.progress);
+        let mut recent = self.query.0.progress.lock();
         if recent.len() == RECENT_PROGRESS {
             recent.pop_front();
         }

@@ -1,11 +1,12 @@
 //! Making a session: DataFusion's settings, functions, memory.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use datafusion::config::Dialect;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use parking_lot::Mutex;
 
 use super::catalog::Catalog;
 use super::conf::Settings;
@@ -14,7 +15,7 @@ use crate::error::Result;
 use crate::failpoint::Failpoints;
 use crate::function;
 use crate::options::Options;
-use crate::plan::{self, generators, time_window};
+use crate::plan::{self, generators};
 use crate::query::StreamingQueryManager;
 use crate::time::Clock;
 
@@ -99,6 +100,7 @@ fn assemble(settings: &Settings, clock: Clock, failpoints: Failpoints) -> Sessio
         catalog: Mutex::new(Catalog::default()),
         queries: StreamingQueryManager::new(),
         below: None,
+        script: None,
     });
     link.0.get_or_init(|| Arc::downgrade(&shared));
     Session(shared)
@@ -126,6 +128,6 @@ fn register_functions(context: &SessionContext, clock: &Clock) -> Result<()> {
     plan::register_trigger_time(context, clock);
     context.add_analyzer_rule(Arc::new(generators::ResolveGenerators));
     context.add_analyzer_rule(Arc::new(plan::random::ResolveRandom));
-    time_window::register(context);
+    plan::window::register(context);
     Ok(())
 }

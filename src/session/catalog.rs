@@ -1,23 +1,17 @@
 //! What the names of a session stand for.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 
-use super::filled::{Filled, Reads};
+use super::start::{Flow, checkpoint_of_two, written_already};
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options, did_you_mean};
-use crate::output_mode::OutputMode;
-use crate::query::{QuerySpec, StreamingQuery};
 use crate::sink::{MemorySink, Sink};
 use crate::sql::statement::{IfThere, Name, ObjectKind};
-use crate::trigger::Trigger;
 
 /// The objects of a session. Streams, tables, sinks and views share their names; flows have names of their own, since a
 /// flow may be called as the sink it fills.
@@ -25,6 +19,8 @@ use crate::trigger::Trigger;
 pub(super) struct Catalog {
     relations: BTreeMap<String, Arc<Object>>,
     flows: BTreeMap<String, Arc<Flow>>,
+    /// Queries of `write_stream()` that write what only one may.
+    writers: Vec<Arc<Flow>>,
 }
 
 /// A stream, table, sink, view or streaming table.
@@ -41,52 +37,6 @@ pub(super) struct Object {
     pub sink: Option<Arc<dyn Sink>>,
     /// The query of a view or of a streaming table.
     pub query: Option<String>,
-}
-
-/// A query that is to run, or runs.
-#[derive(Debug)]
-pub(super) struct Flow {
-    pub name: String,
-    pub plan: LogicalPlan,
-    pub column_names: Vec<String>,
-    pub text: String,
-    pub sink: Arc<dyn Sink>,
-    /// The sink in words, for people: `sink 'revenue'`.
-    pub target: String,
-    /// What no other flow may write to at the same time.
-    pub exclusive: Option<Filled>,
-    /// What of its output can be read back.
-    pub fills: Vec<Filled>,
-    /// What it reads that other flows may fill.
-    pub reads: Reads,
-    /// Whether it writes to the standard output.
-    pub prints: bool,
-    pub output_mode: OutputMode,
-    pub trigger: Trigger,
-    pub checkpoint: Option<PathBuf>,
-    pub conf: Options,
-    pub comment: Option<String>,
-    /// Whether it was started once; it may have ended since.
-    pub started: AtomicBool,
-    /// Its last run, which says how it ended.
-    pub last_run: Mutex<Option<StreamingQuery>>,
-}
-
-impl Flow {
-    /// What its query is started with.
-    pub(super) fn spec(&self) -> QuerySpec {
-        QuerySpec {
-            name: Some(self.name.clone()),
-            plan: self.plan.clone(),
-            column_names: self.column_names.clone(),
-            text: self.text.clone(),
-            sink: self.sink.clone(),
-            output_mode: self.output_mode,
-            trigger: self.trigger,
-            checkpoint: self.checkpoint.clone(),
-            conf: self.conf.clone(),
-        }
-    }
 }
 
 impl Catalog {
@@ -113,8 +63,33 @@ impl Catalog {
 
     pub(super) fn put_flow(&mut self, flow: Flow) -> Arc<Flow> {
         let flow = Arc::new(flow);
-        self.flows.insert(flow.name.to_lowercase(), flow.clone());
+        self.flows.insert(flow.name().to_lowercase(), flow.clone());
         flow
+    }
+
+    /// Keeps a query of `write_stream()` in mind while it runs, as the writer of its sink.
+    pub(super) fn put_writer(&mut self, flow: &Arc<Flow>, is_live: impl Fn(&Flow) -> bool) -> Result<()> {
+        self.check_only_writer(flow, is_live)?;
+        self.writers.retain(|f| f.is_active());
+        self.writers.extend(flow.exclusive.is_some().then(|| flow.clone()));
+        Ok(())
+    }
+
+    /// That no other query writes what only one may, or has the same checkpoint. One of the same name takes the place of the other, or is an error of its
+    /// own.
+    pub(super) fn check_only_writer(&self, flow: &Flow, is_live: impl Fn(&Flow) -> bool) -> Result<()> {
+        let is_other = |f: &&Arc<Flow>| f.name().is_empty() || f.name().to_lowercase() != flow.name().to_lowercase();
+        let flows = self.flows.values().filter(|f| is_live(f)).chain(self.writers.iter().filter(|f| f.is_active()));
+        for other in flows.filter(is_other) {
+            if let Some(exclusive) = flow.exclusive.as_ref().filter(|e| other.exclusive.as_ref() == Some(*e)) {
+                return Err(written_already(flow, exclusive, other));
+            }
+            if let Some(dir) = flow.spec.checkpoint.as_ref().filter(|dir| other.spec.checkpoint.as_ref() == Some(*dir))
+            {
+                return Err(checkpoint_of_two(flow, dir, other));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn remove(&mut self, key: &str) -> Option<Arc<Object>> {
@@ -158,7 +133,7 @@ impl Catalog {
     /// The error for a name that stands for nothing of this kind.
     pub(super) fn not_found(&self, kind: ObjectKind, name: &Name) -> Error {
         let (condition, names): (_, Vec<&str>) = match kind {
-            ObjectKind::Flow => ("FLOW_NOT_FOUND", self.flows.values().map(|f| f.name.as_str()).collect()),
+            ObjectKind::Flow => ("FLOW_NOT_FOUND", self.flows.values().map(|f| f.name()).collect()),
             ObjectKind::Sink => ("SINK_NOT_FOUND", self.names(|o| o.kind == kind).chain(["console"]).collect()),
             _ => ("TABLE_OR_VIEW_NOT_FOUND", self.names(|o| o.kind == kind).collect()),
         };
@@ -224,7 +199,7 @@ pub(super) fn may_create(there: Option<&str>, name: &Name, if_there: IfThere) ->
 }
 
 /// Names a table in DataFusion, or with `None` takes the name away.
-pub(super) fn replace_table(context: &SessionContext, key: &str, table: Option<Table>) -> Result<()> {
+pub(super) fn replace_table(context: &SessionContext, key: &str, table: Option<NamedTable>) -> Result<()> {
     context.deregister_table(TableReference::bare(key))?;
     if let Some(table) = table {
         context.register_table(TableReference::bare(key), table)?;
@@ -233,10 +208,10 @@ pub(super) fn replace_table(context: &SessionContext, key: &str, table: Option<T
 }
 
 /// What a query can read by name.
-pub(super) type Table = Arc<dyn TableProvider>;
+pub(super) type NamedTable = Arc<dyn TableProvider>;
 
 /// A memory sink, and itself as a table.
-pub(super) fn memory_sink(name: &str, options: &Options) -> Result<(Arc<dyn Sink>, Table)> {
+pub(super) fn memory_sink(name: &str, options: &Options) -> Result<(Arc<dyn Sink>, NamedTable)> {
     OptionReader::new("the memory sink", options).finish()?;
     let sink = Arc::new(MemorySink::new(name));
     Ok((sink.clone(), sink))

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionContext;
 
@@ -36,10 +37,13 @@ const fn known(key: &'static str, kind: Kind, default: &'static str, aliases: &'
     Known { key, kind, default, aliases }
 }
 
+/// The zone of local times.
+pub(super) const TIME_ZONE: &str = "session.timeZone";
+
 /// Every setting. Those with one choice are Spark's, of which this engine has only what Spark does without them.
 const KNOWN: &[Known] = &[
     known("checkpoint.root", Kind::Text, "", &["checkpointLocation"]),
-    known("session.timeZone", Kind::Zone, "UTC", &["timeZone"]),
+    known(TIME_ZONE, Kind::Zone, "UTC", &["timeZone"]),
     known("default.parallelism", Kind::Count, "", &["partitions", "shuffle.partitions", "parallelism"]),
     known("batch.size", Kind::Count, "8192", &[]),
     known("memory.limit", Kind::Bytes, "", &[]),
@@ -95,7 +99,7 @@ impl Settings {
         let state = context.state_ref();
         let mut state = state.write();
         let options = state.config_mut().options_mut();
-        options.execution.time_zone = Some(self.values.get("session.timeZone").unwrap_or("UTC").to_owned());
+        options.execution.time_zone = Some(self.values.get(TIME_ZONE).unwrap_or("UTC").to_owned());
         if let Some(n) = partitions {
             options.execution.target_partitions = n;
         }
@@ -107,7 +111,10 @@ impl Settings {
             _ => StateBackend::default(),
         };
         state.config_mut().set_extension(Arc::new(backend));
-        if let Some(limit) = self.values.get("memory.limit").and_then(parse_bytes) {
+        let limit = self.values.get("memory.limit").and_then(parse_bytes);
+        // One pool for all queries of the session: a new one only for another limit.
+        let is_new = |limit: &usize| !matches!(state.runtime_env().memory_pool.memory_limit(), MemoryLimit::Finite(l) if l == *limit);
+        if let Some(limit) = limit.filter(is_new) {
             let runtime = RuntimeEnvBuilder::from_runtime_env(state.runtime_env()).with_memory_limit(limit, 1.0);
             let runtime = Arc::new(runtime.build()?);
             *state = SessionStateBuilder::from(state.clone()).with_runtime_env(runtime).build();

@@ -1,7 +1,6 @@
 //! Running a script that is right, statement by statement.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
@@ -10,10 +9,9 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::DataFrame;
 
 use super::Session;
-use super::catalog::Flow;
-use super::check::explain_stream;
 use super::rows::RowSet;
 use super::script::{Action, Script};
+use super::start::Flow;
 use crate::error::{Error, Result};
 use crate::output_mode::OutputMode;
 use crate::query::{StreamingQuery, StreamingQueryProgress};
@@ -69,7 +67,7 @@ impl Session {
         let mut flows = vec![];
         for action in script.actions {
             match action {
-                Action::Start { flow, .. } => flows.push((flow.spec(), flow.prints)),
+                Action::Start { flow, .. } => flows.push((flow.spec.clone(), flow.prints)),
                 Action::Await { .. } | Action::Stop { .. } => {}
                 other => drop(self.execute_action(other).await?),
             }
@@ -105,14 +103,11 @@ impl Session {
 
     /// Starts a flow; a running one of the same name, which it replaces, is stopped first.
     async fn start_flow(&self, flow: &Arc<Flow>) -> Result<StreamingQuery> {
-        if let Some(old) = self.streams().get_by_name(&flow.name) {
+        if let Some(old) = self.streams().get_by_name(flow.name()) {
             old.stop().await?;
         }
         self.label_flows();
-        let query = self.streams().start(&self.environment(), flow.spec()).await;
-        flow.started.store(true, Ordering::Release);
-        *flow.last_run.lock().unwrap_or_else(PoisonError::into_inner) = query.as_ref().ok().cloned();
-        query
+        self.start(flow).await
     }
 
     /// Runs a query that ends.
@@ -124,7 +119,7 @@ impl Session {
 
     async fn stop_flow(&self, name: &Name, forget: bool) -> Result<()> {
         let flow = self.existing_flow(name)?;
-        if let Some(query) = self.streams().get_by_name(&flow.name) {
+        if let Some(query) = self.streams().get_by_name(flow.name()) {
             query.stop().await?;
         }
         if forget {
@@ -135,24 +130,24 @@ impl Session {
 
     async fn explain_flow(&self, name: &Name, extended: bool) -> Result<String> {
         let flow = self.existing_flow(name)?;
-        match self.streams().get_by_name(&flow.name) {
+        match self.streams().get_by_name(flow.name()) {
             Some(query) => Ok(query.explain(extended).to_string()),
-            None => self.explain(&flow.plan, flow.output_mode, extended).await,
+            None => self.explain(&flow.spec.plan, flow.spec.output_mode, extended).await,
         }
     }
 
     fn explain_waiting(&self, name: &Name) -> Result<String> {
         let flow = self.existing_flow(name)?;
-        let Some(query) = self.streams().get_by_name(&flow.name) else {
-            return Err(Error::invalid("FLOW_NOT_RUNNING", format!("flow '{}' does not run", flow.name))
+        let Some(query) = self.streams().get_by_name(flow.name()) else {
+            return Err(Error::invalid("FLOW_NOT_RUNNING", format!("flow '{}' does not run", flow.name()))
                 .with_span(name.span)
                 .with_help("EXPLAIN WAITING is about a flow that runs; EXPLAIN FLOW shows what bounds its state"));
         };
         Ok(match query.last_progress() {
-            None => format!("flow '{}' has not run a batch yet", flow.name),
+            None => format!("flow '{}' has not run a batch yet", flow.name()),
             Some(p) => match &p.waiting {
                 Some(waiting) => waiting.to_text(),
-                None => format!("flow '{}' has no watermark: nothing waits for one", flow.name),
+                None => format!("flow '{}' has no watermark: nothing waits for one", flow.name()),
             },
         })
     }
@@ -160,7 +155,8 @@ impl Session {
     /// Plans of a query that does not run; a query over static tables has no output mode.
     pub(super) async fn explain(&self, plan: &LogicalPlan, mode: OutputMode, extended: bool) -> Result<String> {
         if crate::plan::is_streaming(plan) {
-            return explain_stream(self.context(), plan, mode, extended).await;
+            let prepared = crate::plan::prepare(&self.context().state(), plan, mode).await?;
+            return Ok(prepared.plan.explain(extended));
         }
         let frame = DataFrame::new(self.context().state(), plan.clone());
         let physical = frame.create_physical_plan().await?;
@@ -181,8 +177,8 @@ impl Session {
         for action in &script.actions {
             match action {
                 Action::Start { flow, .. } => {
-                    let text = self.explain(&flow.plan, flow.output_mode, extended).await?;
-                    texts.push((format!("flow {}: {} to {}", flow.name, flow.output_mode, flow.target), text));
+                    let text = self.explain(&flow.spec.plan, flow.spec.output_mode, extended).await?;
+                    texts.push((format!("flow {}: {} to {}", flow.name(), flow.spec.output_mode, flow.target), text));
                 }
                 Action::Query { planned, .. } => {
                     let text = self.explain(&planned.plan, OutputMode::Append, extended).await?;
@@ -207,19 +203,18 @@ impl Session {
     }
 
     fn flow_row(&self, flow: &Flow) -> Vec<String> {
-        let (mode, trigger) = (flow.output_mode.to_string(), flow.trigger.to_string());
-        vec![flow.name.clone(), self.flow_status(flow), mode, trigger, flow.target.clone()]
+        let (mode, trigger) = (flow.spec.output_mode.to_string(), flow.spec.trigger.to_string());
+        vec![flow.name().to_owned(), self.flow_status(flow), mode, trigger, flow.target.clone()]
     }
 
     fn flow_status(&self, flow: &Flow) -> String {
-        if !flow.started.load(Ordering::Acquire) {
+        if !flow.was_started() {
             return "not started".into();
         }
-        if let Some(query) = self.streams().get_by_name(&flow.name) {
+        if let Some(query) = self.streams().get_by_name(flow.name()) {
             return query.status().message;
         }
-        let last_run = flow.last_run.lock().unwrap_or_else(PoisonError::into_inner);
-        match last_run.as_ref().and_then(StreamingQuery::exception) {
+        match flow.last_run().and_then(|run| run.exception()) {
             Some(e) => format!("failed: {}", e.condition()),
             None => "ended".into(),
         }
@@ -228,19 +223,22 @@ impl Session {
     fn describe_flow(&self, name: &Name) -> Result<RowSet> {
         let flow = self.existing_flow(name)?;
         let mut rows: Vec<Vec<String>> = [
-            ("name", flow.name.clone()),
+            ("name", flow.name().to_owned()),
             ("status", self.flow_status(&flow)),
             ("target", flow.target.clone()),
-            ("outputMode", flow.output_mode.to_string()),
-            ("trigger", flow.trigger.to_string()),
-            ("checkpoint", flow.checkpoint.as_ref().map_or_else(|| "temporary".into(), |p| p.display().to_string())),
+            ("outputMode", flow.spec.output_mode.to_string()),
+            ("trigger", flow.spec.trigger.to_string()),
+            (
+                "checkpoint",
+                flow.spec.checkpoint.as_ref().map_or_else(|| "temporary".into(), |p| p.display().to_string()),
+            ),
             ("comment", flow.comment.clone().unwrap_or_default()),
-            ("query", flow.text.clone()),
+            ("query", flow.spec.text.clone()),
         ]
         .into_iter()
         .map(|(k, v)| vec![k.to_owned(), v])
         .collect();
-        if let Some(query) = self.streams().get_by_name(&flow.name) {
+        if let Some(query) = self.streams().get_by_name(flow.name()) {
             rows.push(vec!["id".into(), query.id().to_string()]);
             rows.push(vec!["runId".into(), query.run_id().to_string()]);
             let last = query.last_progress();

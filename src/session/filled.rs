@@ -3,19 +3,20 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 
 use super::Session;
-use super::catalog::{Flow, Object};
+use super::catalog::Object;
 use super::relation::MEMORY;
+use super::start::Flow;
+use crate::disk::local_path;
 use crate::error::{Error, Result, Span};
 use crate::options::Options;
 use crate::plan::scanned_stream;
-use crate::query::StreamingQuery;
 use crate::sql::statement::{Name, Statement, StatementKind};
 use crate::trigger::Trigger;
 
@@ -70,11 +71,6 @@ impl Filled {
     }
 }
 
-/// The path without the scheme of local files.
-pub(super) fn local_path(text: &str) -> &str {
-    text.strip_prefix("file://").or_else(|| text.strip_prefix("file:")).unwrap_or(text)
-}
-
 /// What a query reads that a flow may fill.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reads {
@@ -102,11 +98,7 @@ impl Reads {
 impl Flow {
     /// Whether it ends when it has read what there is.
     pub(super) fn ends_by_itself(&self) -> bool {
-        matches!(self.trigger, Trigger::Once | Trigger::AvailableNow)
-    }
-
-    fn last_run(&self) -> Option<StreamingQuery> {
-        self.last_run.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        matches!(self.spec.trigger, Trigger::Once | Trigger::AvailableNow)
     }
 }
 
@@ -142,8 +134,8 @@ impl Session {
     /// A hint, if a server gets more than one connection: the usual one, `nc`, serves one client.
     pub(super) fn connects_twice(&self, flow: &str, reads: &Reads) -> Option<String> {
         let (catalog, none) = (self.catalog(), Reads::default());
-        let live = catalog.flows().filter(|f| self.is_live(f) && !f.name.eq_ignore_ascii_case(flow));
-        let others: Vec<_> = live.filter_map(|f| reads.twice(&f.reads).map(|s| (s, Some(&f.name)))).collect();
+        let live = catalog.flows().filter(|f| self.is_live(f) && !f.name().eq_ignore_ascii_case(flow));
+        let others: Vec<_> = live.filter_map(|f| reads.twice(&f.reads).map(|s| (s, Some(f.name())))).collect();
         let (server, other) = others.first().copied().or_else(|| reads.twice(&none).map(|s| (s, None)))?;
         let who = match other {
             Some(other) => format!("flows '{other}' and '{flow}' each connect"),
@@ -162,7 +154,7 @@ impl Session {
         let dir = Filled::directory(options.get("path")?);
         let catalog = self.catalog();
         let flow = catalog.flows().find(|f| f.exclusive.as_ref().is_some_and(|filled| filled.overlaps(&dir)))?;
-        Some(super::rows::renamed(flow.plan.schema().as_arrow(), &flow.column_names))
+        Some(super::rows::renamed(flow.spec.plan.schema().as_arrow(), &flow.spec.column_names))
     }
 
     /// Waits for the flows that end by themselves and fill what the query at `place` reads: those of its tables, and for a
@@ -178,7 +170,7 @@ impl Session {
     ) -> Result<()> {
         let of_streams = if starts.is_some_and(Flow::ends_by_itself) { reads.streams.as_slice() } else { &[] };
         let read = |filled: &Filled| reads.tables.iter().chain(of_streams).any(|r| r.overlaps(filled));
-        let is_other = |f: &Flow| starts.is_none_or(|s| !s.name.eq_ignore_ascii_case(&f.name));
+        let is_other = |f: &Flow| starts.is_none_or(|s| !s.name().eq_ignore_ascii_case(f.name()));
         let fillers: Vec<Arc<Flow>> = self
             .catalog()
             .flows()
@@ -186,12 +178,12 @@ impl Session {
             .cloned()
             .collect();
         for flow in fillers {
-            if let Some(run) = flow.last_run().or_else(|| self.streams().get_by_name(&flow.name)) {
+            if let Some(run) = flow.last_run().or_else(|| self.streams().get_by_name(flow.name())) {
                 run.await_termination().await.map_err(|e| {
-                    let message = format!("the query reads what flow '{}' fills, and the flow has failed", flow.name);
+                    let message = format!("the query reads what flow '{}' fills, and the flow has failed", flow.name());
                     failed(message, e).with_span(place).with_help(format!(
                         "mend it and run it again; DROP FLOW {}, and the rows it has written can be read",
-                        flow.name
+                        flow.name()
                     ))
                 })?;
             }
@@ -202,7 +194,7 @@ impl Session {
     /// `AWAIT [FLOW] name [TIMEOUT d]`: waits for the end of its last run.
     pub(super) async fn await_flow(&self, name: &Name, timeout: Option<Duration>) -> Result<()> {
         let flow = self.existing_flow(name)?;
-        let Some(run) = self.streams().get_by_name(&flow.name).or_else(|| flow.last_run()) else { return Ok(()) };
+        let Some(run) = self.streams().get_by_name(flow.name()).or_else(|| flow.last_run()) else { return Ok(()) };
         let ended = match timeout {
             Some(timeout) => run.await_termination_timeout(timeout).await,
             None => run.await_termination().await.map(|()| true),
@@ -213,7 +205,7 @@ impl Session {
                 let limit = crate::interval::duration_text(
                     timeout.map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX)),
                 );
-                let message = format!("flow '{}' has not ended within {limit}", flow.name);
+                let message = format!("flow '{}' has not ended within {limit}", flow.name());
                 let help = if flow.ends_by_itself() {
                     "give it more time"
                 } else {
@@ -221,7 +213,7 @@ impl Session {
                 };
                 Err(Error::execution("AWAIT_TIMEOUT", message).with_help(help))
             }
-            Err(e) => Err(failed(format!("flow '{}' has failed", flow.name), e)),
+            Err(e) => Err(failed(format!("flow '{}' has failed", flow.name()), e)),
         }
         .map_err(|e| e.with_span(name.span))
     }
@@ -229,8 +221,10 @@ impl Session {
     /// What to know of an `AWAIT` before it waits.
     pub(super) fn check_await(&self, name: &Name, timeout: Option<Duration>) -> Result<Option<String>> {
         let flow = self.existing_flow(name)?;
-        Ok((timeout.is_none() && !flow.ends_by_itself() && !crate::plan::ends_with_limit(&flow.plan, flow.output_mode))
-            .then(|| format!("flow '{}' runs until it is stopped, and AWAIT waits for that", flow.name)))
+        Ok((timeout.is_none()
+            && !flow.ends_by_itself()
+            && !crate::plan::ends_with_limit(&flow.spec.plan, flow.spec.output_mode))
+        .then(|| format!("flow '{}' runs until it is stopped, and AWAIT waits for that", flow.name())))
     }
 
     /// What the statements of a body fill.

@@ -1,15 +1,13 @@
 //! Flows: which query writes where, in which mode, when, and with which checkpoint.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use super::catalog::{Flow, Object, may_create, memory_sink};
-use super::check::check_flow;
-use super::filled::{Filled, local_path};
+use super::catalog::{Object, may_create, memory_sink};
+use super::filled::Filled;
 use super::insert::under_columns;
 use super::relation::{MEMORY, ResultTable};
 use super::script::{Action, Preparation};
+use super::start::Draft;
 use super::{Session, conf, foreach};
 use crate::error::{Error, Result, Span};
 use crate::options::Options;
@@ -40,27 +38,38 @@ pub(super) struct Destination {
 }
 
 impl Destination {
-    fn new(format: &str, options: &Options, name: &str, target: String) -> Result<Self> {
+    pub(super) fn new(format: &str, options: &Options, name: &str, target: String) -> Result<Self> {
         let sink = crate::sink::create_sink(format, options, name)?;
         let path = options.get("path").filter(|_| FILE_FORMATS.contains(&format));
         Ok(Self { prints: format == CONSOLE, ..Self::filling(sink, target, path.map(Filled::output)) })
     }
 
-    fn filling(sink: Arc<dyn Sink>, target: String, exclusive: Option<Filled>) -> Self {
+    pub(super) fn filling(sink: Arc<dyn Sink>, target: String, exclusive: Option<Filled>) -> Self {
         Self { sink, target, fills: exclusive.clone().into_iter().collect(), exclusive, prints: false }
     }
 }
 
-/// What a flow is made of, once its query is planned.
-struct Draft {
-    name: String,
-    place: Option<Span>,
-    planned: PlannedQuery,
-    query: Fragment,
-    destination: Destination,
-    settings: FlowSettings,
-    conf: Options,
-    comment: Option<String>,
+impl Draft {
+    fn new(
+        name: &Name,
+        query: Fragment,
+        planned: PlannedQuery,
+        destination: Destination,
+        settings: FlowSettings,
+    ) -> Self {
+        Self {
+            name: Some(name.text.clone()),
+            place: Some(name.span),
+            planned,
+            text: query.text,
+            destination,
+            output_mode: settings.output_mode.unwrap_or_default(),
+            trigger: settings.trigger.unwrap_or(Trigger::Default),
+            checkpoint: settings.checkpoint,
+            conf: Options::new(),
+            comment: None,
+        }
+    }
 }
 
 impl Session {
@@ -85,17 +94,13 @@ impl Session {
             }
             (format, None, None) => own_sink(format.as_ref(), &sink_options, &create.name.text)?,
         };
+        let query = create.query.span;
         let draft = Draft {
-            name: create.name.text.clone(),
-            place: Some(create.name.span),
-            planned,
-            query: create.query,
-            destination,
-            settings: create.settings,
             conf,
             comment: create.comment,
+            ..Draft::new(&create.name, create.query, planned, destination, create.settings)
         };
-        self.start_later(draft, p).await
+        self.start_later(draft, query, p).await
     }
 
     /// `CREATE STREAMING TABLE`: a sink, the flow that fills it, and a table.
@@ -126,17 +131,12 @@ impl Session {
             query: Some(create.query.text.clone()),
         };
         self.catalog().put(create.name.key(), object);
+        let query = create.query.span;
         let draft = Draft {
-            name: create.name.text.clone(),
-            place: Some(create.name.span),
-            planned,
-            query: create.query,
-            destination,
-            settings: create.settings,
-            conf: Options::new(),
             comment: create.comment,
+            ..Draft::new(&create.name, create.query, planned, destination, create.settings)
         };
-        self.start_later(draft, p).await
+        self.start_later(draft, query, p).await
     }
 
     /// `INSERT INTO target query`: a flow named after its target, or a batch if nothing streams.
@@ -175,49 +175,25 @@ impl Session {
         p: &mut Preparation,
     ) -> Result<Action> {
         let settings = FlowSettings { output_mode, ..FlowSettings::default() };
-        let name = self.free_flow_name(base);
-        let (place, conf, comment) = (Some(query.span), Options::new(), None);
-        if self.checkpoint_of(&name, None)?.is_some() {
+        let name = Name { text: self.free_flow_name(base), span: query.span };
+        if self.checkpoint_of(&name.text, None)?.is_some() {
             p.warnings.push(format!(
-                "flow '{name}' is named by its place in the script, and so is its checkpoint; CREATE FLOW gives it a name of its own"
+                "flow '{}' is named by its place in the script, and so is its checkpoint; CREATE FLOW gives it a name of its own",
+                name.text
             ));
         }
-        self.start_later(Draft { name, place, planned, query, destination, settings, conf, comment }, p).await
+        self.start_later(Draft::new(&name, query, planned, destination, settings), name.span, p).await
     }
 
-    async fn start_later(&self, draft: Draft, p: &mut Preparation) -> Result<Action> {
-        let output_mode = draft.settings.output_mode.unwrap_or_default();
-        check_flow(self.context(), &draft.planned, output_mode, draft.destination.sink.as_ref())
-            .await
-            .map_err(|e| e.with_span(draft.query.span))?;
-        self.check_exclusive(&draft)?;
-        let checkpoint = self.checkpoint_of(&draft.name, draft.settings.checkpoint.as_deref())?;
-        if checkpoint.is_none() {
-            p.warnings.push(temporary_checkpoint(&draft.name));
+    async fn start_later(&self, draft: Draft, query: Span, p: &mut Preparation) -> Result<Action> {
+        let place = draft.place;
+        let flow = self.checked(draft).await.map_err(|e| e.with_span(query))?;
+        if flow.spec.checkpoint.is_none() {
+            p.warnings.push(temporary_checkpoint(flow.name()));
         }
-        let reads = self.reads(&draft.planned.plan);
-        p.warnings.extend(self.connects_twice(&draft.name, &reads));
-        let flow = Flow {
-            reads,
-            plan: draft.planned.plan,
-            column_names: draft.planned.names,
-            text: draft.query.text,
-            sink: draft.destination.sink,
-            target: draft.destination.target,
-            exclusive: draft.destination.exclusive,
-            fills: draft.destination.fills,
-            prints: draft.destination.prints,
-            output_mode,
-            trigger: draft.settings.trigger.unwrap_or(Trigger::Default),
-            checkpoint,
-            conf: draft.conf,
-            comment: draft.comment,
-            started: AtomicBool::new(false),
-            last_run: Mutex::default(),
-            name: draft.name,
-        };
+        p.warnings.extend(self.connects_twice(flow.name(), &flow.reads));
         let flow = self.catalog().put_flow(flow);
-        Ok(Action::Start { flow, place: draft.place })
+        Ok(Action::Start { flow, place })
     }
 
     async fn plan_streaming(&self, query: &Fragment, flow: &str) -> Result<PlannedQuery> {
@@ -290,47 +266,9 @@ impl Session {
         self.set_table(&create.name.key(), Some(table))
     }
 
-    fn check_exclusive(&self, draft: &Draft) -> Result<()> {
-        let Some(exclusive) = &draft.destination.exclusive else { return Ok(()) };
-        let name = draft.name.to_lowercase();
-        let catalog = self.catalog();
-        let other = catalog
-            .flows()
-            .find(|f| f.exclusive.as_ref() == Some(exclusive) && f.name.to_lowercase() != name && self.is_live(f));
-        match other {
-            None => Ok(()),
-            Some(other) => Err(Error::invalid(
-                "CONCURRENT_STREAM_WRITE",
-                format!("flow '{}' writes to {exclusive}, which flow '{}' writes already", draft.name, other.name),
-            )
-            .with_span(draft.place)
-            .with_help("give each flow a directory or table of its own, or join them with UNION ALL in one flow")),
-        }
-    }
-
-    /// Whether the flow runs, or will when its script does.
-    pub(super) fn is_live(&self, flow: &Flow) -> bool {
-        !flow.started.load(Ordering::Acquire) || self.streams().get_by_name(&flow.name).is_some()
-    }
-
     fn free_flow_name(&self, base: &str) -> String {
         let catalog = self.catalog();
         catalog.free_flow_name(base, |flow| self.is_live(flow))
-    }
-
-    /// The checkpoint of a query: as given, else its directory under `checkpoint.root`, else none.
-    pub(super) fn checkpoint_of(&self, name: &str, given: Option<&str>) -> Result<Option<PathBuf>> {
-        if let Some(dir) = given {
-            return Ok(Some(local_path(dir).into()));
-        }
-        let root = self.settings().get("checkpoint.root")?;
-        if root.is_empty() {
-            return Ok(None);
-        }
-        // Names are case-insensitive, and may hold what a file name must not.
-        let dir: String =
-            name.to_lowercase().chars().map(|c| if matches!(c, '/' | '\\' | '\0') { '_' } else { c }).collect();
-        Ok(Some(Path::new(local_path(&root)).join(dir)))
     }
 }
 
@@ -359,6 +297,13 @@ fn split_options(create: &CreateFlow) -> Result<(Options, Options)> {
         let span = create.options.span(key);
         if conf::is_known(key) || create.format.is_none() {
             let (key, value) = conf::checked(key, value).map_err(|e| e.with_span(span))?;
+            if key == conf::TIME_ZONE {
+                let message =
+                    "a flow has no time zone of its own: the names and times in its query are those of the session";
+                return Err(Error::unsupported("UNSUPPORTED_FEATURE", message)
+                    .with_span(span)
+                    .with_help("write SET TIME ZONE '…' before the flow"));
+            }
             conf.set_at(key, value, span);
         } else {
             sink.set_at(key, value, span);

@@ -26,6 +26,7 @@ use super::{Session, Shared, flow};
 use crate::error::{Error, Result};
 use crate::output_mode::OutputMode;
 use crate::sink::{BatchIdentity, LastCommitted, Sink, SinkContext};
+use crate::sql::ScriptText;
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{Fragment, Name, Statement, StatementKind};
 
@@ -51,6 +52,8 @@ pub(super) async fn body_sink(
 #[derive(Debug)]
 struct Step {
     query: Fragment,
+    /// What the script says from the query on.
+    text: Option<ScriptText>,
     /// `None` is the console.
     target: Option<Name>,
     columns: Vec<Name>,
@@ -64,7 +67,8 @@ impl Step {
             _ => return Err(Error::internal("a body holds inserts and queries only").with_span(statement.span)),
         };
         let place = |e: Error| e.map_span(|s| s.shift(query.span.start)).with_span(query.span);
-        let planned = crate::sql::query::plan_query(context, &query.text).await.map_err(place)?;
+        let text = session.script_part(query.span);
+        let planned = crate::sql::query::plan_query(context, &query.text, text.clone()).await.map_err(place)?;
         if crate::plan::is_streaming(&planned.plan) {
             return Err(Error::unsupported("UNSUPPORTED_FEATURE", "a statement of FOREACH BATCH reads a stream")
                 .with_span(query.span)
@@ -75,7 +79,7 @@ impl Step {
             let planned = for_columns(context, &into, &columns, planned).await?;
             check_target(context, &into, &planned).await.map_err(|e| e.with_span(target.span))?;
         }
-        Ok(Self { query, target, columns })
+        Ok(Self { query, text, target, columns })
     }
 
     fn open_target(&self, session: &Session) -> Result<InsertTarget> {
@@ -134,7 +138,7 @@ impl Sink for BodySink {
         let session = Session::upgrade(&self.session)?;
         let body = batch_context(session.context(), context.schema.clone(), rows, batch.batch_id)?;
         for (i, step) in self.steps.iter().enumerate() {
-            let planned = crate::sql::query::plan_query(&body, &step.query.text).await?;
+            let planned = crate::sql::query::plan_query(&body, &step.query.text, step.text.clone()).await?;
             let planned = for_columns(&body, &step.open_target(&session)?, &step.columns, planned).await?;
             if state.targets.len() == i {
                 let target = open_step(&session, step, i, &context, &planned).await?;

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::compute::can_cast_types;
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::dml::InsertOp;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::{DataFrame, SessionContext};
 
 use super::Session;
@@ -15,6 +14,7 @@ use super::filled::Reads;
 use super::rows::renamed;
 use crate::error::{Error, Result, Span};
 use crate::failpoint::Failpoints;
+use crate::function::cast::{self, cast};
 use crate::function::scalar::session_time_zone;
 use crate::options::did_you_mean;
 use crate::output_mode::OutputMode;
@@ -210,8 +210,32 @@ pub(super) async fn insert_into_table(context: &SessionContext, key: &str, plan:
     let table = context.table_provider(name.clone()).await?;
     let plan = cast_to(plan, &table.schema(), key)?;
     let insert = LogicalPlanBuilder::insert_into(plan, name, provider_as_source(table), InsertOp::Append)?.build()?;
-    DataFrame::new(context.state(), insert).collect().await?;
-    Ok(())
+    DataFrame::new(context.state(), insert).collect().await.map(drop).map_err(|e| {
+        let e = Error::from(e);
+        // What the query itself casts has a place.
+        match e.condition() == "CAST_OVERFLOW" && e.span().is_none() {
+            true => e.with_condition("CAST_OVERFLOW_IN_TABLE_INSERT"),
+            false => e,
+        }
+    })
+}
+
+/// Whether a value of one type may become one of another when it is stored: numbers among each other, dates and times among each
+/// other, and everything as text; a text as nothing else.
+fn can_store(from: &DataType, to: &DataType) -> bool {
+    use DataType::*;
+    let is_time = |t: &DataType| matches!(t, Date32 | Timestamp(..));
+    match (from, to) {
+        (from, to) if from == to => true,
+        (Null, _) => true,
+        (List(a), List(b)) => can_store(a.data_type(), b.data_type()),
+        (Map(a, _), Map(b, _)) => can_store(a.data_type(), b.data_type()),
+        (Struct(a), Struct(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| can_store(a.data_type(), b.data_type()))
+        }
+        (from, to) if cast::is_string(to) => !from.is_nested(),
+        (from, to) => (from.is_numeric() && to.is_numeric()) || (is_time(from) && is_time(to)),
+    }
 }
 
 fn cast_to(plan: LogicalPlan, schema: &arrow::datatypes::Schema, table: &str) -> Result<LogicalPlan> {
@@ -224,17 +248,18 @@ fn cast_to(plan: LogicalPlan, schema: &arrow::datatypes::Schema, table: &str) ->
             .with_help(format!("select {}", names.join(", "))));
     }
     for (given, needed) in plan.schema().fields().iter().zip(schema.fields()) {
-        if !can_cast_types(given.data_type(), needed.data_type()) {
+        if !can_store(given.data_type(), needed.data_type()) {
             let (from, to) = (type_name(given.data_type()), type_name(needed.data_type()));
             let message = format!(
-                "column '{}' of table '{table}' is of type {to}, which a value of type {from} cannot become",
+                "column '{}' of table '{table}' is of type {to}, in which a {from} cannot be stored",
                 needed.name()
             );
-            return Err(Error::invalid("INCOMPATIBLE_DATA_FOR_TABLE.CANNOT_SAFELY_CAST", message)
-                .with_help("columns go to the table by their order, or by the names behind its name"));
+            return Err(Error::invalid("INCOMPATIBLE_DATA_FOR_TABLE.CANNOT_SAFELY_CAST", message).with_help(format!(
+                "cast it, as in CAST(… AS {to}); columns go to the table by their order, or by the names behind its name"
+            )));
         }
     }
     let exprs = columns.into_iter().zip(schema.fields());
-    let exprs = exprs.map(|(c, f)| cast(Expr::Column(c), f.data_type().clone()).alias(f.name()));
+    let exprs = exprs.map(|(c, f)| cast(Expr::Column(c), f.data_type(), false).alias(f.name()));
     Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
 }

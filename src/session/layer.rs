@@ -1,12 +1,15 @@
 //! A session laid over another: a script is prepared in it, and the session below changes at once when the script is right.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::catalog::Catalog;
 use super::conf::Settings;
 use super::overlay::Overlay;
 use super::{Session, Shared};
 use crate::error::Result;
+use crate::sql::ScriptText;
 
 /// Names and settings of a script that are not the session's yet.
 pub(super) struct Layer {
@@ -18,8 +21,8 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// An empty layer over `base`.
-    pub(super) fn over(base: &Session) -> Result<Self> {
+    /// An empty layer over `base`, for a script.
+    pub(super) fn over(base: &Session, script: &ScriptText) -> Result<Self> {
         let (context, tables) = Overlay::context(base.context())?;
         let (catalog_before, settings_before) = (base.catalog().clone(), base.settings().clone());
         let shared = Shared {
@@ -30,6 +33,7 @@ impl Layer {
             catalog: Mutex::new(catalog_before.clone()),
             queries: base.0.queries.clone(),
             below: Some((base.downgrade(), tables.clone())),
+            script: Some(script.clone()),
         };
         Ok(Self { session: Session(Arc::new(shared)), tables, catalog_before, settings_before })
     }

@@ -5,7 +5,6 @@
 
 mod build;
 mod catalog;
-mod check;
 mod conf;
 mod execute;
 mod filled;
@@ -20,11 +19,13 @@ mod reader;
 mod relation;
 mod rows;
 mod script;
+mod start;
 mod writer;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use datafusion::prelude::SessionContext;
+use parking_lot::{Mutex, MutexGuard};
 
 pub use build::SessionBuilder;
 pub use conf::RuntimeConf;
@@ -58,11 +59,14 @@ pub(crate) struct Shared {
     context: SessionContext,
     clock: Clock,
     failpoints: Failpoints,
+    /// Settings and catalog change by single assignments, so they are whole even if a holder panicked.
     conf: Mutex<conf::Settings>,
     catalog: Mutex<Catalog>,
     queries: StreamingQueryManager,
     /// The session that this one is laid over while a script is prepared, and its names that are not that session's.
     below: Option<(Weak<Shared>, Arc<overlay::Overlay>)>,
+    /// The script that is prepared in this session.
+    script: Option<crate::sql::ScriptText>,
 }
 
 /// Lets a DataFrame find its session: an extension of DataFusion's `SessionConfig`.
@@ -83,10 +87,7 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     /// A session with default settings.
-    ///
-    /// # Panics
-    /// Never in practice: only settings given to a [`SessionBuilder`] can be wrong.
-    #[allow(clippy::new_without_default, clippy::missing_panics_doc, reason = "default settings are right")]
+    #[expect(clippy::new_without_default, reason = "a session is made where one can see it")]
     pub fn new() -> Self {
         Self::builder().build_default()
     }
@@ -195,12 +196,11 @@ impl Session {
     }
 
     fn settings(&self) -> MutexGuard<'_, conf::Settings> {
-        // Settings and catalog change by single assignments, so they are whole even if a holder panicked.
-        self.0.conf.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.conf.lock()
     }
 
     fn catalog(&self) -> MutexGuard<'_, Catalog> {
-        self.0.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.catalog.lock()
     }
 
     /// What outlives the preparation of a script refers to the session by this.
@@ -209,7 +209,7 @@ impl Session {
     }
 
     /// Names a table in DataFusion, or with `None` takes the name away.
-    fn set_table(&self, key: &str, table: Option<catalog::Table>) -> Result<()> {
+    fn set_table(&self, key: &str, table: Option<catalog::NamedTable>) -> Result<()> {
         match &self.0.below {
             Some((_, tables)) => {
                 tables.set(key, table);

@@ -1,7 +1,7 @@
 //! Names laid over those of a session: what a script makes before it is known to be right, and what one batch sees.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::{
@@ -10,8 +10,9 @@ use datafusion::catalog::{
 };
 use datafusion::error::Result as DataFusionResult;
 use datafusion::prelude::SessionContext;
+use parking_lot::{Mutex, MutexGuard};
 
-use super::catalog::Table;
+use super::catalog::NamedTable;
 use crate::error::{Error, Result};
 
 /// The tables of a session, behind tables of its own.
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 pub(super) struct Overlay {
     base: Arc<dyn SchemaProvider>,
     /// By name; `None` for one that was taken away.
-    own: Mutex<BTreeMap<String, Option<Table>>>,
+    own: Mutex<BTreeMap<String, Option<NamedTable>>>,
 }
 
 impl Overlay {
@@ -52,17 +53,17 @@ impl Overlay {
     }
 
     /// Names a table, or with `None` takes the name away.
-    pub(super) fn set(&self, name: &str, table: Option<Table>) {
+    pub(super) fn set(&self, name: &str, table: Option<NamedTable>) {
         self.own().insert(name.to_owned(), table);
     }
 
     /// What differs from the session below.
-    pub(super) fn changes(&self) -> BTreeMap<String, Option<Table>> {
+    pub(super) fn changes(&self) -> BTreeMap<String, Option<NamedTable>> {
         self.own().clone()
     }
 
-    fn own(&self) -> MutexGuard<'_, BTreeMap<String, Option<Table>>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    fn own(&self) -> MutexGuard<'_, BTreeMap<String, Option<NamedTable>>> {
+        self.own.lock()
     }
 }
 

@@ -102,7 +102,8 @@ impl DataStreamReader {
     pub async fn table(self, name: &str) -> Result<DataFrame> {
         let quoted = name.replace('`', "``");
         let planned =
-            crate::sql::query::plan_query(self.session.context(), &format!("SELECT * FROM STREAM `{quoted}`")).await?;
+            crate::sql::query::plan_query(self.session.context(), &format!("SELECT * FROM STREAM `{quoted}`"), None)
+                .await?;
         Ok(DataFrame::new(self.session.context().state(), planned.plan))
     }
 }

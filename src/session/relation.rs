@@ -12,12 +12,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
 use super::Session;
-use super::catalog::{Object, Table, may_create, memory_sink};
+use super::catalog::{NamedTable, Object, may_create, memory_sink};
 use super::script::Preparation;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Span};
 use crate::options::{OptionReader, Options};
 use crate::plan::StreamTable;
 use crate::source::RefreshingTable;
+use crate::sql::ScriptText;
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{CreateRelation, CreateView, Fragment, Name, ObjectKind, Watermark};
 
@@ -27,14 +28,19 @@ pub(super) const MEMORY: &str = "memory";
 pub(super) const HIDDEN_STREAM: &str = "__stream_";
 
 /// A sink that is shared, and the table that it is.
-type SinkObject = (Option<Arc<dyn crate::sink::Sink>>, Option<Table>);
+type SinkObject = (Option<Arc<dyn crate::sink::Sink>>, Option<NamedTable>);
 
 impl Session {
     /// Plans a query of a script; places in errors are those of the script.
     pub(super) async fn plan_fragment(&self, query: &Fragment) -> Result<PlannedQuery> {
-        crate::sql::query::plan_query(self.context(), &query.text)
+        crate::sql::query::plan_query(self.context(), &query.text, self.script_part(query.span))
             .await
             .map_err(|e| e.map_span(|s| s.shift(query.span.start)).with_span(query.span))
+    }
+
+    /// What the script that is prepared here says from the start of a piece on.
+    pub(super) fn script_part(&self, piece: Span) -> Option<ScriptText> {
+        self.0.script.as_ref().map(|script| script.part(piece.start))
     }
 
     pub(super) async fn create_relation(&self, create: CreateRelation) -> Result<()> {
@@ -113,7 +119,7 @@ impl Session {
     async fn plan_watermark(&self, table: &str, watermark: &Watermark) -> Result<PlannedQuery> {
         let column = watermark.column.text.replace('`', "``");
         let text = format!("SELECT * FROM `{table}` WATERMARK `{column}` DELAY OF {}", watermark.delay.text);
-        let planned = crate::sql::query::plan_query(self.context(), &text).await;
+        let planned = crate::sql::query::plan_query(self.context(), &text, None).await;
         planned.map_err(|e| e.map_span(|_| watermark.column.span).with_span(watermark.column.span))
     }
 
@@ -192,7 +198,7 @@ fn no_columns(create: &CreateRelation) -> Result<()> {
 }
 
 /// A table in memory that `INSERT INTO` fills.
-fn memory_table(name: &str, declared: Option<SchemaRef>, options: &Options) -> Result<Table> {
+fn memory_table(name: &str, declared: Option<SchemaRef>, options: &Options) -> Result<NamedTable> {
     OptionReader::new("a table in memory", options).finish()?;
     let schema = declared.ok_or_else(|| crate::source::schema_needed(MEMORY, name))?;
     Ok(Arc::new(MemTable::try_new(crate::source::source_schema(&schema), vec![vec![]])?))

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Session;
-use super::catalog::Flow;
 use super::filled::Reads;
 use super::layer::Layer;
+use super::start::Flow;
 use crate::error::{Error, Result, Span};
 use crate::function::reference::{self, Scope};
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{ExplainTarget, Name, ObjectKind, Statement, StatementKind};
-use crate::sql::{parse_script, variable};
+use crate::sql::{ScriptText, parse_script, variable};
 
 /// Values of `${NAME}`: those given, and behind them the environment.
 #[derive(Debug, Clone, Default)]
@@ -43,7 +43,7 @@ impl Script {
     /// Names of the flows that the script starts.
     pub fn flows(&self) -> impl Iterator<Item = &str> {
         self.actions.iter().filter_map(|a| match a {
-            Action::Start { flow, .. } => Some(flow.name.as_str()),
+            Action::Start { flow, .. } => Some(flow.name()),
             _ => None,
         })
     }
@@ -51,7 +51,9 @@ impl Script {
 
 /// The statements of a script, with its variables replaced.
 pub(crate) struct ParsedScript {
-    expanded: variable::Expansion,
+    expanded: Arc<variable::Expansion>,
+    /// The script as the user wrote it.
+    text: ScriptText,
     /// Those that could be read.
     pub statements: Vec<Statement>,
     unreadable: Vec<Error>,
@@ -64,9 +66,10 @@ impl ParsedScript {
     /// Variables that are not defined.
     pub fn new(text: &str, variables: &Variables) -> Result<Self, Vec<Error>> {
         let names = variables.given.keys().map(String::as_str);
-        let expanded = variable::expand(text, |name| variables.get(name), names)?;
+        let expanded = Arc::new(variable::expand(text, |name| variables.get(name), names)?);
         let (statements, unreadable) = parse_script(&expanded.text);
-        Ok(Self { expanded, statements, unreadable })
+        let text = ScriptText::new(text, Arc::clone(&expanded));
+        Ok(Self { expanded, text, statements, unreadable })
     }
 }
 
@@ -131,7 +134,7 @@ impl Session {
     /// The same for a script that is parsed already, and may have been changed since.
     pub(crate) async fn prepare_parsed(&self, parsed: ParsedScript) -> Result<Script, Vec<Error>> {
         loop {
-            let layer = Layer::over(self).map_err(|e| vec![e])?;
+            let layer = Layer::over(self, &parsed.text).map_err(|e| vec![e])?;
             let script = layer.session.prepare_here(&parsed).await?;
             // A script that was prepared at the same time may have changed the same names: then this one is prepared once more.
             if layer.commit(self).map_err(|e| vec![e])? {
@@ -142,7 +145,7 @@ impl Session {
 
     /// Prepares a script and names its objects in this very session, even if a later statement is wrong.
     async fn prepare_here(&self, parsed: &ParsedScript) -> Result<Script, Vec<Error>> {
-        let ParsedScript { expanded, statements, unreadable } = parsed;
+        let ParsedScript { expanded, statements, unreadable, .. } = parsed;
         let mut preparation = Preparation::default();
         let mut suspects = Suspects { all: !unreadable.is_empty(), ..Suspects::default() };
         let (mut actions, mut errors) = (vec![], unreadable.clone());

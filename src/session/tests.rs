@@ -53,7 +53,7 @@ async fn short_forms_choose_sink_and_mode() {
     let script = session.prepare(&text, &Variables::default()).await.unwrap();
     let names: Vec<_> = script.flows().map(str::to_owned).collect();
     assert_eq!(names, ["console", "console_2", "out", "console_3"]);
-    let modes: Vec<_> = names.iter().map(|n| session.catalog().flow(n).unwrap().output_mode.to_string()).collect();
+    let modes: Vec<_> = names.iter().map(|n| session.catalog().flow(n).unwrap().spec.output_mode.to_string()).collect();
     assert_eq!(modes, ["append", "complete", "append", "complete"]);
     assert_eq!(script.warnings.len(), 4);
 }
@@ -67,8 +67,20 @@ async fn checkpoints_clause_before_root_before_none() {
     );
     let script = session.prepare(&text, &Variables::default()).await.unwrap();
     assert!(script.warnings.is_empty());
-    let checkpoint = |name: &str| session.catalog().flow(name).unwrap().checkpoint.clone().unwrap();
+    let checkpoint = |name: &str| session.catalog().flow(name).unwrap().spec.checkpoint.clone().unwrap();
     assert_eq!((checkpoint("a"), checkpoint("b")), ("/root/a".into(), "/own".into()));
+}
+
+#[tokio::test]
+async fn no_two_flows_share_a_directory_and_none_leaves_the_root() {
+    let session = Session::new();
+    let mut text = format!("SET checkpoint.root = '/root'; {STREAM} ");
+    let names = ["..", ".a", "a/b", "a_b", "a%2Fb", "A.b"];
+    names.iter().for_each(|n| text.push_str(&format!("CREATE FLOW `{n}` AS SELECT k FROM s; ")));
+    session.prepare(&text, &Variables::default()).await.unwrap();
+    let checkpoint = |name: &&str| session.catalog().flow(&name.to_lowercase()).unwrap().checkpoint.clone().unwrap();
+    let dirs: Vec<_> = names.iter().map(checkpoint).collect();
+    assert_eq!(dirs, ["%2E.", "%2Ea", "a%2Fb", "a_b", "a%252Fb", "a.b"].map(|d| std::path::Path::new("/root").join(d)));
 }
 
 #[tokio::test]
@@ -78,6 +90,13 @@ async fn flows_that_cannot_be() {
         (
             format!("{STREAM} {sink} INSERT INTO f SELECT k FROM s; INSERT INTO f SELECT k FROM s;"),
             "CONCURRENT_STREAM_WRITE",
+        ),
+        (
+            format!(
+                "{STREAM} CREATE FLOW f CHECKPOINT LOCATION '/ck' AS SELECT k FROM s;
+                     CREATE FLOW g CHECKPOINT LOCATION 'file:///ck' AS SELECT k FROM s"
+            ),
+            "CHECKPOINT_IN_USE",
         ),
         ("CREATE FLOW f AS SELECT 1".into(), "WRITE_STREAM_NOT_ALLOWED"),
         (format!("{STREAM} INSERT INTO nowhere SELECT k FROM s"), "SINK_NOT_FOUND"),
@@ -133,7 +152,7 @@ async fn the_body_of_a_batch_sees_its_rows_and_number() {
     let rows = RecordBatch::try_new(schema.clone(), vec![Arc::new(Int64Array::from(vec![1, 2]))]).unwrap();
     let context = foreach::batch_context(session.context(), schema, vec![rows], 7).unwrap();
     let text = "SELECT batch_id() AS id, sum(v) AS s, max(five) AS f FROM batch CROSS JOIN other";
-    let planned = crate::sql::query::plan_query(&context, text).await.unwrap();
+    let planned = crate::sql::query::plan_query(&context, text, None).await.unwrap();
     let rows = datafusion::prelude::DataFrame::new(context.state(), planned.plan).collect().await.unwrap();
     let shown = datafusion::arrow::util::pretty::pretty_format_batches(&rows).unwrap().to_string();
     assert!(shown.contains("| 7  | 3 | 5 |"), "{shown}");
@@ -453,4 +472,65 @@ async fn of_scripts_that_make_one_name_at_the_same_time_one_wins() {
         assert_eq!(errors.len(), 3);
         assert!(errors.iter().all(|e| e.condition() == "TABLE_OR_VIEW_ALREADY_EXISTS"), "{errors:?}");
     }
+}
+
+#[tokio::test]
+async fn a_sink_has_one_writer_whoever_starts_it() {
+    let session = Session::new();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out").display().to_string();
+    session
+        .sql(&format!("{STREAM} CREATE SINK out USING json OPTIONS (path '{path}'); CREATE SINK m USING memory"))
+        .await
+        .unwrap();
+    let rows = session.read_stream().table("s").await.unwrap();
+    let write = |name: &str| {
+        let writer = rows.clone().write_stream();
+        writer.query_name(name).option("checkpointLocation", dir.path().join(name).display())
+    };
+    let refused = |e: Error| {
+        assert_eq!(e.condition(), "CONCURRENT_STREAM_WRITE", "{e}");
+        e.message().to_owned()
+    };
+    let first = write("one").to_table("m").await.unwrap();
+    assert!(refused(write("two").to_table("m").await.unwrap_err()).contains("which flow 'one' writes already"));
+    refused(session.sql("INSERT INTO m SELECT * FROM s").await.unwrap_err());
+    first.stop().await.unwrap();
+    write("three").to_table("m").await.unwrap().stop().await.unwrap();
+    session.sql("CREATE FLOW f AS INSERT INTO m SELECT * FROM s").await.unwrap();
+    assert!(refused(write("four").to_table("m").await.unwrap_err()).contains("which flow 'f' writes already"));
+    let to_path = write("five").to_table("out").await.unwrap();
+    refused(session.sql("CREATE FLOW g AS INSERT INTO out SELECT * FROM s").await.unwrap_err());
+    to_path.stop().await.unwrap();
+    let to_path = write("five").format("json").option("path", &path).start().await.unwrap();
+    refused(write("six").format("json").option("path", &path).start().await.unwrap_err());
+    to_path.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_flow_starts_with_the_plan_it_was_checked_with_unless_that_would_be_another_now() {
+    let session = Session::new();
+    let text = format!(
+        "{STREAM} CREATE TABLE t (v BIGINT) USING memory; CREATE FLOW plain AS SELECT k FROM s; \
+         CREATE FLOW joined AS SELECT k FROM s JOIN t USING (v); \
+         CREATE FLOW filtered AS SELECT k FROM s WHERE v IN (SELECT v FROM t)"
+    );
+    let script = session.prepare(&text, &Variables::default()).await.unwrap();
+    let current = |name: &str| session.catalog().flow(name).unwrap().is_current(&session.context().state());
+    assert_eq!(["plain", "joined", "filtered"].map(current), [true, false, false], "a table may have other files now");
+    for (key, value) in
+        [("session.timeZone", "Asia/Tokyo"), ("batch.size", "7"), ("state.backend", "disk"), ("memory.limit", "1GB")]
+    {
+        let before = session.conf().get(key).unwrap();
+        session.conf().set(key, value).unwrap();
+        assert!(!current("plain"), "{key}");
+        if key != "memory.limit" {
+            session.conf().set(key, before).unwrap();
+            assert!(current("plain"), "{key}");
+        }
+    }
+    drop(script);
+    let session = Session::builder().conf("memory.limit", "1GB").build().unwrap();
+    session.prepare(&text, &Variables::default()).await.unwrap();
+    assert!(session.catalog().flow("plain").unwrap().is_current(&session.context().state()));
 }

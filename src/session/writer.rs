@@ -7,14 +7,17 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::DataFrame;
 use futures::future::BoxFuture;
 
-use super::catalog::{Table, memory_sink};
+use super::catalog::{NamedTable, memory_sink};
+use super::flow::Destination;
 use super::relation::{MEMORY, ResultTable};
+use super::start::Draft;
 use super::{Session, conf};
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::output_mode::OutputMode;
-use crate::query::{QuerySpec, StreamingQuery};
+use crate::query::StreamingQuery;
 use crate::sink::{ForeachSink, ForeachWriter, Sink};
+use crate::sql::query::PlannedQuery;
 use crate::trigger::Trigger;
 
 /// What DataFusion's `DataFrame` lacks: writing a stream.
@@ -46,6 +49,8 @@ enum Output {
     None,
     Format(String),
     Sink(Result<Arc<dyn Sink>>),
+    /// A sink that the session knows by a name.
+    Named(Destination),
 }
 
 /// Describes a query; [`DataStreamWriter::start`] starts it.
@@ -149,13 +154,13 @@ impl DataStreamWriter {
     /// Starts a query into the sink of this name, made by `CREATE SINK`, or into `console`.
     ///
     /// # Errors
-    /// As [`DataStreamWriter::start`]; there is no such sink.
+    /// As [`DataStreamWriter::start`]; there is no such sink, or another query writes to it.
     pub async fn to_table(mut self, name: &str) -> Result<StreamingQuery> {
         let session = Session::of(&self.state)?;
         let name = crate::sql::statement::Name { text: name.to_owned(), span: crate::error::Span::default() };
         // The place of a name that stands in no text means nothing.
         let destination = session.destination(&name)?;
-        self.output = Output::Sink(Ok(destination.sink));
+        self.output = Output::Named(destination);
         self.start().await
     }
 
@@ -169,61 +174,68 @@ impl DataStreamWriter {
             return Err(Error::invalid("WRITE_STREAM_NOT_ALLOWED", "write_stream() needs a DataFrame over a stream")
                 .with_help("make it with session.read_stream()"));
         }
-        let given = self.options.remove("checkpointLocation");
-        let checkpoint = match &self.query_name {
-            Some(name) => session.checkpoint_of(name, given.as_deref())?,
-            None => given.map(Into::into),
-        };
+        let checkpoint = self.options.remove("checkpointLocation");
         let (options, conf) = split(&self.options)?;
-        let column_names: Vec<_> = self.plan.schema().fields().iter().map(|f| f.name().clone()).collect();
-        let (sink, table) = self.make_sink(&options)?;
-        let name = self.query_name.clone();
-        let spec = QuerySpec {
-            name: self.query_name,
-            text: self.plan.display_indent().to_string(),
-            column_names: column_names.clone(),
-            sink,
+        let (destination, table) = self.destination(&options)?;
+        let names: Vec<_> = self.plan.schema().fields().iter().map(|f| f.name().clone()).collect();
+        let rows = table.map(|rows| ResultTable::new(self.plan.schema().as_arrow(), &names, rows));
+        let text = self.plan.display_indent().to_string();
+        let draft = Draft {
+            name: self.query_name.clone(),
+            place: None,
+            planned: PlannedQuery { plan: self.plan, names },
+            text,
+            destination,
             output_mode: self.output_mode,
             trigger: self.trigger,
             checkpoint,
             conf,
-            plan: self.plan.clone(),
+            comment: None,
         };
-        let query = session.streams().start(&session.environment(), spec).await?;
-        if let (Some(rows), Some(name)) = (table, name) {
-            let table = ResultTable::new(self.plan.schema().as_arrow(), &column_names, rows);
-            let key = datafusion::common::TableReference::bare(name.to_lowercase());
-            session.context().deregister_table(key.clone())?;
-            session.context().register_table(key, Arc::new(table))?;
+        let query = session.start_writer(session.checked(draft).await?).await?;
+        if let (Some(rows), Some(name)) = (rows, self.query_name) {
+            super::catalog::replace_table(session.context(), &name.to_lowercase(), Some(Arc::new(rows)))?;
         }
         Ok(query)
     }
 
-    /// The sink, and the table that a memory sink is.
-    fn make_sink(&mut self, options: &Options) -> Result<(Arc<dyn Sink>, Option<Table>)> {
+    /// Where the rows go, and the table that a memory sink is.
+    fn destination(&mut self, options: &Options) -> Result<(Destination, Option<NamedTable>)> {
         let name = self.query_name.as_deref();
         match std::mem::replace(&mut self.output, Output::None) {
             Output::None => Err(Error::invalid("DATA_SOURCE_NOT_FOUND", "write_stream() has no format and no sink")
                 .with_help("call .format(\"console\") or .sink(…)")),
-            Output::Sink(sink) => match options.iter().next() {
-                Some((key, _)) => {
-                    Err(Error::invalid("UNKNOWN_OPTION", format!("a sink of your own has no option '{key}'"))
-                        .with_help("give it what it needs when you make it"))
-                }
-                None => Ok((sink?, None)),
-            },
+            Output::Sink(sink) => {
+                no_options(options)?;
+                Ok((Destination::filling(sink?, "a sink of its own".into(), None), None))
+            }
+            Output::Named(destination) => {
+                no_options(options)?;
+                Ok((destination, None))
+            }
             Output::Format(format) if format.eq_ignore_ascii_case(MEMORY) => {
                 let name = name.ok_or_else(|| {
                     Error::invalid("STREAMING_QUERY_NAME_REQUIRED", "the memory sink is a table named as its query")
                         .with_help("call .query_name(…)")
                 })?;
-                memory_sink(name, options).map(|(sink, table)| (sink, Some(table)))
+                let (sink, table) = memory_sink(name, options)?;
+                Ok((Destination::filling(sink, format!("table '{name}' in memory"), None), Some(table)))
             }
             Output::Format(format) => {
                 let format = format.to_lowercase();
-                crate::sink::create_sink(&format, options, name.unwrap_or(&format)).map(|sink| (sink, None))
+                let target = format!("format {format}");
+                Ok((Destination::new(&format, options, name.unwrap_or(&format), target)?, None))
             }
         }
+    }
+}
+
+/// A sink that is made already has no options.
+fn no_options(options: &Options) -> Result<()> {
+    match options.iter().next() {
+        Some((key, _)) => Err(Error::invalid("UNKNOWN_OPTION", format!("a sink of your own has no option '{key}'"))
+            .with_help("give it what it needs when you make it")),
+        None => Ok(()),
     }
 }
 

@@ -13,7 +13,7 @@ use futures::TryStreamExt;
 use tokio::sync::Mutex;
 
 use super::rows::{not_open, not_prepared, rename};
-use super::table::{Table, Truncate};
+use super::table::{TextTable, Truncate};
 use super::{BatchIdentity, LastCommitted, Sink, SinkContext};
 use crate::error::{Error, OutputError, Result};
 use crate::options::{OptionReader, Options};
@@ -141,7 +141,7 @@ impl Sink for ConsoleSink {
         let mut state = self.state.lock().await;
         let context = state.context.as_ref().ok_or_else(|| not_open("the console sink"))?;
         let (schema, time_zone) = (&context.schema, self.time_zone.unwrap_or(context.time_zone));
-        let mut table = Table::new(schema, self.num_rows, self.truncate, time_zone);
+        let mut table = TextTable::new(schema, self.num_rows, self.truncate, time_zone);
         let mut num_rows = 0;
         while let Some(batch) = rows.try_next().await? {
             num_rows += batch.num_rows() as u64;

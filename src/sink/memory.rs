@@ -3,7 +3,7 @@
 //! It is not bounded: in append and update mode it holds every row it ever got, as Spark's does, so it is for tests and
 //! small results. In complete mode it holds the last batch only, unless told to keep all.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -14,6 +14,7 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::rows::{Prepared, not_open, not_prepared};
@@ -75,7 +76,7 @@ impl MemorySink {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change of the state is a single assignment or push, so it is whole even if a holder panicked.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -106,7 +107,8 @@ impl Sink for MemorySink {
     async fn last_committed(&self) -> Result<LastCommitted> {
         let state = self.state();
         let context = state.context.as_ref().ok_or_else(|| not_open("the memory sink"))?;
-        Ok(state.last(context.query_id).map_or(LastCommitted::Nothing, LastCommitted::Batch))
+        // A table that ended with an earlier process has lost what it had.
+        Ok(state.last(context.query_id).map_or(LastCommitted::Unknown, LastCommitted::Batch))
     }
 
     async fn prepare(&self, batch_id: u64, rows: SendableRecordBatchStream) -> Result<Option<u64>> {
@@ -179,7 +181,7 @@ mod tests {
         let sink = MemorySink::new("q");
         let context = context();
         sink.open(&context).await.unwrap();
-        assert_eq!(sink.last_committed().await.unwrap(), LastCommitted::Nothing);
+        assert_eq!(sink.last_committed().await.unwrap(), LastCommitted::Unknown);
         run_batch(&sink, 0, vec![ints(&[1, 2])]).await;
         sink.open(&context).await.unwrap();
         run_batch(&sink, 0, vec![ints(&[1, 2])]).await;

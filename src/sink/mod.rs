@@ -64,7 +64,7 @@ pub struct BatchIdentity {
 pub enum LastCommitted {
     /// The sink cannot tell: delivery is at least once.
     Unknown,
-    /// The sink has nothing of this query.
+    /// The sink has nothing of this query. If it had a batch before, that is lost, and the query does not start.
     Nothing,
     /// The last batch of this query that is visible in the sink.
     Batch(BatchIdentity),
@@ -82,6 +82,11 @@ pub enum LastCommitted {
 pub trait Sink: Send + Sync + fmt::Debug {
     /// One line for the progress, e.g. `FileSink[/out/hourly]`.
     fn description(&self) -> String;
+
+    /// The format of what it keeps, such as `csv`: a query that goes on from a checkpoint writes that format.
+    fn format(&self) -> Option<&str> {
+        None
+    }
 
     /// Whether it takes rows of these columns in this mode. Asked without any effect, before anything starts.
     fn check(&self, mode: OutputMode, schema: &SchemaRef) -> Result<()> {

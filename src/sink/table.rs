@@ -38,14 +38,14 @@ impl Default for Truncate {
 
 /// The first `num_rows` rows as text, for batch queries: the table and an empty line, or the footer if there are more.
 pub fn show_table(schema: &SchemaRef, rows: &[RecordBatch], num_rows: usize, truncate: Truncate, tz: Tz) -> String {
-    let mut table = Table::new(schema, num_rows, truncate, tz);
+    let mut table = TextTable::new(schema, num_rows, truncate, tz);
     rows.iter().for_each(|batch| table.push(batch));
     table.finish()
 }
 
 /// A table that is being filled: keeps the text of the rows it will show, and nothing of the others.
 #[derive(Debug)]
-pub struct Table {
+pub struct TextTable {
     /// The header first.
     lines: Vec<Vec<String>>,
     max_rows: usize,
@@ -54,7 +54,7 @@ pub struct Table {
     tz: Tz,
 }
 
-impl Table {
+impl TextTable {
     /// An empty table with the columns of `schema`.
     pub fn new(schema: &SchemaRef, max_rows: usize, truncate: Truncate, tz: Tz) -> Self {
         let header = schema.fields().iter().map(|f| escape(f.name())).collect();

@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::{MemoryScan, RangeScan, ReadLimit, Source, SourceContext, StreamProvider};
@@ -77,7 +78,7 @@ impl MemoryStream {
 
     fn lock(&self) -> MutexGuard<'_, Data> {
         // The data is whole between any two statements that can panic, so a poisoned lock is still good.
-        self.shared.data.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.data.lock()
     }
 }
 
@@ -144,7 +145,7 @@ impl Source for MemorySource {
     async fn latest_offset(&self, start: &Offset, limit: ReadLimit) -> Result<Option<Offset>> {
         let mut end = self.stream.lock().added();
         if limit == ReadLimit::Configured
-            && let Some(fixed) = *self.available_now.lock().unwrap_or_else(PoisonError::into_inner)
+            && let Some(fixed) = *self.available_now.lock()
         {
             end = end.min(fixed);
         }
@@ -182,7 +183,7 @@ impl Source for MemorySource {
 
     async fn prepare_available_now(&self) -> Result<()> {
         let added = self.stream.lock().added();
-        *self.available_now.lock().unwrap_or_else(PoisonError::into_inner) = Some(added);
+        *self.available_now.lock() = Some(added);
         Ok(())
     }
 

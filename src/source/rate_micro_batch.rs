@@ -2,12 +2,13 @@
 //!
 //! Follows Spark's `RatePerMicroBatchStream`: all rows of a batch carry the time of its start.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::provider::fixed_schema;
@@ -128,7 +129,7 @@ impl Source for RateMicroBatchSource {
             offset: start.offset.saturating_add(self.stream.rows_per_batch),
             timestamp: start.timestamp.saturating_add(self.stream.advance_ms),
         };
-        let mut available_now = self.available_now.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut available_now = self.available_now.lock();
         let end = match *available_now {
             AvailableNow::Off => next,
             AvailableNow::Until(end) => end,
@@ -161,7 +162,7 @@ impl Source for RateMicroBatchSource {
     }
 
     async fn prepare_available_now(&self) -> Result<()> {
-        *self.available_now.lock().unwrap_or_else(PoisonError::into_inner) = AvailableNow::NextBatch;
+        *self.available_now.lock() = AvailableNow::NextBatch;
         Ok(())
     }
 

@@ -57,7 +57,15 @@ pub async fn static_table(
             }));
     }
     let declared = declared.map(|declared| source_schema(&declared));
-    let schema = file_schema(declared, &read, &location, format_name(format)?, &location.path, zone_of(ctx), Compression::ByName)?;
+    let schema = file_schema(
+        declared,
+        &read,
+        &location,
+        format_name(format)?,
+        &location.path,
+        zone_of(ctx),
+        Compression::ByName,
+    )?;
     table(Given { kind, read, location, lenience }, schema, options)
 }
 
@@ -89,7 +97,9 @@ fn read_options(format: &str, options: &Options) -> Result<Given> {
     let lenience = Lenience::read(&mut reader)?;
     let read = FormatOptions::read(format, &mut reader)?;
     // How rows are written to the table.
-    ["compression", "partitionBy"].into_iter().for_each(|key| drop(reader.string(key)));
+    for key in ["compression", "partitionBy"] {
+        reader.string(key);
+    }
     if kind == FileFormatKind::Csv {
         ["quoteAll", "escapeQuotes"].into_iter().try_for_each(|key| reader.bool(key, false).map(drop))?;
     }

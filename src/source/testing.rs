@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
+use datafusion::error::Result as DfResult;
 use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
@@ -28,16 +29,25 @@ pub fn ints(values: Range<i64>) -> RecordBatch {
 }
 
 /// All rows of a scan, read one partition of the plan after the other.
-pub async fn read(scan: Arc<dyn RangeScan>, partitions: usize) -> Vec<RecordBatch> {
-    let request = ScanRequest { partitions, ..ScanRequest::default() };
-    let plan = scan.plan(0..scan.pieces(), &request).unwrap();
+pub async fn try_read(scan: Arc<dyn RangeScan>, partitions: usize) -> DfResult<Vec<RecordBatch>> {
+    read_request(scan.as_ref(), &ScanRequest { partitions, ..ScanRequest::default() }).await
+}
+
+/// The rows that a request gives of all pieces.
+pub async fn read_request(scan: &dyn RangeScan, request: &ScanRequest) -> DfResult<Vec<RecordBatch>> {
+    let plan = scan.plan(0..scan.pieces(), request)?;
     let task = SessionContext::new().task_ctx();
     let mut all = vec![];
     for partition in 0..plan.output_partitioning().partition_count() {
-        let rows = plan.execute(partition, task.clone()).unwrap();
-        all.extend(rows.try_collect::<Vec<_>>().await.unwrap());
+        let rows = plan.execute(partition, task.clone())?;
+        all.extend(rows.try_collect::<Vec<_>>().await?);
     }
-    all
+    Ok(all)
+}
+
+/// The same of a scan that can be read.
+pub async fn read(scan: Arc<dyn RangeScan>, partitions: usize) -> Vec<RecordBatch> {
+    try_read(scan, partitions).await.unwrap()
 }
 
 pub async fn read_ints(scan: Arc<dyn RangeScan>, partitions: usize) -> Vec<i64> {

@@ -28,7 +28,7 @@ pub struct SourceText<'s> {
 pub fn render(error: &Error, source: Option<SourceText<'_>>, colour: bool) -> String {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     let title = Level::ERROR.primary_title(error.message()).id(error.condition());
-    let (Some(source), Some(span)) = (source, error.span()) else {
+    let (Some(source), Some(span)) = (source_of(error, source), error.span()) else {
         return without_source(error, &renderer.render(&[Group::with_title(title)]));
     };
     let line = Line::at(source.text, span);
@@ -36,10 +36,21 @@ pub fn render(error: &Error, source: Option<SourceText<'_>>, colour: bool) -> St
         return long_line(error, source.name, &line, &renderer.render(&[Group::with_title(title)]));
     }
     let mut group = title.element(snippet(source, span));
+    if let Some(place) = error.place() {
+        group = group.element(Level::NOTE.message(format!("in {place}")));
+    }
     if let Some(help) = error.help() {
         group = group.element(Level::HELP.message(help));
     }
     renderer.decor_style(DecorStyle::Ascii).render(&[group])
+}
+
+/// The text that the place of the error is in: an expression of a view may come from an earlier one.
+fn source_of<'s>(error: &'s Error, source: Option<SourceText<'s>>) -> Option<SourceText<'s>> {
+    match error.text() {
+        Some(text) if source.is_none_or(|s| s.text != text) => Some(SourceText { name: "<earlier text>", text }),
+        _ => source,
+    }
 }
 
 /// Bytes of a line above which only a part of it is shown.
@@ -85,8 +96,13 @@ fn long_line(error: &Error, name: &str, line: &Line, title: &str) -> String {
     let mut text = format!(
         "{title}\n{gutter}--> {name}:{number}:{column}\n{gutter} |\n{number} | {front}{marked}{back}\n{gutter} | {spaces}{carets}"
     );
-    if let Some(help) = error.help() {
-        text.push_str(&format!("\n{gutter} |\n{gutter} = help: {help}"));
+    let notes =
+        [error.place().map(|place| format!("note: in {place}")), error.help().map(|help| format!("help: {help}"))];
+    for (i, note) in notes.into_iter().flatten().enumerate() {
+        if i == 0 {
+            text.push_str(&format!("\n{gutter} |"));
+        }
+        text.push_str(&format!("\n{gutter} = {note}"));
     }
     text
 }

@@ -8,8 +8,10 @@ pub mod diagnostic;
 pub mod parser;
 mod place;
 pub mod query;
+mod script_text;
 pub mod statement;
 pub mod token;
 pub mod variable;
 
 pub use parser::{is_complete, parse_script};
+pub use script_text::ScriptText;

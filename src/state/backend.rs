@@ -12,13 +12,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayData, ArrayRef, make_array};
 use datafusion::arrow::buffer::Buffer;
 use memmap2::MmapMut;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::disk::{free_space, is_full};
 use crate::error::{Error, Result};
@@ -36,6 +38,11 @@ impl StateBackend {
     /// Files in `dir`, made when the first state needs them.
     pub fn disk(dir: PathBuf) -> Self {
         Self(Some(Arc::new(Area { dir, space: Mutex::default() })))
+    }
+
+    /// The directory of its files; none for memory.
+    pub fn directory(&self) -> Option<&Path> {
+        self.0.as_ref().map(|area| area.dir.as_path())
     }
 
     /// Whether state lives in files.
@@ -74,22 +81,22 @@ impl StateBackend {
     }
 
     /// The same array with its values where state is kept.
-    pub fn place(&self, array: ArrayRef) -> Result<ArrayRef> {
+    pub fn store(&self, array: ArrayRef) -> Result<ArrayRef> {
         let Some(area) = &self.0 else { return Ok(array) };
-        Ok(make_array(place(area, &array.to_data())?))
+        Ok(make_array(store(area, &array.to_data())?))
     }
 }
 
 /// Null masks stay on the heap: they are an eighth of a byte a row.
-fn place(area: &Arc<Area>, data: &ArrayData) -> Result<ArrayData> {
-    let buffers = data.buffers().iter().map(|b| place_buffer(area, b)).collect::<Result<Vec<_>>>()?;
-    let children = data.child_data().iter().map(|c| place(area, c)).collect::<Result<Vec<_>>>()?;
+fn store(area: &Arc<Area>, data: &ArrayData) -> Result<ArrayData> {
+    let buffers = data.buffers().iter().map(|b| store_buffer(area, b)).collect::<Result<Vec<_>>>()?;
+    let children = data.child_data().iter().map(|c| store(area, c)).collect::<Result<Vec<_>>>()?;
     let copy = data.clone().into_builder().buffers(buffers).child_data(children);
     // SAFETY: every buffer has the bytes that it had in valid data, at an address aligned to 64 bytes.
     Ok(unsafe { copy.build_unchecked() })
 }
 
-fn place_buffer(area: &Arc<Area>, buffer: &Buffer) -> Result<Buffer> {
+fn store_buffer(area: &Arc<Area>, buffer: &Buffer) -> Result<Buffer> {
     if buffer.is_empty() {
         return Ok(buffer.clone());
     }
@@ -97,7 +104,7 @@ fn place_buffer(area: &Arc<Area>, buffer: &Buffer) -> Result<Buffer> {
     block.copy_from_slice(buffer);
     let (start, len) = (block.start, block.len);
     // SAFETY: the block has `len` bytes at `start`, nobody writes them any more, and the buffer keeps the block.
-    Ok(unsafe { Buffer::from_custom_allocation(start, len, Arc::new(block)) })
+    Ok(unsafe { Buffer::from_custom_allocation(start, len, Arc::new(AssertUnwindSafe(block))) })
 }
 
 /// Bytes of state of a fixed length, owned by whoever has the block.
@@ -195,7 +202,7 @@ impl fmt::Debug for Area {
 
 impl Area {
     fn space(&self) -> MutexGuard<'_, Space> {
-        self.space.lock().unwrap_or_else(PoisonError::into_inner)
+        self.space.lock()
     }
 
     fn allocate(area: &Arc<Self>, len: usize) -> Result<Block> {
@@ -355,12 +362,12 @@ mod tests {
     fn placed_arrays_are_equal() {
         let (_dir, backend) = disk();
         let text: ArrayRef = Arc::new(StringViewArray::from_iter([Some("short"), None, Some("longer than a view is")]));
-        let placed = backend.place(text.slice(1, 2)).unwrap();
+        let placed = backend.store(text.slice(1, 2)).unwrap();
         assert_eq!(placed.as_ref(), text.slice(1, 2).as_ref());
         assert_eq!(placed.as_string_view().value(1), "longer than a view is");
         let lists = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), None, Some(vec![])]);
         let lists: ArrayRef = Arc::new(lists);
-        assert_eq!(&backend.place(lists.clone()).unwrap(), &lists);
+        assert_eq!(&backend.store(lists.clone()).unwrap(), &lists);
     }
 
     #[test]

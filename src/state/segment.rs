@@ -77,8 +77,8 @@ impl SegmentColumns {
     }
 
     fn append(&mut self, slots: Arc<[u32]>, columns: Vec<ArrayRef>) -> Result<()> {
-        let place = |c| self.backend.place(compact(c));
-        let columns: Arc<[ArrayRef]> = columns.into_iter().map(place).collect::<Result<_>>()?;
+        let store = |c| self.backend.store(compact(c));
+        let columns: Arc<[ArrayRef]> = columns.into_iter().map(store).collect::<Result<_>>()?;
         let values = columns.iter().map(|c| c.get_array_memory_size()).sum::<usize>();
         let bytes = if self.backend.is_disk() { 0 } else { values } + slots.len() * 4;
         let at = self.holes.pop().unwrap_or(self.segments.len() as u32);

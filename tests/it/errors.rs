@@ -122,3 +122,47 @@ fn a_directory_without_tests_is_no_success() {
     let ended = run_to_end(["test", dir.path().to_str().unwrap()]);
     assert!(ended.assert_code(2).stderr.contains("no test"), "{}", ended.stderr);
 }
+
+#[test]
+fn what_fails_for_a_row_is_shown_where_it_was_written() {
+    let source = "CREATE STREAM s USING `rate-micro-batch` OPTIONS (rowsPerBatch 10);\n";
+    let flow = |query: &str| format!("{source}CREATE FLOW f TRIGGER ONCE AS\n{query}");
+    let view =
+        "CREATE VIEW w AS SELECT\n  value / (value - 5) AS q FROM s;\nCREATE FLOW f TRIGGER ONCE AS SELECT q FROM w";
+    for (script, variable, place, shown, condition) in [
+        // In the select list, over several lines.
+        (flow("SELECT value,\n  1 + 100 / (value - 2) AS q FROM s"), "", "4:7", "100 / (value - 2)", "DIVIDE_BY_ZERO"),
+        // In a view, which the flow only names; behind a variable that is longer than its name.
+        (format!("{source}{view}"), "", "3:3", "value / (value - 5)", "DIVIDE_BY_ZERO"),
+        (flow("SELECT ${LONG} AS a, 7 % value AS q FROM s"), "100000000000", "3:22", "7 % value", "REMAINDER_BY_ZERO"),
+        // In a condition, behind a guard that lets it through.
+        (
+            flow("SELECT value FROM s WHERE value > 3 AND element_at(array(1), CAST(value AS INT)) = 1"),
+            "",
+            "3:41",
+            "element_at(array(1), CAST(value AS INT))",
+            "INVALID_ARRAY_INDEX_IN_ELEMENT_AT",
+        ),
+        // A cast that nobody wrote, in a comparison.
+        (
+            flow("SELECT value FROM s WHERE concat('a', value) = 1"),
+            "",
+            "3:27",
+            "concat('a', value) = 1",
+            "CAST_INVALID_INPUT",
+        ),
+        // In a lambda.
+        (flow("SELECT transform(array(value), v -> 1 div v) AS q FROM s"), "", "3:37", "1 div v", "DIVIDE_BY_ZERO"),
+        // A batch query.
+        ("SELECT 1,\n  100 / (a - 2) FROM VALUES (2) t(a)".into(), "", "2:3", "100 / (a - 2)", "DIVIDE_BY_ZERO"),
+    ] {
+        let ended = run_sql(&script, &["-D", &format!("LONG={variable}")]).ended();
+        ended.assert_code(1);
+        let (line, column) = place.split_once(':').unwrap();
+        let carets = format!("{}{}", " ".repeat(column.parse::<usize>().unwrap() - 1), "^".repeat(shown.len()));
+        for text in [format!("error[{condition}"), format!(":{line}:{column}\n"), format!(" | {carets}\n")] {
+            assert!(ended.stderr.contains(&text), "no {text} in\n{}\nfor\n{script}", ended.stderr);
+        }
+        assert!(!script.contains("FLOW") || ended.stderr.contains("note: in batch 0"), "{}", ended.stderr);
+    }
+}

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tidemill::{StreamingQueryListener, StreamingQueryProgress};
 use tokio::sync::Notify;
 
@@ -46,7 +47,7 @@ impl PrintProgress {
 
 impl StreamingQueryListener for PrintProgress {
     fn on_query_progress(&self, progress: &Arc<StreamingQueryProgress>) {
-        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut output = self.output.lock();
         let line = progress.to_json() + "\n";
         let written = output.to.write_all(line.as_bytes()).and_then(|()| output.to.flush());
         match written {

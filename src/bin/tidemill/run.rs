@@ -46,14 +46,14 @@ pub async fn run(args: RunArgs) -> u8 {
         }
     }
     let work = texts.iter().zip(scripts).collect();
-    Run { session: &session, flows: JoinSet::new(), fail_fast: args.fail_fast, told: vec![], code: 0 }
-        .all(work, shutdown, unread)
-        .await
+    let (flows, fail_fast) = (JoinSet::new(), args.fail_fast);
+    Run { session: &session, texts: &texts, flows, fail_fast, told: vec![], code: 0 }.all(work, shutdown, unread).await
 }
 
 /// Scripts and the flows they have started.
 struct Run<'s> {
     session: &'s Session,
+    texts: &'s [Text],
     flows: JoinSet<(StreamingQuery, Result<()>)>,
     fail_fast: bool,
     /// Runs whose failure was told.
@@ -85,7 +85,8 @@ impl Run<'_> {
                     if let Err((text, e)) = result {
                         // Which flow is to blame comes first.
                         self.tell_failures();
-                        self.code = self.code.max(fail(&e, Some(text.source())));
+                        fail(&e, Some(text.source()));
+                        self.code = FAILED;
                         return self.stop_all().await;
                     }
                     if let Ok(code @ 1..) = result {
@@ -126,7 +127,8 @@ impl Run<'_> {
         self.code = FAILED;
         if !self.told.contains(&query.run_id()) {
             self.told.push(query.run_id());
-            failed(query, e);
+            let text = self.texts.iter().find(|t| e.text() == Some(t.text.as_str()));
+            failed(query, e, text.map(Text::source));
         }
     }
 
@@ -183,8 +185,9 @@ async fn run_in_order<'t>(
     Ok(0)
 }
 
-pub fn failed(query: &StreamingQuery, error: &tidemill::Error) {
-    fail(error, None);
+/// Says that a flow has failed; `source` is the script that its error is in, if that is known.
+pub fn failed(query: &StreamingQuery, error: &Error, source: Option<SourceText<'_>>) {
+    fail(error, source);
     say(&format!("flow '{}' has failed", query.name().unwrap_or_default()));
 }
 

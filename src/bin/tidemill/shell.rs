@@ -209,7 +209,7 @@ fn run_statement(runtime: &Runtime, session: &Session, text: &str, args: &Sessio
 async fn tell_failure(query: StreamingQuery) {
     if let Err(e) = query.await_termination().await {
         FLOW_FAILED.store(true, Ordering::Relaxed);
-        failed(&query, &e);
+        failed(&query, &e, None);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Ctrl-C, SIGTERM and SIGHUP: the first ends everything in order, the second ends the process.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -10,19 +12,33 @@ const INTERRUPTED: i32 = 130;
 /// Signals so close to the first are the same wish: `timeout`, for one, sends it to the process and to its group.
 const SAME_WISH: Duration = Duration::from_millis(200);
 
+/// A query that ends computes without a pause, so that nobody hears the wish: it is not waited for. Flows are.
+const DEAF: Duration = Duration::from_secs(2);
+
 /// Tells when the process was asked to end.
 #[derive(Debug, Clone)]
-pub struct Shutdown(watch::Receiver<bool>);
+pub struct Shutdown {
+    asked: watch::Receiver<bool>,
+    heard: Arc<AtomicBool>,
+}
 
 impl Shutdown {
     /// Listens from now on.
     pub fn listen() -> Self {
-        let (sender, receiver) = watch::channel(false);
+        let (sender, asked) = watch::channel(false);
+        let heard = Arc::new(AtomicBool::new(false));
+        let was_heard = heard.clone();
         tokio::spawn(async move {
             one_signal().await;
             if sender.send(true).is_err() {
                 std::process::exit(0);
             }
+            std::thread::spawn(move || {
+                std::thread::sleep(DEAF);
+                if !was_heard.load(Ordering::Acquire) {
+                    std::process::exit(INTERRUPTED);
+                }
+            });
             let first = std::time::Instant::now();
             loop {
                 one_signal().await;
@@ -31,15 +47,16 @@ impl Shutdown {
                 }
             }
         });
-        Self(receiver)
+        Self { asked, heard }
     }
 
     /// Returns at the first signal.
     pub async fn requested(&mut self) {
-        if self.0.wait_for(|asked| *asked).await.is_err() {
+        if self.asked.wait_for(|asked| *asked).await.is_err() {
             // The listener never ends before the process.
             std::future::pending::<()>().await;
         }
+        self.heard.store(true, Ordering::Release);
     }
 }
 

@@ -8,6 +8,7 @@ mod correlation;
 mod extreme;
 mod moment;
 mod percentile;
+mod sliding;
 mod sum;
 mod top;
 mod value;
@@ -22,6 +23,7 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility};
 
+pub use sliding::sliding;
 pub use top::MAX_ROWS as MAX_BY_ROWS;
 
 use super::cast::is_string;

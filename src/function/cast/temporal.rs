@@ -210,8 +210,8 @@ fn seconds_to_timestamp(array: &ArrayRef, to: &DataType, mode: Mode) -> Result<A
         _ => {
             let seconds = arrow::compute::cast(array, &DataType::Int64)?;
             let seconds = seconds.as_primitive::<Int64Type>();
-            let us = |v: i64| settle(v.checked_mul(MICROS_PER_SECOND));
-            seconds.iter().map(|v| v.map_or(Ok(None), us)).collect::<Result<_>>()?
+            // Spark stops at the ends of the range here, though not for a DECIMAL.
+            seconds.iter().map(|v| v.map(|v| v.saturating_mul(MICROS_PER_SECOND))).collect()
         }
     };
     finish(rows, to)

@@ -99,7 +99,8 @@ fn to_csv(call: &Call) -> Result<ArrayRef> {
             builder.append_null();
         } else {
             encoder.write_row(&mut line, structs.columns(), row)?;
-            builder.append_value(&line);
+            // A line without a character is none; an empty text is written with quotes.
+            builder.append_option((!line.is_empty()).then_some(&line));
         }
     }
     Ok(Arc::new(builder.finish()))

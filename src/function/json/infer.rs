@@ -1,6 +1,5 @@
 //! The type that JSON texts have, as Spark tells it: of every value the narrowest, of several the narrowest that has them all.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
@@ -35,11 +34,10 @@ pub enum Type {
     Double,
     Decimal(u8, i8),
     Timestamp,
-    TimestampNtz,
     Text,
     Array(Box<Type>),
-    /// Fields in the order of their names.
-    Object(BTreeMap<String, Type>),
+    /// Fields in the order of their names; a name may stand there twice.
+    Object(Vec<(String, Type)>),
 }
 
 /// Tells the types of texts.
@@ -49,13 +47,12 @@ pub struct Inference<'o> {
     options: &'o InferOptions,
     times: &'o RecordTimes,
     tz: Tz,
-    is_lossy: bool,
 }
 
 impl<'o> Inference<'o> {
     /// Of texts of this syntax; local times are those of `tz`.
     pub fn new(syntax: Syntax, options: &'o InferOptions, times: &'o RecordTimes, tz: Tz) -> Self {
-        Self { syntax, options, times, tz, is_lossy: false }
+        Self { syntax, options, times, tz }
     }
 
     /// The type of one text; NULL for an empty one.
@@ -64,7 +61,6 @@ impl<'o> Inference<'o> {
     /// A text that is no JSON. What follows its first value is not looked at.
     pub fn of(&self, text: &str) -> Result<Type, Malformed> {
         let mut tokens = Tokens::new(text, self.syntax);
-        tokens.set_lossy(self.is_lossy);
         match tokens.advance()? {
             Some(token) => self.value(token, &mut tokens),
             None => Ok(Type::Null),
@@ -90,13 +86,14 @@ impl<'o> Inference<'o> {
                 Type::Array(Box::new(item))
             }
             Token::StartObject => {
-                let mut fields = BTreeMap::new();
+                let mut fields = vec![];
                 while let Some(Token::Name) = tokens.advance()? {
                     let name = tokens.name().unwrap_or_default().to_owned();
                     let token = tokens.advance()?.ok_or(Malformed)?;
-                    fields.insert(name, self.value(token, tokens)?);
+                    fields.push((name, self.value(token, tokens)?));
                 }
                 ended(tokens, Token::EndObject)?;
+                fields.sort_by(|(a, _), (b, _)| a.cmp(b));
                 Type::Object(fields)
             }
             Token::EndArray | Token::EndObject | Token::Name => return Err(Malformed),
@@ -125,15 +122,16 @@ impl<'o> Inference<'o> {
     pub fn columns(&self, root: Type, corrupt: Option<&str>) -> Vec<Field> {
         let mut fields = match root {
             Type::Object(fields) => fields,
-            _ => BTreeMap::new(),
+            _ => vec![],
         };
-        if let Some(name) = corrupt {
-            fields.entry(name.to_owned()).or_insert(Type::Text);
+        if let Some(name) = corrupt.filter(|name| !fields.iter().any(|(known, _)| known == name)) {
+            fields.push((name.to_owned(), Type::Text));
+            fields.sort_by(|(a, _), (b, _)| a.cmp(b));
         }
         self.fields(fields)
     }
 
-    fn fields(&self, fields: BTreeMap<String, Type>) -> Vec<Field> {
+    fn fields(&self, fields: Vec<(String, Type)>) -> Vec<Field> {
         let field = |(name, t)| Some(Field::new(name, self.data_type(t)?, true));
         fields.into_iter().filter_map(field).collect()
     }
@@ -148,7 +146,6 @@ impl<'o> Inference<'o> {
             Type::Double => DataType::Float64,
             Type::Decimal(p, s) => DataType::Decimal128(p, s),
             Type::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            Type::TimestampNtz => DataType::Timestamp(TimeUnit::Microsecond, None),
             Type::Array(item) => DataType::List(Arc::new(Field::new_list_field(self.data_type(*item)?, true))),
             Type::Object(fields) => {
                 let fields = self.fields(fields);
@@ -198,13 +195,15 @@ pub fn common(a: Type, b: Type) -> Type {
         (Type::Long | Type::Decimal(..), Type::Double) | (Type::Double, Type::Long | Type::Decimal(..)) => Type::Double,
         (Type::Long, Type::Decimal(p, s)) | (Type::Decimal(p, s), Type::Long) => wider((20, 0), (p, s)),
         (Type::Decimal(p1, s1), Type::Decimal(p2, s2)) => wider((p1, s1), (p2, s2)),
-        (Type::Timestamp, Type::TimestampNtz) | (Type::TimestampNtz, Type::Timestamp) => Type::Timestamp,
         (Type::Array(a), Type::Array(b)) => Type::Array(Box::new(common(*a, *b))),
         (Type::Object(mut a), Type::Object(b)) => {
             for (name, t) in b {
-                let known = a.remove(&name).unwrap_or(Type::Null);
-                a.insert(name, common(known, t));
+                match a.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, known)) => *known = common(std::mem::replace(known, Type::Null), t),
+                    None => a.push((name, t)),
+                }
             }
+            a.sort_by(|(a, _), (b, _)| a.cmp(b));
             Type::Object(a)
         }
         _ => Type::Text,
@@ -232,4 +231,81 @@ pub fn add_record(root: &mut Type, record: Result<Type, Malformed>) -> bool {
     };
     *root = common(std::mem::replace(root, Type::Null), object);
     true
+}
+
+/// The schema of the first value of a sample, as DDL: what `schema_of_json` says of it.
+///
+/// # Errors
+/// If the text is malformed before the value ends.
+pub fn schema_of(text: &str) -> Result<String, Malformed> {
+    let (options, times) = (InferOptions::default(), RecordTimes::default());
+    let inferred = Inference::new(Syntax::default(), &options, &times, Tz::UTC).of(text)?;
+    Ok(match ddl(&inferred) {
+        Some(ddl) => ddl,
+        // What is empty has no place inside of others, only as a whole.
+        None => match inferred {
+            Type::Object(_) => "STRUCT<>".to_owned(),
+            Type::Array(item) if matches!(*item, Type::Object(_)) => "ARRAY<STRUCT<>>".to_owned(),
+            _ => "STRING".to_owned(),
+        },
+    })
+}
+
+/// None of a struct without fields, and of an array of such.
+fn ddl(t: &Type) -> Option<String> {
+    Some(match t {
+        Type::Null | Type::Text => "STRING".to_owned(),
+        Type::Boolean => "BOOLEAN".to_owned(),
+        Type::Long => "BIGINT".to_owned(),
+        Type::Double => "DOUBLE".to_owned(),
+        Type::Decimal(precision, scale) => format!("DECIMAL({precision},{scale})"),
+        Type::Timestamp => "TIMESTAMP".to_owned(),
+        Type::Array(item) => format!("ARRAY<{}>", ddl(item)?),
+        Type::Object(fields) => {
+            let named = fields.iter().filter(|(name, _)| !name.is_empty());
+            let fields: Vec<_> = named.filter_map(|(name, t)| Some(format!("{}: {}", quoted(name), ddl(t)?))).collect();
+            if fields.is_empty() {
+                return None;
+            }
+            format!("STRUCT<{}>", fields.join(", "))
+        }
+    })
+}
+
+fn quoted(name: &str) -> String {
+    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if is_plain && !name.chars().all(|c| c.is_ascii_digit()) {
+        name.to_owned()
+    } else {
+        format!("`{}`", name.replace('`', "``"))
+    }
+}
+
+/// The number of elements of an array; none of what is no array.
+pub fn array_length(text: &str) -> Option<i32> {
+    let mut tokens = Tokens::new(text, Syntax::default());
+    if tokens.advance().ok()?? != Token::StartArray {
+        return None;
+    }
+    let mut length = 0;
+    while tokens.advance().ok()?? != Token::EndArray {
+        tokens.skip_children().ok()?;
+        length += 1;
+    }
+    Some(length)
+}
+
+/// The names of an object's fields; none of what is no object.
+pub fn object_keys(text: &str) -> Option<Vec<String>> {
+    let mut tokens = Tokens::new(text, Syntax::default());
+    if tokens.advance().ok()?? != Token::StartObject {
+        return None;
+    }
+    let mut keys = vec![];
+    while tokens.advance().ok()?? == Token::Name {
+        tokens.advance().ok()??;
+        keys.push(tokens.name().unwrap_or_default().to_owned());
+        tokens.skip_children().ok()?;
+    }
+    (tokens.current() == Some(Token::EndObject)).then_some(keys)
 }

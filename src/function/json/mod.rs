@@ -11,7 +11,6 @@ mod tests;
 mod tokens;
 pub mod write;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::time_zone::Tz;
@@ -135,18 +134,16 @@ fn to_json(call: &Call) -> Result<ArrayRef> {
 
 /// The elements of an array; NULL of what is none.
 fn json_array_length(call: &Call) -> Result<ArrayRef> {
-    let length = |text: &str| Some(serde_json::from_str::<Value>(text).ok()?.as_array()?.len() as i32);
-    Ok(Arc::new(call.strings(0)?.iter().map(|t| t.and_then(length)).collect::<Int32Array>()))
+    Ok(Arc::new(call.strings(0)?.iter().map(|t| t.and_then(infer::array_length)).collect::<Int32Array>()))
 }
 
 /// The names of an object's fields; NULL of what is none.
 fn json_object_keys(call: &Call) -> Result<ArrayRef> {
     let mut lists = ListBuilder::new(StringViewBuilder::new());
     for text in &call.strings(0)? {
-        let value = text.and_then(|t| serde_json::from_str::<Value>(t).ok());
-        match value.as_ref().and_then(Value::as_object) {
-            Some(object) => {
-                object.keys().for_each(|k| lists.values().append_value(k));
+        match text.and_then(infer::object_keys) {
+            Some(keys) => {
+                keys.iter().for_each(|k| lists.values().append_value(k));
                 lists.append(true);
             }
             None => lists.append_null(),
@@ -239,36 +236,11 @@ fn schema_of_json(call: &Call) -> Result<ArrayRef> {
     let text = call.strings(0)?;
     let mut builder = StringViewBuilder::with_capacity(text.len());
     for text in &text {
-        let value = text.map(serde_json::from_str::<Value>).transpose();
-        let value = value.map_err(|e| {
-            Error::execution("MALFORMED_RECORD_IN_PARSING", format!("text is no JSON: {e}"))
+        let schema = text.map(infer::schema_of).transpose().map_err(|_| {
+            Error::execution("MALFORMED_RECORD_IN_PARSING", "the text given to schema_of_json is no JSON")
                 .with_help("give schema_of_json a sample that is valid JSON, such as '{\"a\": 1}'")
         })?;
-        builder.append_option(value.map(|v| json_type(&v)));
+        builder.append_option(schema);
     }
     Ok(Arc::new(builder.finish()))
-}
-
-fn json_type(value: &Value) -> String {
-    match value {
-        Value::Null | Value::String(_) => "STRING".to_owned(),
-        Value::Bool(_) => "BOOLEAN".to_owned(),
-        Value::Number(n) if n.is_f64() => "DOUBLE".to_owned(),
-        Value::Number(_) => "BIGINT".to_owned(),
-        Value::Array(items) => {
-            let mut types: Vec<_> = items.iter().filter(|v| !v.is_null()).map(json_type).collect();
-            types.dedup();
-            let item = match types.as_slice() {
-                [one] => one.as_str(),
-                many if !many.is_empty() && many.iter().all(|t| t == "BIGINT" || t == "DOUBLE") => "DOUBLE",
-                _ => "STRING",
-            };
-            format!("ARRAY<{item}>")
-        }
-        Value::Object(object) => {
-            let sorted: BTreeMap<_, _> = object.iter().collect();
-            let fields: Vec<_> = sorted.into_iter().map(|(name, v)| format!("{name}: {}", json_type(v))).collect();
-            format!("STRUCT<{}>", fields.join(", "))
-        }
-    }
 }

@@ -25,7 +25,7 @@ use crate::error::Result;
 use crate::state::{KeyIndex, StateBackend, record_batch};
 
 /// Panes up to which putting them together saves nothing.
-const FEW: usize = 2;
+const FEW_PANES: usize = 2;
 
 /// Rows that come into windows, by the ends of these.
 type InWindows = Vec<(i64, Arc<Part>)>;
@@ -53,7 +53,7 @@ impl AggregateOperator {
         let batch = window.remove(batch)?;
         let pane = |(start, rows)| Ok(Pane { start, rows: take(&batch, rows)? });
         let mut panes = by_pane.rows().map(pane).collect::<Result<Vec<_>>>()?;
-        if panes.len() <= FEW || window.windows.is_tumbling() {
+        if panes.len() <= FEW_PANES || window.windows.is_tumbling() {
             return self.each_for_itself(window, panes);
         }
         panes.sort_unstable_by_key(|pane| pane.start);

@@ -92,7 +92,7 @@ pub struct FrozenSlices {
 struct FrozenSlice {
     key: i64,
     /// Groups up to this time are gone.
-    gone_to: i64,
+    gone_to: Option<i64>,
     store: FrozenStore,
 }
 
@@ -120,8 +120,8 @@ impl FrozenSlices {
             window.insert(slice.key, &mut columns, len)?;
             rows = record_batch(self.schema.clone(), columns, len)?;
         }
-        if slice.gone_to > i64::MIN {
-            rows = self.live(rows, slice.gone_to)?;
+        if let Some(gone_to) = slice.gone_to {
+            rows = self.live(rows, gone_to)?;
         }
         Ok(StateChange { rows, ..change })
     }

@@ -23,8 +23,8 @@ pub struct Slice {
     epoch: u32,
     /// By slot, the time of the first groups: as many as an eviction has looked at.
     times: Vec<i64>,
-    /// Groups whose time is not after this are gone, though their slots stay until the slice goes.
-    pub gone_to: i64,
+    /// Groups whose time is not after this are gone, though their slots stay until the slice goes; none before the first goes.
+    pub gone_to: Option<i64>,
     gone: usize,
     /// What the operator's totals have of this slice: groups and bytes.
     pub accounted: (usize, usize),
@@ -84,16 +84,7 @@ impl Slice {
     }
 
     fn of(store: KeyedStore) -> Self {
-        Self {
-            store,
-            staged: None,
-            marks: vec![],
-            epoch: 0,
-            times: vec![],
-            gone_to: i64::MIN,
-            gone: 0,
-            accounted: (0, 0),
-        }
+        Self { store, staged: None, marks: vec![], epoch: 0, times: vec![], gone_to: None, gone: 0, accounted: (0, 0) }
     }
 
     /// Groups that are not gone.
@@ -176,9 +167,13 @@ impl Slice {
         Ok(Numbered { slots, num_old, firsts, visits: grouped })
     }
 
+    fn is_gone(&self, time: i64) -> bool {
+        self.gone_to.is_some_and(|to| time <= to)
+    }
+
     /// A group that is gone and comes again is a new one.
     fn revive(&mut self, visits: &mut [Visit]) -> Result<()> {
-        let gone = |slot: &u32| self.times.get(*slot as usize).is_some_and(|t| *t <= self.gone_to);
+        let gone = |slot: &u32| self.times.get(*slot as usize).is_some_and(|t| self.is_gone(*t));
         if self.gone == 0 || !visits.iter().flat_map(|v| &v.slots).any(gone) {
             return Ok(());
         }
@@ -191,7 +186,7 @@ impl Slice {
     }
 
     fn without_gone(&self) -> Result<Self> {
-        let is_live = |slot: &u32| self.times.get(*slot as usize).is_none_or(|t| *t > self.gone_to);
+        let is_live = |slot: &u32| self.times.get(*slot as usize).is_none_or(|t| !self.is_gone(*t));
         let kept: Vec<u32> = (0..self.store.len() as u32).filter(is_live).collect();
         let mut rest = Self::of(self.store.empty());
         let mut new_slots = vec![];
@@ -207,14 +202,14 @@ impl Slice {
         // A key without a time is in no slice that a watermark reaches.
         let times = event_time.times(&self.store.keys(&unseen)?)?.into_iter().map(|t| t.unwrap_or(i64::MAX));
         self.times.extend(times);
-        let is_final = |(slot, time): (usize, &i64)| (*time > self.gone_to && *time <= bound).then_some(slot as u32);
+        let is_final = |(slot, time): (usize, &i64)| (!self.is_gone(*time) && *time <= bound).then_some(slot as u32);
         Ok(self.times.iter().enumerate().filter_map(is_final).collect())
     }
 
     /// Lets the `groups` groups up to `bound` go.
     pub fn evict(&mut self, groups: usize, bound: i64) {
         self.gone += groups;
-        self.gone_to = bound;
+        self.gone_to = Some(bound);
     }
 
     /// State columns of these slots as they are once the staged batch is published.

@@ -1,7 +1,9 @@
 //! The values of the row for which a subquery is computed, as its plan sees them.
 
+use parking_lot::RwLock;
+
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
@@ -17,11 +19,11 @@ pub struct Parameters(RwLock<Vec<ScalarValue>>);
 impl Parameters {
     /// The values for the next execution.
     pub fn set(&self, values: Vec<ScalarValue>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = values;
+        *self.0.write() = values;
     }
 
     fn get(&self, index: usize) -> Option<ScalarValue> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(index).cloned()
+        self.0.read().get(index).cloned()
     }
 }
 

@@ -19,10 +19,10 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use spec::{Expiry, JoinSpec, Residual, SideSpec};
+pub use spec::{JoinSpec, Residual, RowExpiry, SideSpec};
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
@@ -32,6 +32,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReser
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
+use parking_lot::{Mutex, MutexGuard};
 
 use self::run::Run;
 use self::side::Side;
@@ -75,7 +76,7 @@ impl JoinOperator {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        self.inner.lock()
     }
 
     fn begin(&self, batch: &BatchContext) {
@@ -182,7 +183,7 @@ impl StatefulOperator for JoinOperator {
 
     fn bound(&self) -> StateGrowth {
         let [left, right] = &self.spec.sides;
-        match [left, right].iter().any(|s| s.expiry == Expiry::Never) {
+        match [left, right].iter().any(|s| s.expiry == RowExpiry::Never) {
             true => StateGrowth::UnboundedRows(format!(
                 "left rows are {}, right rows are {}; WATERMARK on both streams and a time range in ON would bound both",
                 left.kept(),
@@ -193,7 +194,7 @@ impl StatefulOperator for JoinOperator {
     }
 
     fn wants_batch(&self) -> bool {
-        self.spec.sides.iter().any(|s| s.expiry != Expiry::Never)
+        self.spec.sides.iter().any(|s| s.expiry != RowExpiry::Never)
     }
 }
 
@@ -211,9 +212,9 @@ impl OperatorState for JoinOperator {
         let columns = |name: &'static str, side: &spec::SideSpec| {
             let types = side.schema.fields().iter().map(move |f| format!("{name} {} {}", f.name(), f.data_type()));
             let expiry = match &side.expiry {
-                Expiry::Never => format!("{name} for ever"),
-                Expiry::Key(key) => format!("{name} until the watermark passes key {key}"),
-                Expiry::Column(column, _) => format!("{name} until the watermark passes column {column}"),
+                RowExpiry::Never => format!("{name} for ever"),
+                RowExpiry::Key(key) => format!("{name} until the watermark passes key {key}"),
+                RowExpiry::Column(column, _) => format!("{name} until the watermark passes column {column}"),
             };
             types.chain([expiry]).collect::<Vec<_>>()
         };

@@ -7,19 +7,19 @@
 //! A batch adds its rows to the active generation, behind those that are published. Until it is published they can be taken back.
 
 use super::generation::{Generation, NONE, NewRows};
-use super::spec::{Expiry, Prepared, SideSpec};
+use super::spec::{Prepared, RowExpiry, SideSpec};
 use crate::error::Result;
 use crate::state::AHEAD;
 
 /// Rows of the smallest full generation.
-const FEW: usize = 4096;
-/// Rows of the largest: places are 32 bits.
-const MANY: usize = 1 << 30;
+const MIN_GENERATION: usize = 4096;
+/// Rows of the largest: row numbers are 32 bits.
+const MAX_GENERATION: usize = 1 << 30;
 /// Generations to look into at most, for each row.
 const MANY_GENERATIONS: usize = 8;
 
 /// A stored row: which generation, and where in it.
-pub type Place = (u32, u32);
+pub type StoredRow = (u32, u32);
 
 /// See the module.
 pub struct Side {
@@ -29,7 +29,7 @@ pub struct Side {
     published: usize,
     next_seq_published: u64,
     /// Rows that the batch has found a match for first, those it added not among them.
-    newly_matched: Vec<Place>,
+    newly_matched: Vec<StoredRow>,
 }
 
 impl Side {
@@ -73,7 +73,7 @@ impl Side {
     }
 
     /// The row has a match; whether it is the first.
-    pub fn set_matched(&mut self, (generation, row): Place) -> bool {
+    pub fn set_matched(&mut self, (generation, row): StoredRow) -> bool {
         let news = self.generations[generation as usize].set_matched(row);
         let is_new_row = generation as usize + 1 == self.generations.len() && row as usize >= self.published;
         if news && !is_new_row {
@@ -83,19 +83,19 @@ impl Side {
     }
 
     /// The row of this number.
-    pub fn find_seq(&self, seq: u64) -> Option<Place> {
+    pub fn find_seq(&self, seq: u64) -> Option<StoredRow> {
         let after = self.generations.partition_point(|g| g.first_seq().is_some_and(|first| first <= seq));
         let at = after.checked_sub(1)?;
         Some((at as u32, self.generations[at].find_seq(seq)?))
     }
 
     /// The row has matched, at recovery.
-    pub fn restore_matched(&mut self, (generation, row): Place) {
+    pub fn restore_matched(&mut self, (generation, row): StoredRow) {
         self.generations[generation as usize].set_matched(row);
     }
 
     /// Removes a row, at recovery.
-    pub fn remove(&mut self, (generation, row): Place) {
+    pub fn remove(&mut self, (generation, row): StoredRow) {
         self.generations[generation as usize].remove(row);
     }
 
@@ -108,7 +108,7 @@ impl Side {
 
     /// Numbers of the rows before the batch that the batch has matched, ascending.
     pub fn newly_matched(&self) -> Vec<u64> {
-        let seq = |(generation, row): &Place| self.generations[*generation as usize].seqs(&[*row]);
+        let seq = |(generation, row): &StoredRow| self.generations[*generation as usize].seqs(&[*row]);
         let mut seqs: Vec<u64> = self.newly_matched.iter().flat_map(seq).collect();
         seqs.sort_unstable();
         seqs
@@ -159,8 +159,8 @@ impl Side {
     /// Drops what is dead and begins a new generation when the active one is full.
     pub fn maintain(&mut self, spec: &SideSpec, rows_go: bool) -> Result<()> {
         let live = self.live();
-        let goes = rows_go || spec.expiry != Expiry::Never;
-        let full = if goes { (live / 3).max(FEW) } else { MANY };
+        let goes = rows_go || spec.expiry != RowExpiry::Never;
+        let full = if goes { (live / 3).max(MIN_GENERATION) } else { MAX_GENERATION };
         if self.active().len() >= full {
             let mut next = Generation::try_new(spec)?;
             if goes {

@@ -77,14 +77,14 @@ pub struct SideSpec {
     /// The column by which rows are late.
     pub event_time: Option<usize>,
     /// When rows can no longer match.
-    pub expiry: Expiry,
+    pub expiry: RowExpiry,
     /// Where they are kept.
     pub backend: StateBackend,
 }
 
 /// When rows of a side can no longer match.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expiry {
+pub enum RowExpiry {
     /// Never.
     Never,
     /// Once the watermark has passed this key.
@@ -93,7 +93,7 @@ pub enum Expiry {
     Column(usize, Vec<StateBound>),
 }
 
-impl Expiry {
+impl RowExpiry {
     /// Rows up to this time, in microseconds, can go.
     pub fn bound(&self, watermark_ms: i64) -> Option<i64> {
         match self {
@@ -125,9 +125,9 @@ impl SideSpec {
     /// How long its rows are kept, for plans.
     pub fn kept(&self) -> String {
         match &self.expiry {
-            Expiry::Never => "kept for ever".into(),
-            Expiry::Key(key) => format!("kept until the watermark passes {}", self.keys[*key]),
-            Expiry::Column(column, bounds) => {
+            RowExpiry::Never => "kept for ever".into(),
+            RowExpiry::Key(key) => format!("kept until the watermark passes {}", self.keys[*key]),
+            RowExpiry::Column(column, bounds) => {
                 let slowest = bounds.iter().map(|b| b.offset_us).min().unwrap_or_default();
                 let name = self.schema.field(*column).name();
                 match slowest {
@@ -149,9 +149,9 @@ impl SideSpec {
         let len = rows.num_rows();
         let keys = self.keys.iter().map(|k| k.evaluate(rows)?.into_array(len)).collect::<DfResult<Vec<_>>>()?;
         let times = match &self.expiry {
-            Expiry::Never => vec![],
-            Expiry::Key(key) => expiries(keys.get(*key))?,
-            Expiry::Column(column, _) => expiries(rows.columns().get(*column))?,
+            RowExpiry::Never => vec![],
+            RowExpiry::Key(key) => expiries(keys.get(*key))?,
+            RowExpiry::Column(column, _) => expiries(rows.columns().get(*column))?,
         };
         Ok(Prepared { keyed: self.keyed(&keys, len), keys: index.encoder().encode(&keys, len)?, times })
     }

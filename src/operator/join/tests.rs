@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::run::Run;
-use super::spec::{Expiry, JoinSpec, SideSpec};
+use super::spec::{JoinSpec, RowExpiry, SideSpec};
 use super::*;
 use crate::operator::StateBound;
 use crate::state::StateBackend;
@@ -38,7 +38,7 @@ fn operator(join_type: JoinType, pool: Arc<dyn MemoryPool>) -> Arc<JoinOperator>
         null_equal: vec![false],
         filter: None,
         event_time: Some(1),
-        expiry: Expiry::Column(1, vec![StateBound { follows: true, offset_us: -1_000_000, inclusive: false }]),
+        expiry: RowExpiry::Column(1, vec![StateBound { follows: true, offset_us: -1_000_000, inclusive: false }]),
         backend: StateBackend::default(),
     };
     let fields = side_schema().fields().to_vec();

@@ -19,14 +19,13 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::{END, START};
 use crate::error::{Error, Result};
+use crate::operator::WORTH_REINDEXING;
 use crate::state::{ChangeKind, FrozenState, FrozenStore, KeyedStore, StateBackend, StateChange, record_batch};
 
 /// Ends that share a place in the queue, in microseconds.
 const BUCKET_US: i64 = 10_000_000;
 /// No session, or no key.
 const NONE: u32 = u32::MAX;
-/// Keys without a session that are not worth making the index anew.
-const FEW: usize = 4096;
 
 /// One session in state.
 #[derive(Debug, Clone, Copy)]
@@ -248,7 +247,7 @@ impl SessionStore {
     /// Makes the index of keys anew if most of them have no session.
     pub fn bury_keys(&mut self) -> Result<()> {
         let idle = self.keys.len() - self.keyed;
-        if idle <= FEW || idle <= self.keys.len() / 2 {
+        if idle <= WORTH_REINDEXING || idle <= self.keys.len() / 2 {
             return Ok(());
         }
         let kept: Vec<u32> = (0..self.keys.len() as u32).filter(|k| self.heads[*k as usize] != NONE).collect();

@@ -12,7 +12,7 @@ use super::call::Caller;
 use super::groups::{Groups, key_rows};
 use super::rows::{GroupRows, OutputBuffer, OutputRows, decode_column};
 use super::value::{decode, encode};
-use super::{FunctionBatch, FunctionContext, Outcome, StateFunction, TimeMode, lock_entries};
+use super::{FunctionBatch, FunctionContext, Outcome, StateFunction, TimeMode};
 use crate::error::{Error, Result};
 use crate::operator::BatchContext;
 use crate::state::{Entry, EntryKey, EntryMap};
@@ -280,7 +280,7 @@ where
     }
 
     fn run(&self, batch: FunctionBatch<'_>) -> Result<Outcome> {
-        let mut map = lock_entries(batch.entries);
+        let mut map = batch.entries.lock();
         let mut run = Run::<O> {
             map: &mut map,
             times: self.times(batch.batch),

@@ -18,7 +18,7 @@ pub mod rows;
 mod value;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::{concat_batches, filter_record_batch};
@@ -30,6 +30,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
+use parking_lot::{Mutex, MutexGuard};
 
 use self::groups::Groups;
 use super::event_time::{bound_us, times};
@@ -158,6 +159,7 @@ pub struct StateFunctionOperator {
     /// The event time among the columns of the input.
     event_time: Option<usize>,
     codec: Arc<EntryCodec>,
+    /// A function that panicked leaves changes behind, which the end of the batch takes back.
     entries: Arc<Mutex<EntryMap>>,
     inner: Mutex<Inner>,
 }
@@ -191,7 +193,7 @@ impl StateFunctionOperator {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     /// What there is to begin with: in the first batch only.
@@ -215,7 +217,7 @@ impl StateFunctionOperator {
         let groups = self.groups(&in_time)?;
         let (codec, entries) = (self.codec.as_ref(), &self.entries);
         let outcome = self.function.run(FunctionBatch { batch, groups, initial, codec, entries, batch_size })?;
-        let bytes = lock_entries(&self.entries).bytes();
+        let bytes = self.entries.lock().bytes();
         let mut inner = self.lock();
         inner.memory.try_resize(bytes)?;
         inner.staged = StateMetrics {
@@ -247,11 +249,6 @@ impl StateFunctionOperator {
         let kept: BooleanArray = times.into_iter().map(|t| Some(t.is_none_or(|t| t > late))).collect();
         Ok(filter_record_batch(rows, &kept)?)
     }
-}
-
-fn lock_entries(entries: &Mutex<EntryMap>) -> MutexGuard<'_, EntryMap> {
-    // A function that panicked left changes behind, which the end of the batch takes back.
-    entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for StateFunctionOperator {
@@ -301,7 +298,7 @@ impl StatefulOperator for StateFunctionOperator {
     }
 
     fn next_due_ms(&self) -> Option<i64> {
-        let entries = lock_entries(&self.entries);
+        let entries = self.entries.lock();
         self.function.next_due_ms(&entries).filter(|_| self.uses_processing_time())
     }
 }
@@ -317,11 +314,11 @@ impl OperatorState for StateFunctionOperator {
     }
 
     fn staged(&self) -> Result<Vec<StateChange>> {
-        self.codec.changes(&lock_entries(&self.entries))
+        self.codec.changes(&self.entries.lock())
     }
 
     fn publish(&self) -> Result<()> {
-        lock_entries(&self.entries).commit();
+        self.entries.lock().commit();
         let mut inner = self.lock();
         inner.metrics = std::mem::take(&mut inner.staged);
         inner.custom = std::mem::take(&mut inner.staged_custom);
@@ -329,18 +326,18 @@ impl OperatorState for StateFunctionOperator {
     }
 
     fn abort(&self) {
-        lock_entries(&self.entries).rollback();
+        self.entries.lock().rollback();
         let mut inner = self.lock();
         (inner.staged, inner.staged_custom) = Default::default();
     }
 
     fn apply(&self, change: &StateChange) -> Result<()> {
-        self.codec.apply(change, &mut lock_entries(&self.entries))?;
+        self.codec.apply(change, &mut self.entries.lock())?;
         self.account(&mut self.lock())
     }
 
     fn freeze(&self) -> Result<Arc<dyn FrozenState>> {
-        Ok(Arc::new(FrozenEntryState::new(self.codec.clone(), lock_entries(&self.entries).freeze())))
+        Ok(Arc::new(FrozenEntryState::new(self.codec.clone(), self.entries.lock().freeze())))
     }
 
     fn metrics(&self) -> StateMetrics {
@@ -354,7 +351,7 @@ impl OperatorState for StateFunctionOperator {
 
 impl StateFunctionOperator {
     fn account(&self, inner: &mut Inner) -> Result<()> {
-        let entries = lock_entries(&self.entries);
+        let entries = self.entries.lock();
         inner.memory.try_resize(entries.bytes())?;
         inner.metrics.rows_total = self.function.num_rows(&entries);
         inner.metrics.memory_used_bytes = entries.bytes() as u64;

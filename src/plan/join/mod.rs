@@ -10,13 +10,11 @@
 mod condition;
 mod infer;
 mod input_watermark;
-mod legality;
 mod node;
 mod physical;
 mod state_bound;
 
 pub use input_watermark::{input_watermark, input_watermarks};
-pub use legality::check_stream_join;
 pub use node::{SideExpiry, StreamJoinNode};
 pub use physical::operator;
 
@@ -28,9 +26,10 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Extension, Join, LogicalPlan};
 
-use self::condition::{Condition, Key};
+pub(super) use self::condition::Condition;
+use self::condition::Key;
 use self::node::SideNode;
-use self::state_bound::state_bounds;
+pub(super) use self::state_bound::state_bounds;
 use super::key_filter::push_key_filters;
 use super::legality::check_one_event_time;
 use super::node::StatefulNode;
@@ -52,7 +51,7 @@ pub fn place_stream_joins(plan: LogicalPlan, session: &SessionState) -> Result<L
     let has_join = any(&plan, |n| matches!(n, LogicalPlan::Join(j) if is_stream_join(j)));
     let plan = if has_join { optimized(infer::infer_filters(plan)?, session)? } else { plan };
     let plan = below_aggregates(plan, session)?;
-    let plan = if has_join { plan.transform_up(|node| Ok(place(node)?)).data()? } else { plan };
+    let plan = if has_join { plan.transform_up(|node| Ok(replaced(node)?)).data()? } else { plan };
     Ok(numbered(plan)?)
 }
 
@@ -71,7 +70,7 @@ fn below_aggregates(mut plan: LogicalPlan, session: &SessionState) -> DfResult<L
     }
 }
 
-fn place(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+fn replaced(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     match node {
         LogicalPlan::Join(join) if is_stream_join(&join) => {
             Ok(Transformed::yes(LogicalPlan::Extension(Extension { node: Arc::new(stream_join(join)?) })))

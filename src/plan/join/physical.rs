@@ -10,7 +10,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use super::condition::Key;
 use super::node::{SideExpiry, SideNode, StreamJoinNode};
 use crate::error::Result;
-use crate::operator::{JoinExpiry, JoinOperator, JoinSpec, Residual, SideSpec};
+use crate::operator::{JoinOperator, JoinSpec, Residual, RowExpiry, SideSpec};
 use crate::state::StateSpace;
 
 /// Makes it. `expression` plans an expression over the columns of a schema, `inputs` are the columns of both inputs.
@@ -25,9 +25,9 @@ pub fn operator(
         let keys = keys.into_iter().map(|k| expression(k, logical)).collect::<DfResult<Vec<_>>>()?;
         let filter = node.filter.as_ref().map(|f| expression(f, logical)).transpose()?;
         let expiry = match &node.expiry {
-            SideExpiry::Never => JoinExpiry::Never,
-            SideExpiry::Key(key, _) => JoinExpiry::Key(*key),
-            SideExpiry::Column(column, bounds) => JoinExpiry::Column(*column, bounds.clone()),
+            SideExpiry::Never => RowExpiry::Never,
+            SideExpiry::Key(key, _) => RowExpiry::Key(*key),
+            SideExpiry::Column(column, bounds) => RowExpiry::Column(*column, bounds.clone()),
         };
         let (event_time, backend) = (node.event_time, space.backend.clone());
         let schema = schema.clone();

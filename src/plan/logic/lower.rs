@@ -8,13 +8,15 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{BinaryExpr, Case, Expr, LogicalPlan, Operator, lit};
 
 use super::columns_below;
+use super::lists;
 use super::protect::flatten;
 use crate::function::{Ordered, can_fail};
 
 /// The plan as it is to be executed; after the optimizer.
 pub fn lower(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     plan.transform_up_with_subqueries(|node| {
-        let has_order = |e: &Expr| e.exists(|e| Ok(Ordered::of(e).is_some() || is_logical(e)));
+        let has_order =
+            |e: &Expr| e.exists(|e| Ok(Ordered::of(e).is_some() || is_logical(e) || matches!(e, Expr::InList(_))));
         let mut found = false;
         node.apply_expressions(|e| {
             found |= has_order(e)?;
@@ -74,7 +76,13 @@ pub fn lower_expr(e: Expr, condition: bool, schema: &DFSchema) -> DfResult<Expr>
                 let else_expr = else_expr.map(|e| lower_expr(*e, condition, schema).map(Box::new)).transpose()?;
                 Ok(Expr::Case(Case { expr: None, when_then_expr, else_expr }))
             }
-            other => other.map_children(|e| Ok(Transformed::yes(lower_expr(e, false, schema)?))).data(),
+            other => {
+                let lowered = other.map_children(|e| Ok(Transformed::yes(lower_expr(e, false, schema)?))).data()?;
+                Ok(match lowered {
+                    Expr::InList(looked) => Expr::InList(lists::executable(looked, schema)?),
+                    other => other,
+                })
+            }
         },
     }
 }

@@ -3,9 +3,12 @@
 //! - From left to right: a term that can fail is evaluated only for rows that the terms before it leave open. `protect` puts
 //!   such terms into calls that the optimizer does not look into, `push_down` keeps them so while filters are moved and
 //!   merged, `lower` makes a CASE of each at the end.
-//! - Three values: `simplify` hides from DataFusion's simplifier what it takes NULL for false in.
+//! - Three values: `simplify` hides from DataFusion's simplifier what it takes NULL for false in; `lists` keeps it from taking a
+//!   list for constant.
 
+mod around;
 mod common;
+mod lists;
 mod lower;
 mod protect;
 mod push_down;
@@ -18,24 +21,25 @@ use std::sync::Arc;
 use datafusion::common::{DFSchema, Result as DfResult};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::optimizer::Optimizer;
 
+use around::{Around, Rule};
 pub use lower::lower;
 
 /// DataFusion's rules, with ours in the place of those that would change the meaning.
-pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let rules = Optimizer::new().rules.into_iter().filter_map(|rule| -> Option<Arc<dyn OptimizerRule + Send + Sync>> {
+pub fn optimizer_rules() -> Vec<Rule> {
+    let rules = Optimizer::new().rules.into_iter().filter_map(|rule| -> Option<Rule> {
         Some(match rule.name() {
-            "simplify_expressions" => Arc::new(simplify::Simplify::new(rule)),
-            "common_sub_expression_eliminate" => Arc::new(common::Common::new(rule)),
-            "push_down_filter" => Arc::new(push_down::PushDown::new(rule)),
+            "simplify_expressions" => Arc::new(Around::new(rule, simplify::rewrite)),
+            "common_sub_expression_eliminate" => Arc::new(Around::new(rule, common::rewrite)),
+            "push_down_filter" => Arc::new(Around::new(rule, push_down::rewrite)),
             // They move struct accesses below a projection under the names of its columns, which
             // `SELECT upper(a) AS a, s.x` makes ambiguous.
             "extract_leaf_expressions" | "push_down_leaf_projections" => return None,
             _ => rule,
         })
     });
-    let protect: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(protect::Protect);
+    let protect: Rule = Arc::new(protect::Protect);
     std::iter::once(protect).chain(rules).collect()
 }
 

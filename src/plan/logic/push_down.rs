@@ -7,54 +7,28 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinType, Result as DfResult};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan};
-use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use datafusion::prelude::lit;
 
+use super::around::Inner;
 use super::protect::protected_conjuncts;
 use crate::function::{Ordered, can_fail};
 
-/// The rule.
-#[derive(Debug)]
-pub struct PushDown {
-    inner: Arc<dyn OptimizerRule + Send + Sync>,
-}
-
-impl PushDown {
-    /// In front of DataFusion's.
-    pub fn new(inner: Arc<dyn OptimizerRule + Send + Sync>) -> Self {
-        Self { inner }
-    }
-}
-
-impl OptimizerRule for PushDown {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        self.inner.apply_order()
-    }
-
-    fn supports_rewrite(&self) -> bool {
-        true
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
-        let (plan, changed) = match plan {
-            LogicalPlan::Filter(filter) => {
-                let filter = ordered(filter)?;
-                (LogicalPlan::Filter(filter.data), filter.transformed)
-            }
-            other => (other, false),
-        };
-        let written = written_of_join(&plan);
-        let mut result = self.inner.rewrite(plan, config)?;
-        if let Some(written) = written {
-            result.data = without_inferred(result.data, &written)?;
+/// The rewriting around DataFusion's.
+pub fn rewrite(plan: LogicalPlan, inner: &Inner<'_>) -> DfResult<Transformed<LogicalPlan>> {
+    let (plan, changed) = match plan {
+        LogicalPlan::Filter(filter) => {
+            let filter = ordered(filter)?;
+            (LogicalPlan::Filter(filter.data), filter.transformed)
         }
-        result.transformed |= changed;
-        Ok(result)
+        other => (other, false),
+    };
+    let written = written_of_join(&plan);
+    let mut result = inner(plan)?;
+    if let Some(written) = written {
+        result.data = without_inferred(result.data, &written)?;
     }
+    result.transformed |= changed;
+    Ok(result)
 }
 
 /// The terms of the condition of a join, of a filter above it, and of filters right below.

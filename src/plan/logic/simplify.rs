@@ -4,7 +4,6 @@
 //! `a ^ a`. Neither holds for NULL. So that it sees no two of the same value, each stands in a call of its own meanwhile.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::Result as DfResult;
@@ -15,50 +14,25 @@ use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-/// The rule.
-#[derive(Debug)]
-pub struct Simplify {
-    inner: Arc<dyn OptimizerRule + Send + Sync>,
-}
+use super::around::Inner;
 
-impl Simplify {
-    /// Around DataFusion's.
-    pub fn new(inner: Arc<dyn OptimizerRule + Send + Sync>) -> Self {
-        Self { inner }
+/// The rewriting around DataFusion's.
+pub fn rewrite(plan: LogicalPlan, inner: &Inner<'_>) -> DfResult<Transformed<LogicalPlan>> {
+    let names = NamePreserver::new(&plan);
+    let map = |plan: LogicalPlan, f: fn(Expr) -> DfResult<Transformed<Expr>>| {
+        plan.map_expressions(|e| {
+            let name = names.save(&e);
+            Ok(f(e)?.update_data(|e| name.restore(e)))
+        })
+    };
+    let hidden = map(plan, hide)?;
+    if !hidden.transformed {
+        return inner(hidden.data);
     }
-}
-
-impl OptimizerRule for Simplify {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        self.inner.apply_order()
-    }
-
-    fn supports_rewrite(&self) -> bool {
-        true
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
-        let names = NamePreserver::new(&plan);
-        let map = |plan: LogicalPlan, f: fn(Expr) -> DfResult<Transformed<Expr>>| {
-            plan.map_expressions(|e| {
-                let name = names.save(&e);
-                Ok(f(e)?.update_data(|e| name.restore(e)))
-            })
-        };
-        let hidden = map(plan, hide)?;
-        if !hidden.transformed {
-            return self.inner.rewrite(hidden.data, config);
-        }
-        let simplified = self.inner.rewrite(hidden.data, config)?;
-        let shown = map(simplified.data, show)?;
-        Ok(Transformed::new_transformed(shown.data, simplified.transformed))
-    }
+    let simplified = inner(hidden.data)?;
+    let shown = map(simplified.data, show)?;
+    Ok(Transformed::new_transformed(shown.data, simplified.transformed))
 }
 
 /// The expression with what must not be joined hidden.

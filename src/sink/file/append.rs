@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::encode::FileFormat;
 use super::folders::{FilesByFolder, Written};
 use super::manifest::file_name;
-use super::{FileFormatKind, blocking, disk, local_path, manifest};
+use super::{FileFormatKind, blocking, disk, local_dir, manifest};
 use crate::error::{Error, Result};
 use crate::glob;
 use crate::options::{OptionReader, Options};
@@ -126,7 +126,7 @@ fn publish(dir: &Path, written: Vec<Written>) -> Result<()> {
 
 /// The directory of a table's path, which readers take for a pattern.
 fn literal_dir(path: &str) -> Result<PathBuf> {
-    let local = local_path(path)?.display().to_string();
+    let local = local_dir(path)?.display().to_string();
     glob::literal(&local).map(PathBuf::from).ok_or_else(|| {
         let message = format!("the path '{path}' of the table is a pattern, so that no file can be added to it");
         Error::unsupported("UNSUPPORTED_INSERT.MULTI_PATH", message)

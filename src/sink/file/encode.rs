@@ -148,7 +148,8 @@ impl FileFormat {
             FileFormatKind::Text => FileEncoder::Text(out(file)?, self.line_sep.clone()),
             FileFormatKind::Parquet => {
                 let properties = WriterProperties::builder().set_compression(self.compression).build();
-                let writer = ArrowWriter::try_new(BufWriter::new(file), schema.clone(), Some(properties)).map_err(parquet)?;
+                let writer =
+                    ArrowWriter::try_new(BufWriter::new(file), schema.clone(), Some(properties)).map_err(parquet)?;
                 FileEncoder::Parquet(Box::new(writer))
             }
         })

@@ -38,6 +38,7 @@ pub use manifest::committed_files;
 
 use super::rows::{not_open, not_prepared};
 use super::{BatchIdentity, LastCommitted, Sink, SinkContext};
+use crate::disk::local_path;
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options};
 use crate::output_mode::OutputMode;
@@ -64,7 +65,7 @@ impl FileSink {
     /// Options: `path`, `compression`, and those of the format.
     pub fn new(kind: FileFormatKind, options: &Options) -> Result<Self> {
         let mut reader = OptionReader::new(format!("the {kind} sink"), options);
-        let dir = local_path(reader.required("path")?).map_err(|e| e.with_span(options.span("path")))?;
+        let dir = local_dir(reader.required("path")?).map_err(|e| e.with_span(options.span("path")))?;
         let format = FileFormat::read(kind, &mut reader)?;
         reader.finish()?;
         Ok(Self { dir, format, state: Mutex::new(None) })
@@ -72,8 +73,8 @@ impl FileSink {
 }
 
 /// The path of a local directory, written as such or as a `file:` URI.
-fn local_path(path: &str) -> Result<PathBuf> {
-    let local = path.strip_prefix("file://").or_else(|| path.strip_prefix("file:")).unwrap_or(path);
+fn local_dir(path: &str) -> Result<PathBuf> {
+    let local = local_path(path);
     if local.contains("://") {
         let message = format!("the file sink writes to local directories, not to '{path}'");
         return Err(Error::unsupported("UNSUPPORTED_FILE_SYSTEM", message));
@@ -85,6 +86,10 @@ fn local_path(path: &str) -> Result<PathBuf> {
 impl Sink for FileSink {
     fn description(&self) -> String {
         format!("FileSink[{}]", self.dir.display())
+    }
+
+    fn format(&self) -> Option<&str> {
+        Some(self.format.kind.name())
     }
 
     fn check(&self, mode: OutputMode, schema: &SchemaRef) -> Result<()> {

@@ -58,7 +58,8 @@ impl PartitionBy {
         };
         let folders = self.names.iter().map(find).collect::<Result<Vec<_>>>()?;
         if let Some(i) = folders.iter().find(|i| schema.field(**i).data_type().is_nested()) {
-            let message = format!("column '{}' is of a nested type, which no folder can be named by", schema.field(*i).name());
+            let message =
+                format!("column '{}' is of a nested type, which no folder can be named by", schema.field(*i).name());
             return Err(Error::invalid("INVALID_PARTITION_COLUMN_DATA_TYPE", message)
                 .with_help("partition by a column of a plain type"));
         }
@@ -121,7 +122,8 @@ impl PartitionBy {
             found[number].1.push(row as u32);
         }
         let kept = rows.project(&in_files)?;
-        let rows_of = |(folder, rows): (String, Vec<u32>)| Ok((folder, take_record_batch(&kept, &UInt32Array::from(rows))?));
+        let rows_of =
+            |(folder, rows): (String, Vec<u32>)| Ok((folder, take_record_batch(&kept, &UInt32Array::from(rows))?));
         found.into_iter().map(rows_of).collect()
     }
 }
@@ -165,7 +167,8 @@ mod tests {
         let options = crate::options::Options::from_iter([("partitionBy", "K, s")]);
         let by = PartitionBy::read(&mut OptionReader::new("t", &options)).unwrap();
         let parts = by.split(&rows, Tz::UTC).unwrap();
-        let shown: Vec<_> = parts.iter().map(|(folder, rows)| (folder.as_str(), rows.num_rows(), rows.num_columns())).collect();
+        let shown: Vec<_> =
+            parts.iter().map(|(folder, rows)| (folder.as_str(), rows.num_rows(), rows.num_columns())).collect();
         assert_eq!(
             shown,
             [

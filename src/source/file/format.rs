@@ -9,16 +9,16 @@ use crate::time_zone::Tz;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::parquet::parquet_schema;
+use super::read::read_error;
 use crate::error::{Error, Result};
+use crate::format::compression::Codec;
 use crate::format::lines::LineEnd;
 use crate::format::{
     BadRecordCounter, BadRecords, CsvFormat, CsvOptions, JsonFormat, JsonOptions, LineFormat, TextFormat,
     infer_csv_schema, infer_json_schema,
 };
 use crate::options::OptionReader;
-use super::parquet::parquet_schema;
-use super::read::read_error;
-use crate::format::compression::Codec;
 use crate::source::provider::source_schema;
 use crate::source::record_log::io_error;
 use crate::type_name::sql_type_name;

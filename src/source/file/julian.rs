@@ -91,7 +91,9 @@ mod tests {
     #[test]
     fn the_same_day_of_the_same_month() {
         // What Spark 4.3 writes and reads: 1500-01-01 is day -171655 of the old calendar and -171664 of that of today.
-        for (julian, gregorian) in [(-171_655, -171_664), (-141_428, -141_438), (-141_427, -141_427), (0, 0), (18295, 18295)] {
+        for (julian, gregorian) in
+            [(-171_655, -171_664), (-141_428, -141_438), (-141_427, -141_427), (0, 0), (18295, 18295)]
+        {
             assert_eq!(day(julian), gregorian);
         }
         let dates: ArrayRef = Arc::new(Date32Array::from(vec![Some(-171_655), None]));

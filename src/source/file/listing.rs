@@ -80,8 +80,11 @@ impl Location {
     /// What to do if nothing is found: a directory of the very name may be there.
     pub fn hint(&self) -> Option<String> {
         let escaped = glob::escape(self.local());
-        (escaped != self.local() && self.literal.exists())
-            .then(|| format!("it is a pattern; the directory of this name is written '{escaped}'"))
+        (escaped != self.local() && self.literal.exists()).then(|| {
+            // A string of SQL takes one of two for itself.
+            let escaped = escaped.replace('\\', r"\\");
+            format!("it is a pattern; the directory of this name is written '{escaped}'")
+        })
     }
 
     /// The path without a scheme.
@@ -336,7 +339,7 @@ mod tests {
         let location = Location::read(&mut OptionReader::new("t", &options)).unwrap();
         assert!(!location.exists() && location.hint().is_none());
         fs::create_dir(at("x[2]")).unwrap();
-        assert!(!location.exists() && location.hint().unwrap().contains(r"x\[2\]"));
+        assert!(!location.exists() && location.hint().unwrap().contains(r"x\\[2\\]"));
     }
 
     #[tokio::test]

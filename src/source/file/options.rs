@@ -160,7 +160,13 @@ pub fn file_schema(
     let schema = match (declared, format) {
         (Some(declared), _) => declared,
         (None, FormatOptions::Text { .. }) => text_schema(),
-        (None, _) => infer(format, files.iter().filter(|f| f.size > 0).map(|f| f.path.clone()).collect(), name, stream, (tz, codec))?,
+        (None, _) => infer(
+            format,
+            files.iter().filter(|f| f.size > 0).map(|f| f.path.clone()).collect(),
+            name,
+            stream,
+            (tz, codec),
+        )?,
     };
     let (of_folders, in_files): (Vec<_>, Vec<_>) =
         schema.fields().iter().cloned().partition(|f| partitions.has(f.name()));

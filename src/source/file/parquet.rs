@@ -58,15 +58,18 @@ pub fn parquet_source(reader: &Arc<FileReader>, schema: TableSchema, filters: &[
 /// # Errors
 /// A file that cannot be read as Parquet.
 pub fn parquet_schema(file: &File) -> Result<Schema> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file.try_clone().map_err(ParquetError::from).map_err(DataFusionError::from)?);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(
+        file.try_clone().map_err(ParquetError::from).map_err(DataFusionError::from)?,
+    );
     Ok(declared(reader.map_err(DataFusionError::from)?.schema()))
 }
 
 /// Whether least and greatest values say everything about the columns of a condition: they leave out NaN.
 fn is_ordered(filter: &Expr, schema: &DFSchema) -> bool {
-    filter.column_refs().into_iter().all(|column| {
-        Expr::Column(column.clone()).get_type(schema).is_ok_and(|t| !t.is_floating() && !t.is_nested())
-    })
+    filter
+        .column_refs()
+        .into_iter()
+        .all(|column| Expr::Column(column.clone()).get_type(schema).is_ok_and(|t| !t.is_floating() && !t.is_nested()))
 }
 
 /// Opens files as a [`FileReader`] does.

@@ -6,8 +6,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, ListArray, MapArray, RecordBatch, StringViewArray,
-    StructArray, new_null_array,
+    Array, ArrayRef, AsArray, FixedSizeListArray, ListArray, MapArray, RecordBatch, StringViewArray, StructArray,
+    new_null_array,
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
@@ -74,7 +74,11 @@ fn position(fields: &Fields, name: &str) -> Result<Option<usize>> {
     match (first, second) {
         (Some(a), Some(b)) => Err(Error::execution(
             "FAILED_READ_FILE",
-            format!("the file has the columns '{}' and '{}', which differ in case alone", fields[a].name(), fields[b].name()),
+            format!(
+                "the file has the columns '{}' and '{}', which differ in case alone",
+                fields[a].name(),
+                fields[b].name()
+            ),
         )
         .with_help("leave the column out, or write the file anew with another name for one of them")),
         _ => Ok(first),
@@ -124,7 +128,10 @@ fn fits(stored: &DataType, declared: &DataType) -> Result<bool> {
         (Map(a, _), Map(b, _)) => match (a.data_type(), b.data_type()) {
             (Struct(a), Struct(b)) => {
                 a.len() == b.len()
-                    && a.iter().zip(b).map(|(a, b)| fits(a.data_type(), b.data_type())).collect::<Result<Vec<_>>>()?
+                    && a.iter()
+                        .zip(b)
+                        .map(|(a, b)| fits(a.data_type(), b.data_type()))
+                        .collect::<Result<Vec<_>>>()?
                         .into_iter()
                         .all(|fits| fits)
             }
@@ -243,8 +250,12 @@ fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
             let Struct(fields) = entries.data_type() else { return Err(Error::internal("a map without entries")) };
             let pairs = map.entries();
             // Keys and values have names of their own in every file.
-            let columns =
-                pairs.columns().iter().zip(fields).map(|(c, f)| convert(c, f.data_type())).collect::<Result<Vec<_>>>()?;
+            let columns = pairs
+                .columns()
+                .iter()
+                .zip(fields)
+                .map(|(c, f)| convert(c, f.data_type()))
+                .collect::<Result<Vec<_>>>()?;
             let pairs = StructArray::try_new(fields.clone(), columns, pairs.nulls().cloned())?;
             Arc::new(MapArray::try_new(entries.clone(), map.offsets().clone(), pairs, map.nulls().cloned(), *sorted)?)
         }

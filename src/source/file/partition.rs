@@ -80,11 +80,6 @@ impl Partitions {
         Ok(Self { columns })
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.columns.is_empty()
-    }
-
     /// Whether there is a column of this name, in any case.
     pub fn has(&self, name: &str) -> bool {
         self.columns.iter().any(|(column, _)| column.eq_ignore_ascii_case(name))
@@ -102,7 +97,11 @@ impl Partitions {
             let (_, texts) = found.ok_or_else(|| Error::internal("a partition column without values"))?;
             let texts: ArrayRef = Arc::new(texts.iter().map(Option::as_deref).collect::<StringViewArray>());
             cast_array(&texts, field.data_type(), Mode::Ansi, tz).map_err(|e| {
-                let message = format!("a folder of partition column '{}' has a name that does not fit: {}", field.name(), e.message());
+                let message = format!(
+                    "a folder of partition column '{}' has a name that does not fit: {}",
+                    field.name(),
+                    e.message()
+                );
                 Error::execution("CAST_INVALID_INPUT", message).with_help("declare the column as STRING")
             })
         };
@@ -113,7 +112,11 @@ impl Partitions {
 fn conflict(one: &Path, other: &Path) -> Error {
     Error::execution(
         "CONFLICTING_DIRECTORY_STRUCTURES",
-        format!("the files '{}' and '{}' lie in folders of different partition columns", one.display(), other.display()),
+        format!(
+            "the files '{}' and '{}' lie in folders of different partition columns",
+            one.display(),
+            other.display()
+        ),
     )
     .with_help("read them apart, or say with basePath where the partition folders begin")
 }

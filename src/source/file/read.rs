@@ -5,17 +5,18 @@ use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
+use parking_lot::Mutex;
 
 use super::entry::FileEntry;
 use super::format::{FileFormat, FormatOptions};
 use crate::error::{Error, Result};
-use crate::format::compression::Codec;
 use crate::format::BadRecordCounter;
+use crate::format::compression::Codec;
 use crate::format::lines::LineEnd;
 use crate::options::OptionReader;
 use crate::source::record_log::io_error;
@@ -233,7 +234,7 @@ impl FileReader {
 
     /// An error at the record that was noted.
     pub fn at_bad(&self, e: Error, path: &Path) -> Error {
-        let noted = self.seen.bad_place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let noted = self.seen.bad_place.lock().clone();
         match noted.filter(|bad| bad.path == path && e.condition() == "MALFORMED_RECORD_IN_PARSING") {
             Some(bad) => e.with_place(bad.describe()),
             None => at(e, path),
@@ -242,7 +243,7 @@ impl FileReader {
 
     /// Notes where the first bad record is, if some of these lines are bad.
     pub fn note_bad(&self, path: &Path, block: &Buffer, lines: &[Range<usize>], start: u64) {
-        let mut noted = self.seen.bad_place.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.seen.bad_place.lock();
         let FileFormat::Lines(format, line_end) = &self.format else { return };
         if noted.is_none()
             && let Some(bad) = format.first_bad(block, lines)
@@ -263,7 +264,7 @@ impl FileReader {
             FileFormat::Lines(_, line_end) => line_end.clone(),
             _ => LineEnd::Any,
         };
-        let mut noted = self.seen.bad_place.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.seen.bad_place.lock();
         noted.get_or_insert(BadPlace { path: path.to_path_buf(), byte, line_end, codec: self.codec_of(path) });
     }
 }
@@ -317,8 +318,11 @@ pub fn unreadable_by_name(path: &Path) -> Option<Error> {
     const EXTENSIONS: [&str; 3] = ["xz", "zip", "lzo"];
     let extension = path.extension()?.to_str()?;
     EXTENSIONS.iter().any(|e| e.eq_ignore_ascii_case(extension)).then(|| {
-        Error::execution("UNSUPPORTED_FEATURE", format!("the file '{}' is compressed in a way that is not read", path.display()))
-            .with_help(format!("unpack it, or compress it as .gz, .zst or .bz2; {LEAVE_OUT}"))
+        Error::execution(
+            "UNSUPPORTED_FEATURE",
+            format!("the file '{}' is compressed in a way that is not read", path.display()),
+        )
+        .with_help(format!("unpack it, or compress it as .gz, .zst or .bz2; {LEAVE_OUT}"))
     })
 }
 

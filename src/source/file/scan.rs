@@ -6,11 +6,11 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{FieldRef, Fields, Schema};
 use chrono::DateTime;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::listing::{FileRange, PartitionedFile};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::common::tree_node::TreeNode;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, Operator};
 use datafusion::object_store::ObjectMeta;
@@ -37,7 +37,12 @@ const ROW_BYTES: u64 = 64;
 pub fn prunes(filter: &Expr) -> bool {
     use Operator::*;
     let is_plain = |e: &Expr| match e {
-        Expr::Column(_) | Expr::Literal(..) | Expr::IsNull(_) | Expr::IsNotNull(_) | Expr::Not(_) | Expr::Between(_) => true,
+        Expr::Column(_)
+        | Expr::Literal(..)
+        | Expr::IsNull(_)
+        | Expr::IsNotNull(_)
+        | Expr::Not(_)
+        | Expr::Between(_) => true,
         Expr::InList(list) => list.list.iter().all(|e| matches!(e, Expr::Literal(..))),
         Expr::BinaryExpr(binary) => {
             matches!(binary.op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom | And | Or)
@@ -73,7 +78,8 @@ impl FilesScan {
     fn columns(&self, files: &[FileEntry]) -> Result<Columns> {
         let partitions = Partitions::of(files, |path| self.location.root(path))?;
         let is_folder = |f: &&FieldRef| partitions.has(f.name());
-        let (folders, in_files): (Vec<_>, Vec<_>) = self.reader.schema.fields().iter().cloned().partition(|f| is_folder(&f));
+        let (folders, in_files): (Vec<_>, Vec<_>) =
+            self.reader.schema.fields().iter().cloned().partition(|f| is_folder(&f));
         let folders = Fields::from(folders);
         let values = partitions.values(&folders, self.reader.tz())?;
         let reader = match folders.is_empty() {
@@ -245,7 +251,10 @@ mod tests {
                 assert!(f.path != std::path::Path::new("b.gz") || of.len() == 1);
             }
             let whole = partitions(&reader(LineEnd::Bytes(b"x".to_vec())), &files, count).concat();
-            assert_eq!(whole.iter().map(|p| p.file).collect::<Vec<_>>(), files.iter().map(|(_, f)| *f).collect::<Vec<_>>());
+            assert_eq!(
+                whole.iter().map(|p| p.file).collect::<Vec<_>>(),
+                files.iter().map(|(_, f)| *f).collect::<Vec<_>>()
+            );
         }
     }
 }

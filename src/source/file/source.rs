@@ -4,13 +4,14 @@
 //! log entry, as in Spark. A directory with a backlog is not listed again until the backlog is used up.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::common::runtime::SpawnedTask;
+use parking_lot::Mutex;
 
 use super::entry::FileEntry;
 use super::options::{FileStream, Limits, zone_of};
@@ -78,7 +79,7 @@ impl FileSource {
         f: impl FnOnce(&mut Files, &FileStream, &Counts) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (files, stream, counts) = (self.files.clone(), self.stream.clone(), self.counts.clone());
-        blocking(move || f(&mut files.lock().unwrap_or_else(PoisonError::into_inner), &stream, &counts)).await
+        blocking(move || f(&mut files.lock(), &stream, &counts)).await
     }
 }
 
@@ -270,14 +271,14 @@ impl Source for FileSource {
     async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>> {
         let (start, end) = (log_offset(start)?, log_offset(end)?);
         let seen = |files: &Files| files.seen.has(start + 1..=end).then(|| files.seen.files(start + 1..=end));
-        let Some(mut files) = seen(&self.files.lock().unwrap_or_else(PoisonError::into_inner)) else {
+        let Some(mut files) = seen(&self.files.lock()) else {
             return Err(Error::checkpoint(
                 "CHECKPOINT_CORRUPT",
                 format!("the file source's log lacks batches {} to {end}", start + 1),
             )
             .with_help("restore the checkpoint from a backup, or start the query with a new one"));
         };
-        *self.reader.seen.bad_place.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.reader.seen.bad_place.lock() = None;
         // Files that are in a batch, and which the user has learned to leave out since.
         files.retain(|f| self.stream.location.takes(&f.path));
         let (location, reader) = (self.stream.location.clone(), self.reader.clone());
@@ -291,7 +292,7 @@ impl Source for FileSource {
 
     fn is_replayable(&self, start: &Offset, end: &Offset) -> bool {
         let (Ok(start), Ok(end)) = (log_offset(start), log_offset(end)) else { return false };
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = self.files.lock();
         files.seen.has(start + 1..=end) && files.seen.files(start + 1..=end).iter().all(|f| self.is_still_read(f))
     }
 
@@ -310,7 +311,7 @@ impl Source for FileSource {
     }
 
     fn first_bad_record(&self) -> Option<String> {
-        let place = self.reader.seen.bad_place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let place = self.reader.seen.bad_place.lock().clone();
         place.map(|place| place.describe())
     }
 

@@ -63,7 +63,9 @@ fn read(path: &Path) -> Result<Vec<Line>> {
     let mut lines = text.lines();
     let damaged = |line: usize| {
         Error::io("SINK_CORRUPT", format!("the log of a file sink, '{}', is damaged at line {line}", path.display()))
-            .with_help("restore the directory from a backup; without its folder '_spark_metadata' every file in it counts")
+            .with_help(
+                "restore the directory from a backup; without its folder '_spark_metadata' every file in it counts",
+            )
     };
     if lines.next() != Some("v1") {
         return Err(damaged(1));
@@ -87,7 +89,9 @@ mod tests {
         assert_eq!(committed_files(dir.path()).unwrap(), None);
         let log = dir.path().join("_spark_metadata");
         fs::create_dir(&log).unwrap();
-        let line = |name: &str, action: &str| format!("{{\"path\":\"file:///out/{name}\",\"size\":1,\"action\":\"{action}\"}}\n");
+        let line = |name: &str, action: &str| {
+            format!("{{\"path\":\"file:///out/{name}\",\"size\":1,\"action\":\"{action}\"}}\n")
+        };
         fs::write(log.join("0"), format!("v1\n{}", line("gone", "add"))).unwrap();
         fs::write(log.join("9.compact"), format!("v1\n{}{}", line("a%20b", "add"), line("c", "add"))).unwrap();
         fs::write(log.join("10"), format!("v1\n{}{}", line("d", "add"), line("c", "delete"))).unwrap();

@@ -9,7 +9,7 @@ mod receiver;
 mod rows;
 mod wal;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -25,6 +25,7 @@ use crate::options::{OptionReader, Options};
 
 use buffer::ReceiveBuffer;
 use lines::LineCutter;
+use parking_lot::Mutex;
 use receiver::Receiver;
 use wal::Wal;
 
@@ -150,7 +151,7 @@ struct SocketSource {
 impl SocketSource {
     async fn with_wal<T: Send + 'static>(&self, f: impl FnOnce(&mut Wal) -> T + Send + 'static) -> Result<Option<T>> {
         let Some(wal) = self.wal.clone() else { return Ok(None) };
-        let run = move || f(&mut wal.lock().unwrap_or_else(PoisonError::into_inner));
+        let run = move || f(&mut wal.lock());
         let done = SpawnedTask::spawn_blocking(run).join().await;
         done.map(Some).map_err(|e| Error::internal(format!("the socket log: {e}")))
     }
@@ -212,7 +213,7 @@ impl Source for SocketSource {
     }
 
     async fn stop(&self) -> Result<()> {
-        drop(self.task.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.task.lock().take());
         self.with_wal(Wal::close).await.map(drop)
     }
 }

@@ -248,21 +248,27 @@ impl<'a> Lines<'a> {
         self.0.text()
     }
 
-    /// The bytes of a span, with the closing parentheses that sqlparser leaves out of calls.
+    /// The bytes of a span, up to the closing parentheses of what it opens: sqlparser leaves out the end of calls and casts.
     pub fn closed_span(&self, span: SqlSpan) -> Option<Span> {
-        let mut span = self.span(span)?;
-        let inside = self.0.text().get(span.start..span.end)?;
-        let mut open = inside.matches('(').count().saturating_sub(inside.matches(')').count());
-        while open > 0 {
-            let rest = &self.0.text()[span.end..];
-            let trimmed = rest.trim_start();
-            if !trimmed.starts_with(')') {
-                break;
+        let span = self.span(span)?;
+        let bytes = self.0.text().as_bytes();
+        let (mut at, mut open, mut quote) = (span.start, 0usize, None);
+        while let Some(&byte) = bytes.get(at) {
+            match (quote, byte) {
+                _ if at >= span.end && open == 0 => break,
+                (Some(q), _) if byte == q => quote = None,
+                (Some(b'\'' | b'"'), b'\\') => at += 1,
+                (Some(_), _) => {}
+                (None, b'\'' | b'"' | b'`') => quote = Some(byte),
+                (None, b'(') => open += 1,
+                (None, b')') if open == 0 => break,
+                (None, b')') => open -= 1,
+                _ => {}
             }
-            span.end += rest.len() - trimmed.len() + 1;
-            open -= 1;
+            at += 1;
         }
-        Some(span)
+        let end = if open == 0 && quote.is_none() { at.max(span.end) } else { span.end };
+        Some(Span { start: span.start, end })
     }
 
     /// The word or sign that begins at `location`.

@@ -1,6 +1,5 @@
 //! Syntax tree of an expression to DataFusion's `Expr`, with names resolved in a scope.
 
-use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::functions::unicode::expr_fn::strpos;
 use datafusion::logical_expr::expr::InList;
@@ -18,7 +17,7 @@ use super::special_call::user_name;
 use super::types::parse_data_type;
 use super::{interval, literal, mismatch, operators};
 use crate::error::{Error, Result, Span};
-use crate::function::{self, Chain, folded};
+use crate::function::{folded, locate};
 use crate::plan::logic::simplified;
 
 /// How deeply expressions may nest; chains of operators do not count.
@@ -27,10 +26,6 @@ const MAX_DEPTH: usize = 1000;
 /// At every so many levels, what is below is folded into one call, so that DataFusion sees no deep tree: the type of one costs it
 /// the square of its depth.
 const FOLD: usize = 30;
-
-/// How many operators a chain such as `a + b + c …` may have as a tree, which is as deep; a longer one is a single call. Chains of
-/// AND or OR alone are balanced trees.
-const MAX_CHAIN: usize = 100;
 
 /// How many elements a CUBE may have.
 const MAX_CUBE: usize = 12;
@@ -105,17 +100,27 @@ impl<'c> ExprContext<'c> {
     /// The expression.
     pub fn expr(&self, e: &sql::Expr) -> Result<Expr> {
         let cx = self.deeper(e)?;
-        let converted = cx.convert(e).and_then(|expr| match self.depth > 0 && self.depth.is_multiple_of(FOLD) {
-            true => folded(&self.planner.state, expr, self.schema, |part, simplifier, schema| {
-                simplified(part, schema, |part| simplifier.simplify(part))
-            }),
-            false => Ok(expr),
+        let converted = cx.convert(e).map(|expr| self.located(expr, e)).and_then(|expr| {
+            match self.depth > 0 && self.depth.is_multiple_of(FOLD) {
+                true => folded(&self.planner.state, expr, self.schema, |part, simplifier, schema| {
+                    simplified(part, schema, |part| simplifier.simplify(part))
+                }),
+                false => Ok(expr),
+            }
         });
         converted.map_err(|err| match err.span() {
             // The place of a long chain is found by recursion, and is not wanted.
             Some(_) => err,
             None => err.with_span(self.span(e)),
         })
+    }
+
+    /// The expression, which says where it was written if it fails for a row.
+    pub(super) fn located(&self, expr: Expr, e: &sql::Expr) -> Expr {
+        match &self.planner.script {
+            Some(script) => locate(expr, self.schema, || self.span(e).map(|span| script.origin(span))),
+            None => expr,
+        }
     }
 
     fn convert(&self, e: &sql::Expr) -> Result<Expr> {
@@ -269,79 +274,6 @@ impl<'c> ExprContext<'c> {
         let parsed = interval_of(i)?;
         let value = parsed.to_arrow().ok_or_else(|| too_long_interval("interval"))?;
         Ok(Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), None))
-    }
-
-    /// `a + b + c …` without recursion on its left side.
-    fn binary_chain(&self, e: &sql::Expr) -> Result<Expr> {
-        let mut rest = vec![];
-        let mut first = e;
-        while let sql::Expr::BinaryOp { left, op, right } = first {
-            rest.push((op, right.as_ref(), first));
-            first = left;
-        }
-        let mut expr = self.expr(first)?;
-        rest.reverse();
-        for run in rest
-            .chunk_by(|a, b| logical(a.0).is_some() == logical(b.0).is_some() && (logical(a.0).is_none() || a.0 == b.0))
-        {
-            if let Some(op) = logical(run[0].0) {
-                let rights = run.iter().map(|(_, right, _)| self.expr(right));
-                let terms = std::iter::once(Ok(expr)).chain(rights).collect::<Result<_>>()?;
-                expr = balanced(terms, op);
-                continue;
-            }
-            if run.len() > MAX_CHAIN {
-                expr = self.long_chain(expr, run)?;
-                continue;
-            }
-            for (op, right, whole) in run {
-                let right = self.expr(right)?;
-                if let Some(moved) = self.calendar_arithmetic(&expr, op, &right)? {
-                    expr = moved;
-                    continue;
-                }
-                expr =
-                    operators::binary(expr, op, right, self.schema).map_err(|err| err.with_span(self.span(whole)))?;
-            }
-        }
-        Ok(expr)
-    }
-
-    /// Arithmetic of times in a zone whose days differ in length; none where the plain operator gives the same.
-    fn calendar_arithmetic(&self, left: &Expr, op: &sql::BinaryOperator, right: &Expr) -> Result<Option<Expr>> {
-        let op = match op {
-            sql::BinaryOperator::Plus => Operator::Plus,
-            sql::BinaryOperator::Minus => Operator::Minus,
-            _ => return Ok(None),
-        };
-        let (Ok(l), Ok(r)) = (left.get_type(self.schema), right.get_type(self.schema)) else { return Ok(None) };
-        let is_time = |t: &DataType| matches!(t, DataType::Date32 | DataType::Timestamp(..));
-        let zone = self.planner.state.config_options().execution.time_zone.as_deref();
-        let is_utc = zone.is_none_or(|zone| zone == "UTC");
-        if op == Operator::Minus && is_time(&l) && is_time(&r) && (l != r || !is_utc && l != DataType::Date32) {
-            return Ok(Some(function::time_between(left, right)));
-        }
-        if is_utc {
-            return Ok(None);
-        }
-        if op == Operator::Plus && is_time(&r) {
-            return Ok(function::shift_time((right, &r), op, (left, &l)));
-        }
-        Ok(function::shift_time((left, &l), op, (right, &r)))
-    }
-
-    /// The same as one call.
-    fn long_chain(&self, first: Expr, run: &[(&sql::BinaryOperator, &sql::Expr, &sql::Expr)]) -> Result<Expr> {
-        let data_type = first.get_type(self.schema)?;
-        let mut chain = Chain::new(&self.planner.state, first, data_type);
-        for (op, right, _) in run {
-            let next = self.checked(right)?;
-            let data_type = next.get_type(self.schema)?;
-            chain
-                .push(next, data_type, |left, right, schema| operators::binary(left, op, right, schema))
-                .map_err(|err| err.with_span(self.span(right)))?;
-        }
-        Ok(chain.finish())
     }
 
     fn unary(&self, op: &UnaryOperator, e: &sql::Expr) -> Result<Expr> {
@@ -526,30 +458,6 @@ impl<'c> ExprContext<'c> {
 /// Words that are a call without parentheses, where no column has the name.
 fn is_user(name: &str) -> bool {
     ["current_user", "session_user", "user"].iter().any(|word| eq_names(word, name))
-}
-
-/// AND and OR, which give the same however their terms are grouped.
-fn logical(op: &sql::BinaryOperator) -> Option<Operator> {
-    match op {
-        sql::BinaryOperator::And => Some(Operator::And),
-        sql::BinaryOperator::Or => Some(Operator::Or),
-        _ => None,
-    }
-}
-
-/// The terms joined by `op` in their order, as a tree of the least depth.
-pub fn balanced(mut terms: Vec<Expr>, op: Operator) -> Expr {
-    while terms.len() > 1 {
-        let mut rest = terms.into_iter();
-        terms = Vec::with_capacity(rest.len().div_ceil(2));
-        while let Some(left) = rest.next() {
-            terms.push(match rest.next() {
-                Some(right) => Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))),
-                None => left,
-            });
-        }
-    }
-    terms.pop().unwrap_or_else(|| lit(op == Operator::And))
 }
 
 /// What `schema_of_json` or `schema_of_csv` of a literal gives, since a schema is needed before there are rows.

@@ -1,31 +1,24 @@
-//! The FROM clause: tables, subqueries, watermarks and joins.
+//! The FROM clause: tables, subqueries and what stands between them.
 
 use datafusion::catalog::TableFunctionArgs;
-use datafusion::common::{Column, DFSchema, ScalarValue, TableReference};
-use datafusion::functions::core::expr_fn::coalesce;
-use datafusion::logical_expr::utils::{find_aggregate_exprs, find_window_exprs};
-use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::common::{DFSchema, ScalarValue, TableReference};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{
-    self as sql, BinaryOperator, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinConstraint,
-    JoinOperator, LateralView, ObjectName, Query, SelectItem, SetExpr, TableAlias, TableFactor,
-    TableFunctionArgs as Arguments, TableWithJoins,
+    self as sql, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinConstraint, JoinOperator,
+    LateralView, ObjectName, TableAlias, TableFactor, TableFunctionArgs as Arguments, TableWithJoins,
 };
 
-use super::expr::{ExprContext, interval_of, name_parts, too_long_interval};
-use super::operators;
+use super::expr::{ExprContext, name_parts};
+use super::joins::cross_join;
 use super::planner::Planner;
 use super::scope::{Env, Relation, Scope, ScopeColumn, eq_names, named, unique_names};
 use super::set_operation::{unsupported, with_names};
-use super::subquery::{Computed, has_subquery, refuse_stream};
-use super::tokens::WATERMARK;
+use super::watermark::watermark_clause;
 use crate::error::{Error, Result};
-use crate::operator::apply::Question;
 use crate::options::did_you_mean;
-use crate::plan::apply::ApplyNode;
-use crate::plan::watermark::WatermarkNode;
 
 /// The qualifiers that the plan of one FROM clause uses already.
-type Used = Vec<String>;
+pub type Used = Vec<String>;
 
 impl Planner<'_> {
     /// All relations of a FROM clause; one empty row if there is none.
@@ -46,7 +39,7 @@ impl Planner<'_> {
         })
     }
 
-    fn joins(&self, t: &TableWithJoins, env: &Env, used: &mut Used) -> Result<Relation> {
+    pub(super) fn joins(&self, t: &TableWithJoins, env: &Env, used: &mut Used) -> Result<Relation> {
         let first = self.factor(&t.relation, env, used)?;
         self.further_joins(first, &t.joins, env, used)
     }
@@ -67,7 +60,7 @@ impl Planner<'_> {
         })
     }
 
-    fn factor(&self, factor: &TableFactor, env: &Env, used: &mut Used) -> Result<Relation> {
+    pub(super) fn factor(&self, factor: &TableFactor, env: &Env, used: &mut Used) -> Result<Relation> {
         match factor {
             TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
                 Err(Error::unsupported(
@@ -209,7 +202,12 @@ impl Planner<'_> {
     }
 
     /// `relation AS alias(columns)`; the relation as it is without one.
-    fn apply_alias(&self, relation: Relation, alias: Option<&TableAlias>, used: &mut Used) -> Result<Relation> {
+    pub(super) fn apply_alias(
+        &self,
+        relation: Relation,
+        alias: Option<&TableAlias>,
+        used: &mut Used,
+    ) -> Result<Relation> {
         let Some(alias) = alias else { return Ok(relation) };
         let name = &alias.name.value;
         let qualifier = self.unused(name, used);
@@ -243,234 +241,10 @@ impl Planner<'_> {
         used.push(qualifier.clone());
         qualifier
     }
-
-    fn watermark(&self, clause: &WatermarkClause, env: &Env, used: &mut Used) -> Result<Relation> {
-        let relation = self.joins(clause.relation, env, used)?;
-        let cx = ExprContext::new(self, env, &relation, &[]);
-        let expr = cx.checked(clause.expr)?;
-        let span = cx.span(clause.expr);
-        let delay = interval_of(clause.delay).map_err(|e| e.with_span(span))?;
-        let delay_ms = delay.to_delay_ms().ok_or_else(|| too_long_interval("delay"))?;
-        let name = match (&clause.name, clause.expr) {
-            (Some(name), _) => Some(name.value.clone()),
-            (None, sql::Expr::CompoundIdentifier(parts)) => parts.last().map(|p| p.value.clone()),
-            _ => None,
-        };
-        let (relation, event_time) = match (expr, name) {
-            (Expr::Column(c), None) => (relation, c),
-            (Expr::Column(c), Some(_)) if clause.name.is_none() => (relation, c),
-            (expr, Some(name)) => self.add_event_time(relation, expr, name)?,
-            (_, None) => {
-                let message = "an expression in a WATERMARK clause needs a name";
-                return Err(Error::invalid("REQUIRES_EXPLICIT_NAME_IN_WATERMARK_CLAUSE", message)
-                    .with_help("write WATERMARK … AS name DELAY OF …")
-                    .with_span(span));
-            }
-        };
-        let node = WatermarkNode::try_new(relation.plan, event_time, delay_ms, self.next_watermark())
-            .map_err(|e| e.with_span(span))?;
-        Ok(Relation { plan: node.into_plan(), scope: relation.scope })
-    }
-
-    /// The relation with the column `name` in front.
-    fn add_event_time(&self, relation: Relation, expr: Expr, name: String) -> Result<(Relation, Column)> {
-        let qualifier = TableReference::bare(self.fresh_alias("watermark"));
-        let column = Column::new(Some(qualifier.clone()), name.clone());
-        let columns = relation.plan.schema().columns().into_iter().map(Expr::Column);
-        let exprs: Vec<_> = std::iter::once(expr.alias_qualified(Some(qualifier), &name)).chain(columns).collect();
-        let plan = LogicalPlanBuilder::from(relation.plan).project(exprs)?.build()?;
-        let mut scope = relation.scope;
-        // It belongs to the relation, so that both its name and the relation's, or a later alias, find it.
-        let qualifier = scope.columns.first().map(|c| c.qualifier.clone()).unwrap_or_default();
-        scope.columns.insert(0, ScopeColumn { qualifier, name, column: column.clone(), hidden: false });
-        Ok((Relation { plan, scope }, column))
-    }
-
-    fn join(&self, left: Relation, right: Relation, join: &Join, env: &Env) -> Result<Relation> {
-        let (join_type, constraint) = join_kind(&join.join_operator)?;
-        match constraint {
-            JoinConstraint::On(on) => {
-                let both = both_sides(&left, &right)?;
-                let condition = ExprContext::new(self, env, &both, &[]).condition(on, "the join").map_err(|e| {
-                    let not_boolean = e.condition() == "DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN";
-                    if not_boolean { e.with_condition("JOIN_CONDITION_IS_NOT_BOOLEAN_TYPE") } else { e }
-                })?;
-                let span = self.lines.closed_span(sql::Spanned::span(on));
-                self.join_on(left, right, join_type, condition, env).map_err(|e| e.with_span(span))
-            }
-            JoinConstraint::None => join_relations(left, right, join_type, None),
-            JoinConstraint::Using(names) => {
-                let keys = names.iter().map(|n| Ok(name_parts(n)?.remove(0))).collect::<Result<Vec<_>>>()?;
-                self.join_using(left, right, join_type, &keys)
-            }
-            JoinConstraint::Natural => {
-                let common = left.scope.visible().filter(|l| right.scope.visible().any(|r| eq_names(&l.name, &r.name)));
-                let keys: Vec<_> = common.map(|c| Ident::new(c.name.clone())).collect();
-                self.join_using(left, right, join_type, &keys)
-            }
-        }
-    }
-
-    /// A join whose condition may have subqueries, which are computed for the rows of one side.
-    fn join_on(
-        &self,
-        left: Relation,
-        right: Relation,
-        join_type: JoinType,
-        mut condition: Expr,
-        env: &Env,
-    ) -> Result<Relation> {
-        if !find_aggregate_exprs([&condition]).is_empty() || !find_window_exprs([&condition]).is_empty() {
-            let message = "the condition of a join contains an aggregate or window function";
-            return Err(Error::invalid("UNSUPPORTED_EXPR_FOR_OPERATOR", message)
-                .with_help("compute it in a subquery first, and compare its column"));
-        }
-        if !has_subquery(&condition) {
-            return join_relations(left, right, join_type, Some(condition));
-        }
-        if join_type == JoinType::Inner {
-            return self.filtered(cross_join(left, right)?, condition, env);
-        }
-        let mut inputs = [left.plan, right.plan];
-        self.compute(&mut inputs, &mut condition, &mut Computed::new(), env)?;
-        let [l, r] = inputs;
-        let (left, right) = (Relation { plan: l, ..left }, Relation { plan: r, ..right });
-        join_relations(left, right, join_type, Some(condition))
-    }
-
-    /// `LATERAL (SELECT …)`, which names columns of what stands before it.
-    fn lateral(
-        &self,
-        left: Relation,
-        factor: &TableFactor,
-        join: Option<&JoinOperator>,
-        env: &Env,
-        used: &mut Used,
-    ) -> Result<Relation> {
-        let TableFactor::Derived { subquery, alias, .. } = factor else { return Err(unsupported("LATERAL")) };
-        let (join_type, constraint) =
-            join.map(join_kind).transpose()?.unwrap_or((JoinType::Inner, &JoinConstraint::None));
-        let outer = match join_type {
-            JoinType::Inner => false,
-            JoinType::Left => true,
-            _ => {
-                let message = "a LATERAL subquery can be joined by INNER, CROSS and LEFT JOIN only";
-                return Err(Error::unsupported("INVALID_LATERAL_JOIN_TYPE", message)
-                    .with_span(self.lines.span(sql::Spanned::span(subquery.as_ref())))
-                    .with_help("its rows are those of each row on the left"));
-            }
-        };
-        let mut inner = env.clone();
-        inner.outer.push((left.scope.clone(), left.plan.schema().clone()));
-        let relation = self.query(subquery, &inner)?;
-        refuse_stream(&relation.plan)
-            .map_err(|e| e.with_span(self.lines.span(sql::Spanned::span(subquery.as_ref()))))?;
-        let hidden = self.fresh_alias("subquery");
-        let relation = aliased(relation, &hidden, |c| c.qualifier.clone())?;
-        let mut right = self.apply_alias(relation, alias.as_ref(), used)?;
-        right = match constraint {
-            JoinConstraint::None => right,
-            JoinConstraint::On(on) => {
-                let condition = ExprContext::new(self, &inner, &right, &[]).condition(on, "the join")?;
-                self.filtered(right, condition, &inner)?
-            }
-            _ => return Err(unsupported("USING with LATERAL").with_help("write the condition with ON")),
-        };
-        // A filter with subqueries has computed columns of its own.
-        let right = flatten_to_scope(right)?;
-        let node = ApplyNode::try_new(left.plan, right.plan, Question::Rows { outer }, vec![], String::new())?;
-        let columns = left.scope.columns.into_iter().chain(right.scope.columns).collect();
-        Ok(Relation { plan: node.into_plan(), scope: Scope { columns } })
-    }
-
-    /// Each key appears once, in front; the columns of both sides stay in reach of their qualifiers.
-    fn join_using(&self, left: Relation, right: Relation, join_type: JoinType, keys: &[Ident]) -> Result<Relation> {
-        let side = |r: &Relation, key: &Ident| -> Result<ScopeColumn> {
-            match r.scope.find(std::slice::from_ref(key), &self.lines)? {
-                Some((c, _)) => Ok(c.clone()),
-                None => {
-                    let e = r.scope.unresolved(std::slice::from_ref(key), &self.lines);
-                    Err(e.with_condition("UNRESOLVED_USING_COLUMN_FOR_JOIN"))
-                }
-            }
-        };
-        let mut pairs = vec![];
-        for key in keys {
-            pairs.push((side(&left, key)?, side(&right, key)?));
-        }
-        let schema = left.plan.schema().join(right.plan.schema())?;
-        let same = |(l, r): &(ScopeColumn, ScopeColumn)| {
-            let (l, r) = (Expr::Column(l.column.clone()), Expr::Column(r.column.clone()));
-            operators::binary(l, &BinaryOperator::Eq, r, &schema)
-        };
-        let condition = pairs.iter().map(same).collect::<Result<Vec<_>>>()?.into_iter().reduce(Expr::and);
-        let mut joined = join_relations(left, right, join_type, condition)?;
-        let is_key = |c: &ScopeColumn| pairs.iter().any(|(l, r)| c.column == l.column || c.column == r.column);
-        for c in joined.scope.columns.iter_mut().filter(|c| is_key(c)) {
-            c.hidden = true;
-        }
-        if join_type == JoinType::Full {
-            return self.coalesce_keys(joined, &pairs);
-        }
-        let kept = pairs
-            .into_iter()
-            .map(|(l, r)| if join_type == JoinType::Right { ScopeColumn { name: l.name, ..r } } else { l });
-        let kept: Vec<_> = kept.map(|c| ScopeColumn { qualifier: vec![], hidden: false, ..c }).collect();
-        joined.scope.columns.splice(0..0, kept);
-        Ok(joined)
-    }
-
-    fn coalesce_keys(&self, joined: Relation, pairs: &[(ScopeColumn, ScopeColumn)]) -> Result<Relation> {
-        let qualifier = TableReference::bare(self.fresh_alias("using"));
-        let mut exprs: Vec<_> = joined.plan.schema().columns().into_iter().map(Expr::Column).collect();
-        let mut columns = vec![];
-        for (l, r) in pairs {
-            let either = coalesce(vec![Expr::Column(l.column.clone()), Expr::Column(r.column.clone())]);
-            exprs.push(either.alias_qualified(Some(qualifier.clone()), &l.name));
-            let column = Column::new(Some(qualifier.clone()), &l.name);
-            columns.push(ScopeColumn { qualifier: vec![], name: l.name.clone(), column, hidden: false });
-        }
-        let plan = LogicalPlanBuilder::from(joined.plan).project(exprs)?.build()?;
-        columns.extend(joined.scope.columns);
-        Ok(Relation { plan, scope: Scope { columns } })
-    }
-}
-
-/// `WATERMARK expr [AS name] DELAY OF delay` on a relation, as the tokens were rewritten.
-struct WatermarkClause<'q> {
-    relation: &'q TableWithJoins,
-    expr: &'q sql::Expr,
-    name: Option<&'q Ident>,
-    delay: &'q sql::Interval,
-}
-
-fn watermark_clause(query: &Query) -> Option<WatermarkClause<'_>> {
-    let select = match query.body.as_ref() {
-        SetExpr::Select(select) => select,
-        SetExpr::Query(inner) => return watermark_clause(inner),
-        _ => return None,
-    };
-    let ([item], [relation]) = (select.projection.as_slice(), select.from.as_slice()) else { return None };
-    let (sql::Expr::Function(function), name) = (match item {
-        SelectItem::UnnamedExpr(e) => (e, None),
-        SelectItem::ExprWithAlias { expr, alias } => (expr, Some(alias)),
-        _ => return None,
-    }) else {
-        return None;
-    };
-    let is_marker = function.name.0.last().and_then(|p| p.as_ident()).is_some_and(|i| i.value == WATERMARK);
-    let FunctionArguments::List(list) = &function.args else { return None };
-    match list.args.as_slice() {
-        [
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)),
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(sql::Expr::Interval(delay))),
-        ] if is_marker => Some(WatermarkClause { relation, expr, name, delay }),
-        _ => None,
-    }
 }
 
 /// Puts `qualifier` on the plan's columns; `shown` gives the qualifier that users see.
-fn aliased(relation: Relation, qualifier: &str, shown: impl Fn(&ScopeColumn) -> Vec<String>) -> Result<Relation> {
+pub fn aliased(relation: Relation, qualifier: &str, shown: impl Fn(&ScopeColumn) -> Vec<String>) -> Result<Relation> {
     let mut scope = relation.scope.qualified("", qualifier);
     for (new, old) in scope.columns.iter_mut().zip(relation.scope.visible()) {
         new.qualifier = shown(old);
@@ -482,16 +256,6 @@ fn aliased(relation: Relation, qualifier: &str, shown: impl Fn(&ScopeColumn) -> 
 /// The qualifiers of a schema's columns.
 fn qualifiers(schema: &DFSchema) -> impl Iterator<Item = String> {
     schema.iter().filter_map(|(qualifier, _)| qualifier.map(|q| q.table().to_owned()))
-}
-
-/// The plan with the columns of its scope alone.
-fn flatten_to_scope(relation: Relation) -> Result<Relation> {
-    if relation.plan.schema().fields().len() == relation.scope.columns.len() {
-        return Ok(relation);
-    }
-    let columns = relation.scope.columns.iter().map(|c| Expr::Column(c.column.clone()));
-    let plan = LogicalPlanBuilder::from(relation.plan).project(columns)?.build()?;
-    Ok(Relation { plan, scope: relation.scope })
 }
 
 /// Only the visible columns, under unique names, if more than one relation or a hidden column is in it.
@@ -557,40 +321,6 @@ fn with_qualifier(plan: LogicalPlan, qualifier: &[String]) -> Relation {
     });
     let scope = Scope { columns: columns.collect() };
     Relation { plan, scope }
-}
-
-fn join_kind(op: &JoinOperator) -> Result<(JoinType, &JoinConstraint)> {
-    Ok(match op {
-        JoinOperator::Join(c) | JoinOperator::Inner(c) | JoinOperator::CrossJoin(c) => (JoinType::Inner, c),
-        JoinOperator::Left(c) | JoinOperator::LeftOuter(c) => (JoinType::Left, c),
-        JoinOperator::Right(c) | JoinOperator::RightOuter(c) => (JoinType::Right, c),
-        JoinOperator::FullOuter(c) => (JoinType::Full, c),
-        JoinOperator::Semi(c) | JoinOperator::LeftSemi(c) => (JoinType::LeftSemi, c),
-        JoinOperator::Anti(c) | JoinOperator::LeftAnti(c) => (JoinType::LeftAnti, c),
-        _ => return Err(unsupported("this kind of join")),
-    })
-}
-
-fn cross_join(left: Relation, right: Relation) -> Result<Relation> {
-    join_relations(left, right, JoinType::Inner, None)
-}
-
-fn join_relations(left: Relation, right: Relation, join_type: JoinType, on: Option<Expr>) -> Result<Relation> {
-    let mut columns = left.scope.columns;
-    if !matches!(join_type, JoinType::LeftSemi | JoinType::LeftAnti) {
-        columns.extend(right.scope.columns);
-    }
-    let builder = LogicalPlanBuilder::from(left.plan);
-    let plan = match (on, join_type) {
-        (None, JoinType::Inner) => builder.cross_join(right.plan)?,
-        (on, _) => builder.join_on(right.plan, join_type, on.or_else(|| Some(lit(true))))?,
-    };
-    Ok(Relation { plan: plan.build()?, scope: Scope { columns } })
-}
-
-/// Both relations side by side, for the names and types of a join's condition.
-fn both_sides(left: &Relation, right: &Relation) -> Result<Relation> {
-    cross_join(left.clone(), right.clone())
 }
 
 /// `LATERAL generator(…) AS name(columns)`, which says the same as a LATERAL VIEW.

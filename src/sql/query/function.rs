@@ -167,6 +167,7 @@ impl ExprContext<'_> {
         if let ([_], Some(to)) = (args.as_slice(), cast_function(name)) {
             return Ok(operators::cast(args.into_iter().next().unwrap_or_default(), &to, false));
         }
+        let args = self.expected(name, args)?;
         match (name, args.as_slice()) {
             ("if" | "iff", [condition, then, otherwise]) => {
                 operators::case(vec![(condition.clone(), then.clone())], Some(otherwise.clone()), self.schema)
@@ -175,7 +176,13 @@ impl ExprContext<'_> {
                 if matches!(name, "greatest" | "least") {
                     operators::check_order(name, first, self.schema)?;
                 }
-                self.call(name, operators::unify(name, args, self.schema)?, e)
+                // DataFusion's `nvl` makes a DOUBLE of a DECIMAL.
+                let of = if matches!(name, "ifnull" | "nvl") { "coalesce" } else { name };
+                self.call(of, operators::unify(name, args, self.schema)?, e)
+            }
+            ("array_union" | "array_intersect" | "array_except" | "arrays_overlap", [_, _]) => {
+                let args = operators::unify_lists(args, self.schema)?;
+                self.call(name, args, e)
             }
             ("nvl2", [x, there, missing]) => {
                 let there = vec![(x.clone().is_not_null(), there.clone())];
@@ -340,7 +347,7 @@ impl ExprContext<'_> {
         let definition = if let Some(udwf) = state.window_functions().get(name) {
             WindowFunctionDefinition::WindowUDF(udwf.clone())
         } else if let Some(udaf) = state.aggregate_functions().get(name) {
-            WindowFunctionDefinition::AggregateUDF(udaf.clone())
+            WindowFunctionDefinition::AggregateUDF(crate::function::sliding(udaf))
         } else if state.scalar_functions().contains_key(name) {
             let message = format!("'{name}' is no window or aggregate function, so OVER does not apply");
             return Err(Error::invalid("UNSUPPORTED_EXPR_FOR_WINDOW", message)
@@ -359,6 +366,13 @@ impl ExprContext<'_> {
         call.params.filter = f.filter.as_deref().map(|x| self.expr(x).map(Box::new)).transpose()?;
         call.params.partition_by = self.exprs(&spec.partition_by)?;
         call.params.order_by = self.sort_keys(&spec.order_by)?;
+        // `-0.0` and `0.0` are one key.
+        let keys = call.params.order_by.iter_mut().map(|key| &mut key.expr).chain(&mut call.params.partition_by);
+        for key in keys {
+            if crate::function::holds_real(&key.get_type(self.schema)?) {
+                *key = crate::function::one_zero(std::mem::take(key));
+            }
+        }
         call.params.window_frame = match &spec.window_frame {
             Some(frame) => {
                 let frame = WindowFrame::try_from(frame.clone())?;

@@ -4,7 +4,8 @@ use arrow::datatypes::DataType;
 use datafusion::logical_expr::{Expr, ExprSchemable, Like, Operator};
 use datafusion::sql::sqlparser::ast::{self as sql, FunctionArg, FunctionArgExpr, FunctionArguments};
 
-use super::expr::{ExprContext, balanced};
+use super::chain::balanced;
+use super::expr::ExprContext;
 use super::operators;
 use crate::error::{Error, Result};
 use crate::function;

@@ -30,10 +30,10 @@ pub fn number(text: &str, long: bool) -> Result<ScalarValue, String> {
         "L" => digits.parse().ok().map(|n| ScalarValue::Int64(Some(n))),
         "S" => digits.parse().ok().map(|n| ScalarValue::Int16(Some(n))),
         "Y" => digits.parse().ok().map(|n| ScalarValue::Int8(Some(n))),
-        "D" => digits.parse().ok().map(|n| ScalarValue::Float64(Some(n))),
-        "F" => digits.parse().ok().map(|n| ScalarValue::Float32(Some(n))),
+        "D" => double(digits),
+        "F" => digits.parse().ok().filter(|n: &f32| n.is_finite()).map(|n| ScalarValue::Float32(Some(n))),
         "BD" => decimal(digits),
-        _ if digits.contains('E') => digits.parse().ok().map(|n| ScalarValue::Float64(Some(n))),
+        _ if digits.contains('E') => double(digits),
         _ if digits.contains('.') => decimal(digits),
         _ => integer(digits),
     };
@@ -43,6 +43,10 @@ pub fn number(text: &str, long: bool) -> Result<ScalarValue, String> {
 fn split_suffix(upper: &str) -> (&str, &str) {
     let suffix = ["BD", "L", "S", "Y", "D", "F"].into_iter().find(|s| upper.ends_with(s)).unwrap_or("");
     (&upper[..upper.len() - suffix.len()], suffix)
+}
+
+fn double(digits: &str) -> Option<ScalarValue> {
+    digits.parse().ok().filter(|n: &f64| n.is_finite()).map(|n| ScalarValue::Float64(Some(n)))
 }
 
 fn integer(digits: &str) -> Option<ScalarValue> {

@@ -13,12 +13,14 @@
 mod aggregate;
 mod aggregate_call;
 mod calls;
+mod chain;
 mod dialect;
 mod expr;
 mod field;
 mod from;
 mod function;
 mod generator;
+mod joins;
 mod lambda;
 mod like;
 mod literal;
@@ -38,6 +40,7 @@ mod subquery;
 mod syntax;
 mod tokens;
 pub mod types;
+mod watermark;
 mod window_call;
 mod windowing;
 

@@ -64,6 +64,19 @@ pub fn unify(name: &str, exprs: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr
     Ok(exprs.into_iter().zip(types).map(one).collect())
 }
 
+/// Arrays of numbers, brought to one type: those of a FLOAT or DOUBLE beside others hold DOUBLEs.
+pub fn unify_lists(lists: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
+    let types = lists.iter().map(|e| e.get_type(schema)).collect::<datafusion::common::Result<Vec<_>>>()?;
+    let real = |t: &DataType| matches!(t, DataType::List(item) if item.data_type().is_floating());
+    match coercion::common(&types) {
+        Some(common) if types.iter().any(real) && types.iter().any(|t| t != &common) => {
+            let one = |(e, t): (Expr, DataType)| if t == common { e } else { cast(e, &common, false) };
+            Ok(lists.into_iter().zip(types).map(one).collect())
+        }
+        _ => Ok(lists),
+    }
+}
+
 /// `-expr`.
 pub fn negate(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     let t = expr.get_type(schema).map_err(|e| mismatch::explain(&expr, schema, e))?;

@@ -93,7 +93,7 @@ impl Planner<'_> {
             let value = operators::cast(constant.checked(item)?, &column.get_type(cx.schema)?, false);
             conditions.push(binary_expr(column.clone(), Operator::IsNotDistinctFrom, value));
         }
-        let condition = super::expr::balanced(conditions, Operator::And);
+        let condition = super::chain::balanced(conditions, Operator::And);
         let shown = |e: &&sql::Expr| self.constant_text(e, &constant);
         let name = match (&v.alias, items.as_slice()) {
             (Some(alias), _) => alias.value.clone(),
@@ -154,7 +154,7 @@ impl Planner<'_> {
         if *null_inclusion != Some(NullInclusion::IncludeNulls) {
             let values = plan.schema().columns().split_off(kept + 1);
             let there = values.into_iter().map(|c| Expr::Column(c).is_not_null()).collect();
-            plan = LogicalPlanBuilder::from(plan).filter(super::expr::balanced(there, Operator::Or))?.build()?;
+            plan = LogicalPlanBuilder::from(plan).filter(super::chain::balanced(there, Operator::Or))?.build()?;
         }
         Ok(with_names(plan, names))
     }

@@ -17,6 +17,7 @@ use super::expr::name_parts;
 use super::scope::{Env, eq_names, join};
 use crate::error::{Error, Result};
 use crate::options::did_you_mean;
+use crate::sql::ScriptText;
 
 /// A plan, not optimised, and the names of its columns as users see them.
 #[derive(Debug, Clone)]
@@ -25,11 +26,12 @@ pub struct PlannedQuery {
     pub names: Vec<String>,
 }
 
-/// Plans one query over the tables and functions of `ctx`.
+/// Plans one query over the tables and functions of `ctx`. `script` is what the query is a part of: what fails when the query
+/// runs shows it.
 ///
 /// # Errors
 /// The place of an error is in bytes of `text`.
-pub async fn plan_query(ctx: &SessionContext, text: &str) -> Result<PlannedQuery> {
+pub async fn plan_query(ctx: &SessionContext, text: &str, script: Option<ScriptText>) -> Result<PlannedQuery> {
     let lines = Lines::new(text);
     let query = with_stack(|| parse_query(text, &lines))??;
     let state = ctx.state();
@@ -39,7 +41,7 @@ pub async fn plan_query(ctx: &SessionContext, text: &str) -> Result<PlannedQuery
         Err(e) => return with_stack(move || drop(query)).and(Err(e)),
     };
     with_stack(move || {
-        let planner = Planner { state, lines, tables, aliases: Cell::new(0), watermarks: Cell::new(0) };
+        let planner = Planner { state, lines, script, tables, aliases: Cell::new(0), watermarks: Cell::new(0) };
         let relation = planner.query(&query, &Env::default())?;
         let names = relation.scope.columns.iter().map(|c| c.name.clone()).collect();
         Ok(PlannedQuery { plan: relation.plan, names })
@@ -63,7 +65,7 @@ fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
 
 /// A table or view that the text names.
 #[derive(Clone)]
-pub struct Table {
+pub struct KnownTable {
     pub reference: TableReference,
     pub source: Arc<dyn TableSource>,
 }
@@ -72,13 +74,15 @@ pub struct Table {
 pub struct Planner<'t> {
     pub state: SessionState,
     pub lines: Lines<'t>,
+    /// What the text is a part of.
+    pub script: Option<ScriptText>,
     tables: Tables,
     aliases: Cell<usize>,
     watermarks: Cell<usize>,
 }
 
 struct Tables {
-    found: HashMap<String, Table>,
+    found: HashMap<String, KnownTable>,
     /// All names there are, for suggestions.
     names: Vec<String>,
 }
@@ -96,7 +100,7 @@ impl Planner<'_> {
     }
 
     /// The table or view of this name.
-    pub fn table(&self, parts: &[Ident]) -> Result<&Table> {
+    pub fn table(&self, parts: &[Ident]) -> Result<&KnownTable> {
         let name = join(parts);
         self.tables.found.get(&name.to_lowercase()).ok_or_else(|| {
             let span = self.lines.span(parts[0].span.union(&parts[parts.len() - 1].span));
@@ -135,7 +139,7 @@ fn relation_names(query: &Query) -> Vec<ObjectName> {
 }
 
 /// Finds catalog, schema and table in any case; an exact match goes first.
-async fn load_table(state: &SessionState, parts: &[Ident], known: &mut Vec<String>) -> Result<Option<Table>> {
+async fn load_table(state: &SessionState, parts: &[Ident], known: &mut Vec<String>) -> Result<Option<KnownTable>> {
     let defaults = &state.config_options().catalog;
     let (catalog, schema, table) = match parts {
         [table] => (&defaults.default_catalog, &defaults.default_schema, &table.value),
@@ -157,7 +161,7 @@ async fn load_table(state: &SessionState, parts: &[Ident], known: &mut Vec<Strin
         2 => TableReference::partial(schema_name, table_name),
         _ => TableReference::full(catalog_name, schema_name, table_name),
     };
-    Ok(Some(Table { reference, source: provider_as_source(provider) }))
+    Ok(Some(KnownTable { reference, source: provider_as_source(provider) }))
 }
 
 fn pick(names: Vec<String>, wanted: &str) -> Option<String> {

@@ -313,12 +313,14 @@ fn each_row(left: Relation, op: SetOperator, right: Relation) -> Result<LogicalP
         let number = Expr::Column(Column::new_unqualified(name)).alias(NUMBER);
         Ok(LogicalPlanBuilder::from(plan).project(columns.into_iter().chain([number]))?.build()?)
     };
-    let columns: Vec<_> = left.scope.columns.iter().map(|c| Expr::Column(c.column.clone())).collect();
+    let width = left.scope.columns.len();
     let (left, right) = (numbered(left)?, numbered(right)?);
     let plan = match op {
         SetOperator::Intersect => LogicalPlanBuilder::intersect(left, right, false)?,
         _ => LogicalPlanBuilder::except(left, right, false)?,
     };
+    // Where both sides have columns of one name, the sides have got names of their own.
+    let columns: Vec<_> = plan.schema().columns().into_iter().take(width).map(Expr::Column).collect();
     Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
 }
 

@@ -32,6 +32,29 @@ impl ExprContext<'_> {
         Ok(operators::cast(zipped, &DataType::List(std::sync::Arc::new(item)), false))
     }
 
+    /// The arguments as Spark's function takes them, where DataFusion's takes others: a FLOAT is a DOUBLE to functions of
+    /// reals, any number an INT or BIGINT to those of bits.
+    pub fn expected(&self, name: &str, args: Vec<Expr>) -> Result<Vec<Expr>> {
+        let whole = match name {
+            "factorial" => Some((0, DataType::Int32)),
+            "bit_get" | "getbit" => Some((1, DataType::Int32)),
+            "bitmap_bucket_number" | "bitmap_bit_position" => Some((0, DataType::Int64)),
+            _ => None,
+        };
+        if whole.is_none() && !REAL_FUNCTIONS.contains(&name) {
+            return Ok(args);
+        }
+        let one = |(i, arg): (usize, Expr)| -> Result<Expr> {
+            let from = arg.get_type(self.schema)?;
+            Ok(match &whole {
+                Some((at, to)) if *at == i && from.is_numeric() && from != *to => operators::cast(arg, to, false),
+                None if from == DataType::Float32 => operators::cast(arg, &DataType::Float64, false),
+                _ => arg,
+            })
+        };
+        args.into_iter().enumerate().map(one).collect()
+    }
+
     /// `try_add` and its like of dates, times and intervals: the operator, and NULL for a division by zero.
     pub fn try_times(&self, name: &str, left: &Expr, right: &Expr) -> Result<Option<Expr>> {
         let types = [left.get_type(self.schema)?, right.get_type(self.schema)?];
@@ -49,7 +72,10 @@ impl ExprContext<'_> {
                 return operators::binary(left.clone(), &sql::BinaryOperator::Divide, divisor, self.schema).map(Some);
             }
         };
-        operators::binary(left.clone(), &op, right.clone(), self.schema).map(Some)
+        match self.calendar_arithmetic(left, &op, right)? {
+            Some(moved) => Ok(Some(moved)),
+            None => operators::binary(left.clone(), &op, right.clone(), self.schema).map(Some),
+        }
     }
 
     /// `uniform(min, max[, seed])` is `rand(seed)` over another range, in the wider type of the two.
@@ -83,7 +109,10 @@ impl ExprContext<'_> {
     /// `decode(value, search, result, …[, default])`, in which NULL is found as any value.
     pub fn decode(&self, args: &[Expr]) -> Result<Expr> {
         let (value, pairs) = (&args[0], args[1..].chunks_exact(2));
-        let otherwise = pairs.remainder().first().cloned();
+        // What nothing fits is a NULL of type STRING.
+        let missing = || Expr::Literal(ScalarValue::Utf8View(None), None);
+        let is_nested = args[2..].iter().any(|e| e.get_type(self.schema).is_ok_and(|t| t.is_nested()));
+        let otherwise = pairs.remainder().first().cloned().or_else(|| (!is_nested).then(missing));
         let branch = |pair: &[Expr]| -> Result<(Expr, Expr)> {
             let (value, search) = operators::compare_as(Operator::Eq, value.clone(), pair[0].clone(), self.schema)?;
             let same = binary_expr(value, Operator::IsNotDistinctFrom, search);
@@ -93,6 +122,12 @@ impl ExprContext<'_> {
         operators::case(branches, otherwise, self.schema)
     }
 }
+
+/// Functions of reals whose result is a DOUBLE whatever they are of.
+const REAL_FUNCTIONS: [&str; 25] = [
+    "acos", "acosh", "asin", "asinh", "atan", "atanh", "cbrt", "cos", "cosh", "cot", "csc", "degrees", "exp", "expm1",
+    "ln", "log", "log10", "log2", "radians", "sec", "sin", "sinh", "tan", "tanh", "hypot",
+];
 
 /// The order of numeric types, the widest last.
 fn width(t: &DataType) -> (u8, u8) {

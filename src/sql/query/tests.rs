@@ -37,7 +37,7 @@ async fn table(ctx: &SessionContext, name: &str, text: &str) {
 }
 
 async fn run(ctx: &SessionContext, text: &str) -> Result<(Vec<String>, RecordBatch)> {
-    let planned = plan_query(ctx, text).await?;
+    let planned = plan_query(ctx, text, None).await?;
     assert_eq!(planned.names.len(), planned.plan.schema().fields().len(), "{text}");
     let frame = ctx.execute_logical_plan(planned.plan).await?;
     let schema = frame.schema().inner().clone();
@@ -127,10 +127,10 @@ async fn names_of_expressions() {
     ];
     let ctx = session().await;
     for (text, name) in cases {
-        let planned = plan_query(&ctx, &format!("SELECT {text} FROM t")).await.unwrap();
+        let planned = plan_query(&ctx, &format!("SELECT {text} FROM t"), None).await.unwrap();
         assert_eq!(planned.names, [name], "{text}");
     }
-    let planned = plan_query(&ctx, "SELECT CAST(a AS BIGINT) FROM t").await.unwrap();
+    let planned = plan_query(&ctx, "SELECT CAST(a AS BIGINT) FROM t", None).await.unwrap();
     assert_eq!(planned.names, ["a"]);
 }
 
@@ -213,7 +213,8 @@ async fn generators() {
 #[tokio::test]
 async fn word_count_carries_one_column_through_unnest() {
     let ctx = session().await;
-    let planned = plan_query(&ctx, "SELECT explode(string_to_array(value, ' ')) AS word FROM lines").await.unwrap();
+    let planned =
+        plan_query(&ctx, "SELECT explode(string_to_array(value, ' ')) AS word FROM lines", None).await.unwrap();
     let plan = ctx.state().optimize(&planned.plan).unwrap();
     let mut at = &plan;
     while !matches!(at, LogicalPlan::Unnest(_)) {
@@ -235,7 +236,7 @@ async fn watermarks_mark_their_column() {
         ("SELECT e, t.a FROM t WATERMARK ts + INTERVAL 1 DAY AS e DELAY OF INTERVAL '10' SECOND", "e a", 0),
         ("SELECT ts AS x FROM (SELECT ts FROM t) WATERMARK t.ts DELAY OF INTERVAL '10 seconds' t", "", 0),
     ] {
-        let planned = match plan_query(&ctx, text).await {
+        let planned = match plan_query(&ctx, text, None).await {
             Ok(p) => p,
             Err(e) if names.is_empty() => {
                 assert_eq!(e.condition(), "UNRESOLVED_COLUMN.WITH_SUGGESTION");
@@ -254,7 +255,7 @@ async fn watermarks_mark_their_column() {
 async fn nested_event_time_becomes_the_first_column() {
     let ctx = session().await;
     table(&ctx, "w", "SELECT named_struct('t', TIMESTAMP '1970-01-01 00:00:05') AS n").await;
-    let planned = plan_query(&ctx, "SELECT * FROM w WATERMARK n.t DELAY OF INTERVAL 1 MINUTE").await.unwrap();
+    let planned = plan_query(&ctx, "SELECT * FROM w WATERMARK n.t DELAY OF INTERVAL 1 MINUTE", None).await.unwrap();
     assert_eq!(planned.names, ["t", "n"]);
     assert_eq!(watermark_delay_ms(planned.plan.schema().field(0)), Some(60_000));
 }
@@ -267,7 +268,7 @@ async fn distinct_on_is_a_node_below_the_select_list() {
     ctx.register_table("r", Arc::new(rows)).unwrap();
     let plan = |text: &'static str| {
         let ctx = ctx.clone();
-        async move { plan_query(&ctx, text).await.unwrap().plan.to_string() }
+        async move { plan_query(&ctx, text, None).await.unwrap().plan.to_string() }
     };
     assert!(plan("SELECT DISTINCT ON (S) a FROM r").await.contains("Dedup: [r.s]\n"));
     assert!(

@@ -16,7 +16,7 @@ use super::scope::{Env, Relation, ScopeColumn};
 use super::tokens::{at, is_token, is_word, quoted};
 use super::types::spark_type_name;
 use crate::error::{Error, Result, Span};
-use crate::plan::window_columns::{Part, Window, add, check_partition, unmerged_session};
+use crate::plan::window::columns::{Part, Window, add, check_partition, unmerged_session};
 
 const PARTITION_BY: &str = "#partition_by";
 

@@ -31,7 +31,7 @@ pub async fn run_sql(session: &Session, text: &str) -> Result<Option<Vec<RecordB
 
 /// A query, with the names of its columns as users see them.
 pub async fn plan(session: &Session, text: &str) -> Result<PlannedQuery> {
-    plan_query(session.context(), text).await
+    plan_query(session.context(), text, None).await
 }
 
 /// Adds rows to the memory stream `name`; gives their number. `None` adds nothing, but moves the stream on.

@@ -1,9 +1,11 @@
 //! What a processor's handle and variables share: whose turn it is, and where the entries are.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use super::super::{TimeMode, lock_entries};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::super::TimeMode;
 use super::handle::{QueryInfo, TimerValues};
 use super::variable::Kind;
 use crate::error::{Error, Result};
@@ -89,7 +91,7 @@ impl Context {
     }
 
     pub fn entries(&self) -> MutexGuard<'_, EntryMap> {
-        lock_entries(&self.entries)
+        self.entries.lock()
     }
 
     /// Where the timer of a key at this time is.
@@ -129,7 +131,7 @@ impl Context {
 
     /// Entries whose time to live has ended.
     pub fn remove_expired(&mut self) {
-        let mut entries = lock_entries(&self.entries);
+        let mut entries = self.entries.lock();
         let ended = entries.expired(self.times.processing_ms).filter(|(_, k)| k.variable != self.timer);
         let ended: Vec<_> = ended.map(|(_, key)| key.clone()).collect();
         ended.iter().for_each(|key| {
@@ -165,7 +167,7 @@ impl Context {
 
     /// Deletes what `init` asked for, and checks that what is there is of the kind that `init` made.
     pub fn settle(&mut self) -> Result<()> {
-        let mut entries = lock_entries(&self.entries);
+        let mut entries = self.entries.lock();
         for name in std::mem::take(&mut self.purged) {
             let gone: Vec<_> = Kind::ALL.iter().flat_map(|kind| entries.of_variable(&kind.variable(&name))).collect();
             self.figures.deleted_variables += u64::from(!gone.is_empty());
@@ -196,10 +198,4 @@ pub fn ordered_bytes(number: i64) -> Arc<[u8]> {
 /// The number of [`ordered_bytes`].
 pub fn ordered_number(bytes: &[u8]) -> Option<i64> {
     Some((u64::from_be_bytes(bytes.try_into().ok()?) ^ (1 << 63)) as i64)
-}
-
-/// The context of a handle or variable.
-pub fn lock(context: &Mutex<Context>) -> MutexGuard<'_, Context> {
-    // A processor that panicked ends its batch, which begins the next context anew.
-    context.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
+use parking_lot::Mutex;
 
 use super::super::call::Caller;
 use super::super::groups::{Groups, key_rows};
 use super::super::rows::{GroupRows, OutputBuffer, OutputRows, decode_column};
 use super::super::{FunctionBatch, FunctionContext, Outcome, StateFunction, TimeMode};
-use super::context::{Context, Figures, Phase, lock};
+use super::context::{Context, Figures, Phase};
 use super::handle::{QueryInfo, StatefulProcessorHandle, TimerValues};
 use super::variable::Kind;
 use super::{StatefulProcessor, StatefulProcessorWithInitialState};
@@ -93,7 +94,7 @@ impl<P: StatefulProcessor, I: Initial<P>> ProcessorFunction<P, I> {
     pub fn try_new(mut processor: P, time: TimeMode, mode: OutputMode, context: FunctionContext) -> Result<Self> {
         let handle = StatefulProcessorHandle(Arc::new(Mutex::new(Context::new(time, mode))));
         CALLER.guard(|| processor.init(&handle))??;
-        lock(&handle.0).phase = Phase::Idle;
+        handle.0.lock().phase = Phase::Idle;
         Ok(Self { processor: Mutex::new(processor), handle, context, initial: PhantomData })
     }
 
@@ -103,7 +104,7 @@ impl<P: StatefulProcessor, I: Initial<P>> ProcessorFunction<P, I> {
             processing_ms: batch.batch.timestamp_ms,
             watermark_ms: self.context.has_watermark.then_some(batch.batch.watermark_ms),
         };
-        let mut context = lock(&self.handle.0);
+        let mut context = self.handle.0.lock();
         context.phase = Phase::Idle;
         context.entries = batch.entries.clone();
         context.times = times;
@@ -124,10 +125,10 @@ impl<P: StatefulProcessor, I: Initial<P>> ProcessorFunction<P, I> {
 
     /// Calls the processor for a key.
     fn call<T>(&self, group: &Arc<[u8]>, f: impl FnOnce(&mut P) -> Result<T>) -> Result<T> {
-        lock(&self.handle.0).phase = Phase::Key(group.clone());
-        let mut processor = self.processor.lock().unwrap_or_else(PoisonError::into_inner);
+        self.handle.0.lock().phase = Phase::Key(group.clone());
+        let mut processor = self.processor.lock();
         let given = CALLER.call(|| f(&mut processor));
-        lock(&self.handle.0).phase = Phase::Idle;
+        self.handle.0.lock().phase = Phase::Idle;
         given
     }
 
@@ -162,16 +163,16 @@ impl<P: StatefulProcessor, I: Initial<P>> ProcessorFunction<P, I> {
 
     /// Timers that were there when the rows were done; what they register fires in a later batch.
     fn handle_timers(&self, batch: &FunctionBatch, times: &TimerValues, output: &mut Buffer<P>) -> Result<()> {
-        let due = lock(&self.handle.0).due_timers();
+        let due = self.handle.0.lock().due_timers();
         let keys = self.keys(batch, due.iter().map(|(_, group)| group))?;
         for ((expiry_ms, group), key) in due.iter().zip(keys) {
-            if !lock(&self.handle.0).has_timer(group, *expiry_ms) {
+            if !self.handle.0.lock().has_timer(group, *expiry_ms) {
                 continue;
             }
-            lock(&self.handle.0).figures.expired_timers += 1;
+            self.handle.0.lock().figures.expired_timers += 1;
             let given = self.call(group, |p| p.handle_expired_timer(&self.handle, &key, times, *expiry_ms))?;
             given.append_to(output);
-            lock(&self.handle.0).timer_fired(group, *expiry_ms);
+            self.handle.0.lock().timer_fired(group, *expiry_ms);
         }
         Ok(())
     }
@@ -212,7 +213,7 @@ impl<P: StatefulProcessor, I: Initial<P>> StateFunction for ProcessorFunction<P,
         self.handle_timers(&batch, &times, &mut output)?;
         let batches = output.finish(&self.context.schema, batch.batch_size)?;
         self.check_event_times(&batch, &batches)?;
-        let mut context = lock(&self.handle.0);
+        let mut context = self.handle.0.lock();
         if context.time == TimeMode::ProcessingTime {
             context.remove_expired();
         }
@@ -235,7 +236,7 @@ impl<P: StatefulProcessor, I: Initial<P>> StateFunction for ProcessorFunction<P,
     }
 
     fn follows_watermark(&self) -> bool {
-        lock(&self.handle.0).time != TimeMode::ProcessingTime
+        self.handle.0.lock().time != TimeMode::ProcessingTime
     }
 }
 
@@ -260,7 +261,7 @@ fn custom(context: &Context) -> Vec<(&'static str, u64)> {
 
 impl<P: StatefulProcessor, I> Drop for ProcessorFunction<P, I> {
     fn drop(&mut self) {
-        let mut processor = self.processor.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut processor = self.processor.lock();
         // A panic while dropping would end the process.
         if let Err(e) = CALLER.guard(|| processor.close()) {
             tracing::warn!(error = %e, "a stateful processor could not be closed");

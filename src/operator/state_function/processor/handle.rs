@@ -1,13 +1,14 @@
 //! The handle: what a processor makes its variables with, and its timers.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::super::TimeMode;
-use super::context::{Context, Phase, lock};
+use super::context::{Context, Phase};
 use super::list::ListState;
 use super::map::MapState;
 use super::value_state::ValueState;
@@ -59,7 +60,7 @@ impl StatefulProcessorHandle {
     /// # Errors
     /// Not called in `init`.
     pub fn delete_if_exists(&self, name: &str) -> Result<()> {
-        let mut context = lock(&self.0);
+        let mut context = self.0.lock();
         if !matches!(context.phase, Phase::Init) {
             return Err(context.wrong_phase("delete_if_exists"));
         }
@@ -73,7 +74,7 @@ impl StatefulProcessorHandle {
     /// # Errors
     /// Not called for a key, or in [`TimeMode::None`].
     pub fn register_timer(&self, expiry_ms: i64) -> Result<()> {
-        lock(&self.0).register_timer(expiry_ms)
+        self.0.lock().register_timer(expiry_ms)
     }
 
     /// Takes the key's timer at this time away, if there is one.
@@ -81,7 +82,7 @@ impl StatefulProcessorHandle {
     /// # Errors
     /// As [`register_timer`](Self::register_timer).
     pub fn delete_timer(&self, expiry_ms: i64) -> Result<()> {
-        lock(&self.0).delete_timer(expiry_ms)
+        self.0.lock().delete_timer(expiry_ms)
     }
 
     /// The key's timers, the next one first; with the one that is firing.
@@ -89,22 +90,22 @@ impl StatefulProcessorHandle {
     /// # Errors
     /// As [`register_timer`](Self::register_timer).
     pub fn list_timers(&self) -> Result<Vec<i64>> {
-        lock(&self.0).list_timers()
+        self.0.lock().list_timers()
     }
 
     /// Which query and batch this is.
     pub fn get_query_info(&self) -> QueryInfo {
-        lock(&self.0).query
+        self.0.lock().query
     }
 
     /// The processor's time mode.
     pub fn time_mode(&self) -> TimeMode {
-        lock(&self.0).time
+        self.0.lock().time
     }
 
     /// The output mode that the processor was given.
     pub fn output_mode(&self) -> OutputMode {
-        lock(&self.0).output_mode
+        self.0.lock().output_mode
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::super::TimeMode;
 use super::super::value::{decode, encode};
-use super::super::{TimeMode, lock_entries};
-use super::context::{Context, Phase, lock};
+use super::context::{Context, Phase};
 use crate::error::{Error, Result};
 use crate::state::{Entry, EntryKey};
 
@@ -86,7 +87,7 @@ impl<T> fmt::Debug for Variable<T> {
 impl<T> Variable<T> {
     /// Makes the variable, in `init`.
     pub fn make(context: &Arc<Mutex<Context>>, kind: Kind, name: &str, ttl: Option<Duration>) -> Result<Self> {
-        let mut shared = lock(context);
+        let mut shared = context.lock();
         if !matches!(shared.phase, Phase::Init) {
             return Err(shared.wrong_phase(kind.operation()));
         }
@@ -148,7 +149,7 @@ impl<T> Variable<T> {
     /// Takes all items of the key away; how many there were.
     pub fn remove_all(&self, operation: &str) -> Result<u64> {
         self.with(operation, |cx, group, made| {
-            let mut entries = lock_entries(&cx.entries);
+            let mut entries = cx.entries.lock();
             let all: Vec<_> = entries.items(group, &made.variable).map(|(key, _)| key.clone()).collect();
             all.iter().for_each(|key| {
                 entries.remove(key);
@@ -159,13 +160,13 @@ impl<T> Variable<T> {
 
     /// Counts rows as removed.
     pub fn count_removed(&self, rows: u64) -> Result<()> {
-        lock(&self.made()?.context).figures.removed += rows;
+        self.made()?.context.lock().figures.removed += rows;
         Ok(())
     }
 
     fn with<U>(&self, operation: &str, f: impl FnOnce(&Context, &Arc<[u8]>, &Made) -> Result<U>) -> Result<U> {
         let made = self.made()?;
-        let context = lock(&made.context);
+        let context = made.context.lock();
         f(&context, context.group(operation)?, made)
     }
 }
@@ -175,7 +176,7 @@ impl<T: Serialize> Variable<T> {
     pub fn put(&self, operation: &str, item: &[u8], value: &T) -> Result<()> {
         let made = self.made()?;
         let bytes = encode(value)?;
-        let mut context = lock(&made.context);
+        let mut context = made.context.lock();
         let at = made.at(context.group(operation)?, item);
         let expires_ms = made.ttl_ms.map(|ttl| context.times.processing_ms.saturating_add(ttl));
         context.entries().insert(at, Entry { value: Some(bytes), expires_ms });

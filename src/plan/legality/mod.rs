@@ -1,18 +1,20 @@
 //! Which queries a stream can have in which output mode: Spark's rules, checked before anything starts.
 
+mod join;
+mod state_function;
+
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{JoinType, NullEquality};
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, ExprSchemable, FetchType, Join, Limit, LogicalPlan, SkipType, Sort,
+    Aggregate, Distinct, Expr, ExprSchemable, FetchType, Limit, LogicalPlan, SkipType, Sort,
 };
 
+use self::join::{check_join, check_set_operation, check_stream_join};
 use super::dedup::DedupNode;
-use super::join::{check_stream_join, is_stream_join};
-use super::session_window::session_key;
+use super::join::is_stream_join;
 use super::state_function::as_state_function;
-use super::state_legality;
 use super::watermark::{as_watermark, event_time_columns, watermark_delay_ms};
+use super::window::session_key;
 use super::{is_streaming, mentions_stream};
 use crate::error::{Error, Result};
 use crate::output_mode::OutputMode;
@@ -27,7 +29,7 @@ pub fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
             .with_help("a query over tables alone is a batch query: write it as a plain SELECT"));
     }
     check_mode(plan, mode)?;
-    state_legality::check_all(plan, mode)?;
+    state_function::check_all(plan, mode)?;
     check_node(plan, mode, Above::default())
 }
 
@@ -106,7 +108,7 @@ fn check_mode(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn has_aggregate(plan: &LogicalPlan) -> bool {
+fn has_aggregate(plan: &LogicalPlan) -> bool {
     let aggregates = matches!(plan, LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(Distinct::All(_)));
     is_streaming(plan) && (aggregates || plan.inputs().into_iter().any(has_aggregate))
 }
@@ -133,14 +135,14 @@ fn dedups_by_time(dedup: &DedupNode) -> bool {
     dedup.keys.iter().any(|k| k.to_field(schema).is_ok_and(|(_, f)| watermark_delay_ms(&f).is_some()))
 }
 
-pub(super) fn unsupported(what: &str) -> Error {
+fn unsupported(what: &str) -> Error {
     Error::unsupported(
         "UNSUPPORTED_STREAMING_OPERATION",
         format!("{what} is not supported on streaming DataFrames/Datasets"),
     )
 }
 
-pub(super) fn wrong_mode(mode: OutputMode, operation: &str) -> Error {
+fn wrong_mode(mode: OutputMode, operation: &str) -> Error {
     Error::unsupported(
         "STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION",
         format!(
@@ -314,7 +316,7 @@ fn check_extension(node: &LogicalPlan, name: &str, mode: OutputMode, above: Abov
         check_dedup(dedup)?;
     }
     if let Some(function) = as_state_function(node) {
-        return state_legality::check(function, mode, above.stateful);
+        return state_function::check(function, mode, above.stateful);
     }
     match name {
         "Dedup" if mode == OutputMode::Complete && !above.stateful => {
@@ -356,51 +358,4 @@ fn check_limit(limit: &Limit, mode: OutputMode) -> Result<()> {
         .with_help("use append or complete mode"));
     }
     Ok(())
-}
-
-/// INTERSECT and EXCEPT are joins of distinct rows in which NULL equals NULL.
-fn check_set_operation(join: &Join, mode: OutputMode) -> Result<()> {
-    if join.null_equality != NullEquality::NullEqualsNull {
-        return Ok(());
-    }
-    match join.join_type {
-        JoinType::LeftSemi => Err(Error::unsupported(
-            "UNSUPPORTED_STREAMING_OPERATION",
-            "intersect of streaming DataFrames/Datasets is not supported",
-        )
-        .with_help("use LEFT SEMI JOIN on the columns that must be equal")),
-        JoinType::LeftAnti if is_streaming(&join.right) => Err(Error::unsupported(
-            "UNSUPPORTED_STREAMING_OPERATION",
-            "except on a streaming DataFrame/Dataset on the right is not supported",
-        )
-        .with_help("a row is never known to be absent from an endless input: put the stream on the left")),
-        JoinType::LeftAnti if mode == OutputMode::Append => Err(Error::unsupported(
-            "UNSUPPORTED_STREAMING_OPERATOR_WITHOUT_WATERMARK",
-            "EXCEPT on a stream is not supported in append output mode without watermark",
-        )
-        .with_help("use LEFT ANTI JOIN, which keeps duplicates, or OUTPUT MODE UPDATE")),
-        _ => Ok(()),
-    }
-}
-
-fn check_join(join: &Join) -> Result<()> {
-    use JoinType::{Full, Inner, Left, LeftAnti, LeftSemi, Right};
-    let (left, right) = (is_streaming(&join.left), is_streaming(&join.right));
-    let allowed = match join.join_type {
-        Inner => true,
-        Left | LeftSemi | LeftAnti => left,
-        Right => right,
-        Full => false,
-        _ => false,
-    };
-    if allowed {
-        return Ok(());
-    }
-    let (stream, table) = if left { ("left", "right") } else { ("right", "left") };
-    let kind = join.join_type;
-    Err(Error::unsupported(
-        "UNSUPPORTED_STREAMING_OPERATION",
-        format!("{kind} join with a streaming DataFrame/Dataset on the {stream} and a static DataFrame/Dataset on the {table} is not supported"),
-    )
-    .with_help("only rows of the stream can be kept: put the stream on the side that the join keeps"))
 }

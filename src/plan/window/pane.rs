@@ -9,10 +9,11 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
-use super::is_streaming;
-use super::time_window::{as_window, times_of, window_type, windows_of};
+use super::function::{as_window, windows_of};
+use super::types::{times_of, window_type};
 use crate::error::{Error, Result};
 use crate::operator::{WindowKey, Windows};
+use crate::plan::is_streaming;
 
 /// Aggregates of which nothing is seen when the rows of a pane are aggregated before panes are put together.
 const ORDERLESS: [&str; 12] = [

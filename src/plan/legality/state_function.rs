@@ -2,12 +2,12 @@
 
 use datafusion::logical_expr::LogicalPlan;
 
-use super::legality::{has_aggregate, wrong_mode};
-use super::state_function::{StateFunctionNode, as_state_function};
-use super::watermark::event_time_columns;
+use super::{has_aggregate, wrong_mode};
 use crate::error::{Error, Result};
 use crate::operator::state_function::{FunctionKind, TimeMode};
 use crate::output_mode::OutputMode;
+use crate::plan::state_function::{StateFunctionNode, as_state_function};
+use crate::plan::watermark::event_time_columns;
 
 const CONDITION: &str = "UNSUPPORTED_STREAMING_OPERATION";
 

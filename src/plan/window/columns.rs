@@ -17,10 +17,11 @@ use datafusion::logical_expr::{
     ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::session_window::SESSION_KEY;
-use super::time_window::{WindowTime, window_type};
-use super::watermark::WATERMARK_KEY;
+use super::session::SESSION_KEY;
+use super::types::window_type;
+use super::window_time::WindowTime;
 use crate::error::{Error, Result};
+use crate::plan::watermark::WATERMARK_KEY;
 
 /// The key of the field metadata that says which column of which window this is.
 const WINDOW_KEY: &str = "tidemill.window";

@@ -27,13 +27,13 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::SessionContext;
 
-use super::is_streaming;
-use super::node::{StatefulKind, StatefulNode};
-use super::time_window::{window_times, window_type, with_watermark, wrong_type};
-use super::window_columns::WindowOf;
+use super::columns::WindowOf;
+use super::types::{END_OF_TIME, window_times, window_type, with_watermark, wrong_type};
 use crate::error::{Error, Result};
 use crate::function::scalar::session_time_zone;
 use crate::interval::{Interval, parse_interval};
+use crate::plan::is_streaming;
+use crate::plan::node::{StatefulKind, StatefulNode};
 use crate::type_name::sql_type_name;
 
 /// The key of the field metadata that marks sessions of single rows.
@@ -243,7 +243,7 @@ impl ScalarUDFImpl for SessionWindow {
             let start = times.value(row);
             let end = add(start, gap, zone).ok_or_else(|| {
                 let message = "a time is too close to the end of time for its session to have an end";
-                Error::execution("DATETIME_OVERFLOW", message).with_help(super::time_window::END_OF_TIME)
+                Error::execution("DATETIME_OVERFLOW", message).with_help(END_OF_TIME)
             })?;
             Ok((end > start).then_some((start, end)))
         };

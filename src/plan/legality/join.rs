@@ -1,14 +1,14 @@
-//! Which joins of two streams there are, in which output mode: Spark's `UnsupportedOperationChecker`.
+//! Which joins of a stream there are, in which output mode: Spark's `UnsupportedOperationChecker`.
 
-use datafusion::common::JoinType;
+use datafusion::common::{JoinType, NullEquality};
 use datafusion::logical_expr::Join;
 
-use super::condition::Condition;
-use super::state_bound::state_bounds;
 use crate::error::{Error, Result};
 use crate::output_mode::OutputMode;
+use crate::plan::is_streaming;
+use crate::plan::join::{Condition, state_bounds};
 
-/// Checks the join of an analyzed plan.
+/// Checks the join of two streams in an analyzed plan.
 pub fn check_stream_join(join: &Join, mode: OutputMode) -> Result<()> {
     let name = join_name(join.join_type);
     check_type(join.join_type)?;
@@ -36,6 +36,54 @@ pub fn check_stream_join(join: &Join, mode: OutputMode) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// INTERSECT and EXCEPT are joins of distinct rows in which NULL equals NULL.
+pub fn check_set_operation(join: &Join, mode: OutputMode) -> Result<()> {
+    if join.null_equality != NullEquality::NullEqualsNull {
+        return Ok(());
+    }
+    match join.join_type {
+        JoinType::LeftSemi => Err(Error::unsupported(
+            "UNSUPPORTED_STREAMING_OPERATION",
+            "intersect of streaming DataFrames/Datasets is not supported",
+        )
+        .with_help("use LEFT SEMI JOIN on the columns that must be equal")),
+        JoinType::LeftAnti if is_streaming(&join.right) => Err(Error::unsupported(
+            "UNSUPPORTED_STREAMING_OPERATION",
+            "except on a streaming DataFrame/Dataset on the right is not supported",
+        )
+        .with_help("a row is never known to be absent from an endless input: put the stream on the left")),
+        JoinType::LeftAnti if mode == OutputMode::Append => Err(Error::unsupported(
+            "UNSUPPORTED_STREAMING_OPERATOR_WITHOUT_WATERMARK",
+            "EXCEPT on a stream is not supported in append output mode without watermark",
+        )
+        .with_help("use LEFT ANTI JOIN, which keeps duplicates, or OUTPUT MODE UPDATE")),
+        _ => Ok(()),
+    }
+}
+
+/// A join of a stream and a table.
+pub fn check_join(join: &Join) -> Result<()> {
+    use JoinType::{Full, Inner, Left, LeftAnti, LeftSemi, Right};
+    let (left, right) = (is_streaming(&join.left), is_streaming(&join.right));
+    let allowed = match join.join_type {
+        Inner => true,
+        Left | LeftSemi | LeftAnti => left,
+        Right => right,
+        Full => false,
+        _ => false,
+    };
+    if allowed {
+        return Ok(());
+    }
+    let (stream, table) = if left { ("left", "right") } else { ("right", "left") };
+    let kind = join.join_type;
+    Err(Error::unsupported(
+        "UNSUPPORTED_STREAMING_OPERATION",
+        format!("{kind} join with a streaming DataFrame/Dataset on the {stream} and a static DataFrame/Dataset on the {table} is not supported"),
+    )
+    .with_help("only rows of the stream can be kept: put the stream on the side that the join keeps"))
 }
 
 fn check_type(join_type: JoinType) -> Result<()> {
