@@ -11,6 +11,7 @@ use tidemill::prelude::*;
 use tidemill::{QueryTerminated, StreamingQueryProgress};
 
 /// What a service writes to its log.
+#[derive(Debug)]
 pub struct Log;
 
 impl StreamingQueryListener for Log {

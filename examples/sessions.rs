@@ -9,7 +9,7 @@ use tidemill::prelude::*;
 const GAP_MS: i64 = 5 * 60 * 1000;
 
 /// A row of the stream. A TIMESTAMP is a number of microseconds.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub struct Click {
     at: i64,
     page: String,
@@ -24,7 +24,7 @@ pub struct Open {
 }
 
 /// A session that has ended.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Ended {
     who: String,
     start: i64,

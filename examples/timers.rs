@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tidemill::prelude::*;
 
 /// Gives a row when a device has sent nothing for so long, and one when it is back.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Silence {
     limit_ms: i64,
     /// The present timer.
@@ -25,7 +25,7 @@ impl Silence {
 }
 
 /// A row of the stream.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub struct Reading {
     value: f64,
 }

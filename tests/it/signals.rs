@@ -59,7 +59,7 @@ fn the_second_signal_ends_the_process_with_130() {
 #[test]
 fn a_query_that_computes_without_a_pause_does_not_keep_the_process() {
     let query = "SELECT count(*) FROM range(1000000) a CROSS JOIN range(1000000) b WHERE a.id * b.id = 7";
-    let mut tidemill = run_sql(query, &[]);
+    let tidemill = run_sql(query, &[]);
     std::thread::sleep(std::time::Duration::from_secs(2));
     tidemill.signal("INT");
     let ended = tidemill.ended();
