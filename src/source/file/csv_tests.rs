@@ -4,19 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::time_zone::Tz;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use futures::TryStreamExt;
 use serde::Deserialize;
 
 use super::entry::FileEntry;
 use super::format::FormatOptions;
-use super::read::FileReader;
+use super::listing::Location;
+use super::read::{Decoding, FileReader};
+use super::scan::FilesScan;
 use crate::error::Result;
 use crate::format::BadRecordCounter;
 use crate::function::ddl::parse_schema;
 use crate::function::display::{Style, write_value};
 use crate::options::{OptionReader, Options};
+use crate::source::scan::ScanRequest;
+use crate::source::testing::read_request;
 use crate::type_name::type_name;
 
 type Row = Vec<Option<String>>;
