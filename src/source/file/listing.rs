@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::entry::FileEntry;
-use super::partition::is_partition;
+use super::partition::has_partition;
 use super::spark_log;
 use crate::error::{Error, Result};
 use crate::glob::{self, Component, Glob};
@@ -151,6 +151,16 @@ impl Location {
         Ok(all)
     }
 
+    /// Without `recursiveFileLookup` files further below count if they lie in partition folders; then they are all that counts.
+    fn keep_partitions(&self, files: &mut Vec<FileEntry>) {
+        let root = |file: &FileEntry| self.root(&file.path).to_owned();
+        let is_partitioned = |file: &FileEntry| has_partition(&file.path, &root(file));
+        match files.iter().any(is_partitioned) {
+            true => files.retain(is_partitioned),
+            false => files.retain(|file| file.path == root(file) || file.path.parent() == Some(&root(file))),
+        }
+    }
+
     /// Lists it. What is not there is empty; what vanishes meanwhile is left out.
     pub fn list(&self) -> Result<Listing> {
         let mut walk = Walk { location: self, listing: Listing::default(), visited: HashSet::new() };
@@ -158,6 +168,9 @@ impl Location {
             walk.root(&root)?;
         }
         let mut listing = walk.listing;
+        if !self.recursive {
+            self.keep_partitions(&mut listing.files);
+        }
         listing.files.sort_by(|a, b| a.mtime_ns.cmp(&b.mtime_ns).then_with(|| a.path.cmp(&b.path)));
         listing.files.dedup_by(|a, b| a.path == b.path);
         Ok(listing)
@@ -214,8 +227,8 @@ impl Walk<'_> {
             return Ok(());
         }
         match fs::metadata(path) {
-            Ok(m) if m.is_dir() && (self.location.recursive || is_partition(name)) => self.directory(path, &m),
-            Ok(m) if m.is_dir() => Ok(()),
+            // Partition folders may be further below.
+            Ok(m) if m.is_dir() => self.directory(path, &m),
             Ok(m) if m.is_file() => {
                 if self.location.takes(path) {
                     self.listing.files.push(FileEntry::new(path.to_path_buf(), &m));

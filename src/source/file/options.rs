@@ -172,12 +172,14 @@ pub fn file_schema(
         schema.fields().iter().cloned().partition(|f| partitions.has(f.name()));
     // A folder that is to come may be the column that is too many.
     if !files.is_empty() || !matches!(format, FormatOptions::Text { .. }) {
-        format.check(&Arc::new(Schema::new(in_files)))?;
+        format.check(&Arc::new(Schema::new(in_files.clone())))?;
     }
+    // Columns of folders come last, in the order of the folders.
     let inferred = partitions.inferred();
-    let is_new = |f: &&FieldRef| !of_folders.iter().any(|known| known.name().eq_ignore_ascii_case(f.name()));
-    let fields = schema.fields().iter().chain(inferred.iter().filter(is_new));
-    Ok(Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>())))
+    let known =
+        |f: &FieldRef| of_folders.iter().find(|known| known.name().eq_ignore_ascii_case(f.name())).unwrap_or(f).clone();
+    let fields: Vec<_> = in_files.into_iter().chain(inferred.iter().map(known)).collect();
+    Ok(Arc::new(Schema::new(fields)))
 }
 
 fn infer(

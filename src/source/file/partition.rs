@@ -18,27 +18,50 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::entry::FileEntry;
 use crate::error::{Error, Result};
-use crate::function::cast::{Mode, cast_array};
+use crate::function::cast::temporal::{parse_date, parse_timestamp};
+use crate::function::cast::{Mode, cast_array, java};
 use crate::source::provider::timestamp_type;
 use crate::time_zone::Tz;
 
 /// The name of a folder whose rows have NULL in its column.
 const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// Whether a folder of this name is one of a partition.
-pub fn is_partition(name: &[u8]) -> bool {
-    memchr::memchr(b'=', name).is_some_and(|at| at > 0)
+/// The names of the folders that a file lies in, below `root`, where they are a column and a text: outermost first.
+fn folders<'p>(path: &'p Path, root: &Path) -> impl Iterator<Item = (&'p str, &'p str)> + use<'p> {
+    let below = path.parent().and_then(|folder| folder.strip_prefix(root).ok()).unwrap_or(Path::new(""));
+    below.components().filter_map(|component| match component {
+        Component::Normal(name) => std::str::from_utf8(name.as_bytes()).ok()?.split_once('='),
+        _ => None,
+    })
+}
+
+/// Whether a file lies in a partition folder below `root`.
+pub fn has_partition(path: &Path, root: &Path) -> bool {
+    folders(path, root).next().is_some()
 }
 
 /// Columns and texts of the folders that a file lies in, below `root`; a text is `None` for NULL.
-pub fn values(path: &Path, root: &Path) -> Vec<(String, Option<String>)> {
-    let Some(below) = path.parent().and_then(|folder| folder.strip_prefix(root).ok()) else { return vec![] };
-    let folders = below.components().filter_map(|component| match component {
-        Component::Normal(name) => std::str::from_utf8(name.as_bytes()).ok()?.split_once('='),
-        _ => None,
-    });
-    let value = |text: &str| (text != NULL).then(|| unescaped(text));
-    folders.filter(|(name, _)| !name.is_empty()).map(|(name, text)| (unescaped(name), value(text))).collect()
+///
+/// # Errors
+/// A folder without a name or a text; a column that is there twice.
+fn values(path: &Path, root: &Path) -> Result<Vec<(String, Option<String>)>> {
+    let mut found: Vec<(String, Option<String>)> = vec![];
+    for (name, text) in folders(path, root) {
+        let (condition, what) = match (name, text) {
+            ("", _) => ("EMPTY_PARTITION_COLUMN_NAME", "without a name"),
+            (_, "") => ("EMPTY_PARTITION_COLUMN_VALUE", "without a value"),
+            _ if found.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) => {
+                ("COLUMN_ALREADY_EXISTS", "whose column is there twice")
+            }
+            _ => {
+                found.push((unescaped(name), (text != NULL).then(|| unescaped(text))));
+                continue;
+            }
+        };
+        let message = format!("the file '{}' lies in a partition folder '{name}={text}' {what}", path.display());
+        return Err(Error::execution(condition, message).with_help("rename the folder to column=value"));
+    }
+    Ok(found)
 }
 
 /// The text that `%2F` and its like stand for; a `%` of another kind is itself.
@@ -64,11 +87,16 @@ impl Partitions {
     /// Those of `files`, whose folders begin at the root that `root` gives for each.
     ///
     /// # Errors
-    /// `CONFLICTING_DIRECTORY_STRUCTURES` if some files have other partition columns than others.
+    /// `CONFLICTING_PARTITION_COLUMN_NAMES` if some files have other partition columns than others,
+    /// `CONFLICTING_DIRECTORY_STRUCTURES` if their folders begin at different places.
     pub fn of<'f>(files: &'f [FileEntry], root: impl Fn(&'f Path) -> &'f Path) -> Result<Self> {
         let mut columns: Vec<(String, Vec<Option<String>>)> = vec![];
         for (i, file) in files.iter().enumerate() {
-            let found = values(&file.path, root(&file.path));
+            let base = root(&file.path);
+            let found = values(&file.path, base)?;
+            if !found.is_empty() && base != root(&files[0].path) {
+                return Err(roots(base, root(&files[0].path)));
+            }
             if i == 0 {
                 columns.extend(found.iter().map(|(name, _)| (name.clone(), Vec::with_capacity(files.len()))));
             }
@@ -102,7 +130,7 @@ impl Partitions {
                     field.name(),
                     e.message()
                 );
-                Error::execution("CAST_INVALID_INPUT", message).with_help("declare the column as STRING")
+                Error::execution("INVALID_PARTITION_VALUE", message).with_help("declare the column as STRING")
             })
         };
         fields.iter().map(column).collect()
@@ -111,7 +139,7 @@ impl Partitions {
 
 fn conflict(one: &Path, other: &Path) -> Error {
     Error::execution(
-        "CONFLICTING_DIRECTORY_STRUCTURES",
+        "CONFLICTING_PARTITION_COLUMN_NAMES",
         format!(
             "the files '{}' and '{}' lie in folders of different partition columns",
             one.display(),
@@ -121,17 +149,78 @@ fn conflict(one: &Path, other: &Path) -> Error {
     .with_help("read them apart, or say with basePath where the partition folders begin")
 }
 
-/// The narrowest type that all texts have.
+fn roots(one: &Path, other: &Path) -> Error {
+    Error::execution(
+        "CONFLICTING_DIRECTORY_STRUCTURES",
+        format!("partition folders begin at '{}' and at '{}'", one.display(), other.display()),
+    )
+    .with_help("say with basePath where they begin")
+}
+
+/// The narrowest type that all texts have; STRING if there is no text.
 fn inferred(texts: &[Option<String>]) -> DataType {
-    use DataType::*;
     let distinct: HashSet<&str> = texts.iter().flatten().map(String::as_str).collect();
-    let distinct: ArrayRef = Arc::new(distinct.into_iter().map(Some).collect::<StringViewArray>());
-    let fits = |to: &DataType| {
-        let cast = cast_array(&distinct, to, Mode::Try, Tz::UTC);
-        !distinct.is_empty() && cast.is_ok_and(|values| values.null_count() == 0)
+    distinct.into_iter().map(type_of).reduce(wider).unwrap_or(DataType::Utf8View)
+}
+
+/// The type of one text: a number as Java takes it, a time or a day in full.
+fn type_of(text: &str) -> DataType {
+    use DataType::*;
+    if text.parse::<i32>().is_ok() {
+        return Int32;
+    }
+    if text.parse::<i64>().is_ok() {
+        return Int64;
+    }
+    if let Some(precision) = whole_decimal(text) {
+        return Decimal128(precision, 0);
+    }
+    if java::double(text).is_some() {
+        return Float64;
+    }
+    let bytes = text.as_bytes();
+    let is_day = |text: &str| {
+        text.len() == 10 && text.as_bytes()[4] == b'-' && text.as_bytes()[7] == b'-' && parse_date(text).is_some()
     };
-    let types = [Int32, Int64, Decimal128(38, 0), Float64, Date32, timestamp_type()];
-    types.into_iter().find(fits).unwrap_or(Utf8View)
+    if is_day(text) {
+        return Date32;
+    }
+    let is_time = bytes.len() >= 19 && bytes[10] == b' ' && bytes[13] == b':' && bytes[16] == b':';
+    if is_time && text.get(..10).is_some_and(is_day) && parse_timestamp(text, Some(Tz::UTC)).is_some() {
+        return timestamp_type();
+    }
+    Utf8View
+}
+
+/// The digits of a number without a fraction, if DECIMAL has as many.
+fn whole_decimal(text: &str) -> Option<u8> {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i32 = exponent.parse().ok()?;
+    let unsigned = mantissa.strip_prefix(['-', '+']).unwrap_or(mantissa);
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if whole.len() + fraction.len() == 0 || !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    let scale = i32::try_from(fraction.len()).ok()? - exponent;
+    let digits = format!("{whole}{fraction}").trim_start_matches('0').len().max(1);
+    let precision = i32::try_from(digits).ok()? - scale;
+    (scale <= 0 && precision <= 38).then_some(precision as u8)
+}
+
+/// The type that takes the texts of both.
+fn wider(a: DataType, b: DataType) -> DataType {
+    use DataType::*;
+    match (a, b) {
+        (a, b) if a == b => a,
+        (Int32, Int64) | (Int64, Int32) => Int64,
+        (Int32, Float64) | (Float64, Int32) => Float64,
+        (Int32, Decimal128(p, 0)) | (Decimal128(p, 0), Int32) => Decimal128(p.max(10), 0),
+        (Int64, Decimal128(p, 0)) | (Decimal128(p, 0), Int64) => Decimal128(p.max(20), 0),
+        (Decimal128(p, 0), Decimal128(q, 0)) => Decimal128(p.max(q), 0),
+        (Date32, Timestamp(..)) | (Timestamp(..), Date32) => timestamp_type(),
+        _ => Utf8View,
+    }
 }
 
 /// Which files may have a row that meets the conditions, as far as partition columns say it: `values` has a row for each file.
@@ -169,4 +258,61 @@ pub fn physical(filter: &Expr, columns: &DFSchema) -> DfResult<Arc<dyn PhysicalE
 /// The values of a file.
 pub fn scalars(values: &[ArrayRef], file: usize) -> Result<Vec<ScalarValue>> {
     Ok(values.iter().map(|v| ScalarValue::try_from_array(v, file)).collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Spark 4.3 says of folders of these names.
+    #[test]
+    fn types_as_spark_tells_them() {
+        use DataType::*;
+        for (texts, expected) in [
+            (vec!["1", "2"], Int32),
+            (vec!["1", "3000000000"], Int64),
+            (vec!["007"], Int32),
+            (vec!["1", "x"], Utf8View),
+            (vec!["1.50", "2"], Float64),
+            (vec!["1e3"], Decimal128(4, 0)),
+            (vec!["1d"], Float64),
+            (vec!["NaN"], Float64),
+            (vec!["+5"], Int32),
+            (vec![" 5"], Float64),
+            (vec!["99999999999999999999"], Decimal128(20, 0)),
+            (vec!["9999999999999999999999999999999999999999999"], Float64),
+            (vec!["2024-01-05"], Date32),
+            (vec!["2024-1-5"], Utf8View),
+            (vec!["2024-01-05", "1"], Utf8View),
+            (vec!["2024-01-05 10:11:12.5"], timestamp_type()),
+            (vec!["2024-01-05T10:11:12"], Utf8View),
+            (vec!["2024-01-05", "2024-01-05 10:11:12"], timestamp_type()),
+            (vec!["2024-01"], Utf8View),
+            (vec!["true"], Utf8View),
+            (vec!["0x1F"], Utf8View),
+            (vec!["1", "1.5"], Float64),
+            (vec!["1.5", "99999999999999999999"], Utf8View),
+            (vec!["3000000000", "1.5"], Utf8View),
+            (vec!["1L"], Utf8View),
+            (vec!["5."], Decimal128(1, 0)),
+            (vec![".5"], Float64),
+            (vec!["-0"], Int32),
+        ] {
+            let options: Vec<_> = texts.iter().map(|text| Some((*text).to_owned())).chain([None]).collect();
+            assert_eq!(inferred(&options), expected, "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_unescaped() {
+        for (name, text) in [("a%2Fb", "a/b"), ("%", "%"), ("%zz", "%zz"), ("a%3Db%", "a=b%"), ("ü%C3%BC", "üü")] {
+            assert_eq!(unescaped(name), text);
+        }
+        let found = values(Path::new("/r/sub/k=1/K2=x%20y/f"), Path::new("/r")).unwrap();
+        assert_eq!(found, [("k".into(), Some("1".into())), ("K2".into(), Some("x y".into()))]);
+        let condition = |path: &str| values(Path::new(path), Path::new("/r")).unwrap_err().condition().to_owned();
+        assert_eq!(condition("/r/=1/f"), "EMPTY_PARTITION_COLUMN_NAME");
+        assert_eq!(condition("/r/k=/f"), "EMPTY_PARTITION_COLUMN_VALUE");
+        assert_eq!(condition("/r/k=1/K=2/f"), "COLUMN_ALREADY_EXISTS");
+    }
 }
