@@ -132,6 +132,8 @@ impl RangeScan for FilesScan {
     fn plan(&self, pieces: Range<usize>, request: &ScanRequest) -> Result<Arc<dyn ExecutionPlan>> {
         let mut files: Vec<(usize, &FileEntry)> = self.files[pieces.clone()].iter().enumerate().collect();
         let columns = self.columns(&self.files[pieces])?;
+        // A file of no bytes has no record, whatever the format: not even one that a whole file is.
+        files.retain(|(_, file)| file.size > 0);
         if let Some(kept) = kept(&request.filters, &columns.folders, &columns.values)? {
             files.retain(|(i, _)| kept.value(*i));
         }
