@@ -5,7 +5,7 @@ use std::time::Duration;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::option::parse_options;
-use super::{name, unknown_word};
+use super::{column_list, name, unknown_word};
 use crate::error::{Error, Result, Span};
 use crate::options::{Options, did_you_mean, parse_duration};
 use crate::output_mode::OutputMode;
@@ -134,12 +134,7 @@ impl Clauses {
     fn add_partitions(&mut self, c: &mut Cursor<'_>) -> Result<()> {
         c.expect_words(&["BY"])?;
         let span = c.span();
-        c.expect(&Token::LParen)?;
-        let mut columns = vec![name(c, "the name of a column")?.text];
-        while c.take(&Token::Comma) {
-            columns.push(name(c, "the name of a column")?.text);
-        }
-        c.expect(&Token::RParen)?;
+        let columns: Vec<_> = column_list(c)?.into_iter().map(|column| column.text).collect();
         self.add_option("partitionBy", &columns.join(","), Some(span))
     }
 
