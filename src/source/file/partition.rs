@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringViewArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringViewArray};
 use arrow::compute::{and, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -236,7 +236,9 @@ pub fn kept(filters: &[Expr], fields: &Fields, values: &[ArrayRef]) -> Result<Op
         let batch = RecordBatch::try_new(schema.clone(), values.to_vec())?;
         let predicate = physical(filter, &columns)?;
         let fits = predicate.evaluate(&batch)?.into_array(batch.num_rows())?;
-        let fits = prep_null_mask_filter(fits.as_boolean());
+        let fits = fits.as_boolean();
+        // Where it is not known, the row is not wanted.
+        let fits = if fits.null_count() > 0 { prep_null_mask_filter(fits) } else { fits.clone() };
         kept = Some(match kept {
             Some(kept) => and(&kept, &fits)?,
             None => fits,
