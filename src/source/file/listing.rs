@@ -325,7 +325,7 @@ mod tests {
         let root = dir.path().display().to_string();
         assert_eq!(
             names(root.clone(), &[]),
-            (vec!["a.txt".into(), "b\nc.txt".into(), "x.csv".into(), "\u{fffd}.txt".into()], 3)
+            (vec!["a.txt".into(), "b\nc.txt".into(), "x.csv".into(), "\u{fffd}.txt".into()], 4)
         );
         let (all, skipped) = names(format!("file://{root}"), &[("recursiveFileLookup", "true")]);
         assert_eq!((all.len(), skipped), (5, 4));
@@ -333,6 +333,11 @@ mod tests {
         assert_eq!(names(format!("{root}/{{a,x}}.*"), &[]).0, ["a.txt", "x.csv"]);
         assert_eq!(names(format!("{root}/s?b"), &[]).0, ["d.txt"]);
         assert_eq!(names(format!("{root}/gone"), &[]), (vec![], 0));
+        // Partition folders count wherever they are, and then nothing else does.
+        fs::create_dir_all(at("sub/k=1/more")).unwrap();
+        fs::write(at("sub/k=1/more/p.txt"), "x").unwrap();
+        assert_eq!(names(root.clone(), &[]).0, ["p.txt"]);
+        assert_eq!(names(root, &[("recursiveFileLookup", "true")]).0.len(), 6);
     }
 
     #[test]
