@@ -24,4 +24,6 @@ pub use options::{FileStream, file_schema, format_name, zone_of};
 #[cfg(test)]
 mod csv_tests;
 #[cfg(test)]
+mod parquet_tests;
+#[cfg(test)]
 mod tests;
