@@ -20,6 +20,7 @@ use super::set_operation::with_names;
 use super::types::spark_type_name;
 use crate::error::{Error, Result};
 use crate::function::coercion;
+use crate::plan::apply::as_apply;
 use crate::plan::recursion::bounded;
 
 /// How often a recursive query may go on from its own rows unless it says otherwise, as in Spark.
@@ -127,6 +128,11 @@ fn check_places(step: &LogicalPlan, work: &str, name: &str) -> Result<()> {
                 }
                 JoinType::Full => reads(node, work)?,
             },
+            // Such a subquery is run for itself, where there are no rows of a level.
+            LogicalPlan::Extension(_) => match as_apply(node) {
+                Some(apply) => reads(&apply.subquery, work)?,
+                None => false,
+            },
             _ => false,
         };
         wrong |= found;
@@ -136,7 +142,7 @@ fn check_places(step: &LogicalPlan, work: &str, name: &str) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "'{name}' is read where all of its rows are needed: below an aggregate, a window function, ORDER BY, \
+        "'{name}' is read where all of its rows are needed: below an aggregate, a window function, ORDER BY, a subquery that is a value, \
          or the side of an outer join that may be missing"
     );
     Err(Error::invalid("INVALID_RECURSIVE_REFERENCE.PLACE", message).with_help(format!(
