@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use tidemill::arrow::array::{ArrayRef, Int32Array, RecordBatch};
 use tidemill::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use tidemill::datafusion::physical_plan::memory::MemoryStream;
 use tidemill::prelude::*;
-use tidemill::{Offset, ReadLimit, Source, SourceBatch, SourceContext, StreamProvider, async_trait};
+use tidemill::{MemoryScan, Offset, RangeScan, ReadLimit, Source, SourceContext, StreamProvider, async_trait};
 
 /// The stream as it is declared. Every query opens a source of its own.
 #[derive(Debug, Clone)]
@@ -77,13 +76,12 @@ impl Source for DiceSource {
         Ok((end > start).then(|| Offset::from(end)))
     }
 
-    async fn get_batch(&self, start: &Offset, end: &Offset, _partitions: usize) -> Result<SourceBatch> {
+    /// A scan of your own may also give another plan of DataFusion, such as one that reads files.
+    async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>> {
         let throws = Self::number(start)?..Self::number(end)?;
-        let num_rows = Some((throws.end - throws.start) as usize);
         let faces: ArrayRef = Arc::new(Int32Array::from_iter_values(throws.map(Self::face)));
         let rows = RecordBatch::try_new(schema(), vec![faces])?;
-        let rows = MemoryStream::try_new(vec![rows], schema(), None)?;
-        Ok(SourceBatch { partitions: vec![Box::pin(rows)], num_rows })
+        Ok(MemoryScan::new(schema(), vec![rows]))
     }
 
     /// A source that keeps what it has received until now drops it here.

@@ -97,7 +97,9 @@ pub use session::{
 #[doc(hidden)]
 pub use sink::console_on_stderr;
 pub use sink::{BatchIdentity, ForeachWriter, LastCommitted, MemorySink, NoopSink, Sink, SinkContext};
-pub use source::{MemoryStream, ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider};
+pub use source::{
+    MemoryScan, MemoryStream, RangeScan, ReadLimit, ScanRequest, Source, SourceContext, SourceMetrics, StreamProvider,
+};
 pub use sql::diagnostic::{SourceText, render as render_error};
 pub use sql::is_complete;
 pub use time::{Clock, ManualClock};

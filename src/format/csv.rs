@@ -13,6 +13,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use super::bad_records::{BadRecordCounter, BadRecords, malformed};
 use super::csv_header::{check_names, column_names};
 use super::encoding::Encoding;
+use super::json::sampling_ratio;
 use super::lines::LineEnd;
 use crate::error::{Error, Result};
 use crate::function::csv::decode::{Decoder, lines};
@@ -43,10 +44,7 @@ impl CsvOptions {
     /// `INVALID_OPTION` for a value that does not fit, `UNSUPPORTED_FEATURE` for what is not done.
     pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
         let multi_line = options.bool("multiLine", false)?;
-        let sampling_ratio = options.parse::<f64>("samplingRatio", "a number from 0 to 1")?.unwrap_or(1.0);
-        if !(sampling_ratio > 0.0 && sampling_ratio <= 1.0) {
-            return Err(options.invalid("samplingRatio", &sampling_ratio.to_string(), "a number above 0, at most 1"));
-        }
+        let sampling_ratio = sampling_ratio(options)?;
         let read = ReadOptions::read(options)?;
         if multi_line && read.dialect.stray_quotes == StrayQuotes::BackToSeparator {
             return Err(not_in_whole_files("unescapedQuoteHandling 'BACK_TO_DELIMITER'"));

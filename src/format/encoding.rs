@@ -1,6 +1,7 @@
 //! The option `encoding`: the character sets that Spark reads files in.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::options::OptionReader;
@@ -53,6 +54,18 @@ impl Encoding {
                 .with_help("set multiLine 'true', or convert the files to UTF-8"));
         }
         Ok(encoding)
+    }
+
+    /// The characters of some ranges of a block, and where they are in the text.
+    pub fn decode_lines(self, block: &[u8], lines: &[Range<usize>]) -> (String, Vec<Range<usize>>) {
+        let mut text = String::with_capacity(block.len());
+        let range = |line: &Range<usize>| {
+            let start = text.len();
+            text.push_str(&self.decode(&block[line.clone()]));
+            start..text.len()
+        };
+        let ranges = lines.iter().map(range).collect();
+        (text, ranges)
     }
 
     /// Whether bytes are characters as they are.

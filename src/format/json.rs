@@ -7,11 +7,13 @@ use crate::time_zone::Tz;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::datatypes::{Schema, SchemaRef};
-use std::io::BufRead;
 
 use super::bad_records::{BadRecordCounter, BadRecords, malformed};
+use super::encoding::Encoding;
+use super::lines::LineEnd;
 use crate::error::Result;
 use crate::function::json::decode::Decoder;
+use crate::function::json::infer::{InferOptions, Inference, Type, add_record};
 use crate::function::json::options::ReadOptions;
 use crate::options::OptionReader;
 
@@ -19,6 +21,9 @@ use crate::options::OptionReader;
 #[derive(Debug, Clone)]
 pub struct JsonOptions {
     read: Arc<ReadOptions>,
+    infer: Arc<InferOptions>,
+    sampling_ratio: f64,
+    encoding: Encoding,
     /// Whether a file is one text, which may have line ends anywhere.
     pub multi_line: bool,
 }
@@ -29,7 +34,20 @@ impl JsonOptions {
     /// # Errors
     /// `INVALID_OPTION` for a value that does not fit, `UNSUPPORTED_FEATURE` for what is not done.
     pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
-        Ok(Self { read: Arc::new(ReadOptions::read(options)?), multi_line: options.bool("multiLine", false)? })
+        let multi_line = options.bool("multiLine", false)?;
+        let infer = InferOptions {
+            primitives_as_string: options.bool("primitivesAsString", false)?,
+            prefers_decimal: options.bool("prefersDecimal", false)?,
+            timestamps: options.bool("inferTimestamp", false)?,
+            drop_all_null: options.bool("dropFieldIfAllNull", false)?,
+        };
+        Ok(Self {
+            read: Arc::new(ReadOptions::read(options)?),
+            infer: Arc::new(infer),
+            sampling_ratio: sampling_ratio(options)?,
+            encoding: Encoding::read(options, multi_line)?,
+            multi_line,
+        })
     }
 
     /// Refuses columns that JSON is not read as.
@@ -79,6 +97,12 @@ impl JsonFormat {
     pub fn decode(&self, block: &Buffer, lines: &[Range<usize>]) -> Result<RecordBatch> {
         let mut decoder = Decoder::new(self.schema.fields(), &self.options.read, self.tz, true)?;
         let mut tokens = decoder.tokens();
+        if self.options.encoding != Encoding::Utf8 {
+            let (text, lines) = self.options.encoding.decode_lines(block, lines);
+            let recoded =
+                Self { options: JsonOptions { encoding: Encoding::Utf8, ..self.options.clone() }, ..self.clone() };
+            return recoded.decode(&Buffer::from_vec(text.into_bytes()), &lines);
+        }
         let whole = std::str::from_utf8(block).ok();
         for line in lines {
             let bytes = &block[line.clone()];
@@ -110,8 +134,56 @@ impl JsonFormat {
     }
 }
 
-/// The schema that fits the first records of `reader`.
-pub fn infer_json_schema(reader: impl BufRead) -> Result<Schema> {
-    const RECORDS: usize = 10_000;
-    Ok(arrow::json::reader::infer_json_schema(reader, Some(RECORDS))?.0)
+/// The columns of JSON files: every field of every record, in the order of their names, in the narrowest type that has all its
+/// values; and one for the texts that could not be read, if there are such and bad records stay.
+///
+/// # Errors
+/// A file that cannot be read; a bad record, if bad records are refused.
+pub fn infer_json_schema(
+    files: impl Iterator<Item = Result<Vec<u8>>>,
+    options: &JsonOptions,
+    line_end: &LineEnd,
+    bad_records: BadRecords,
+    tz: Tz,
+) -> Result<Schema> {
+    let tz = options.read.times.zone(tz);
+    let inference = Inference::new(options.read.syntax, &options.infer, &options.read.times, tz);
+    let (mut root, mut is_corrupt, mut seen) = (Type::Null, false, 0u64);
+    for file in files {
+        let file = file?;
+        let bytes = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&file);
+        let mut pos = 0;
+        while pos < bytes.len() {
+            let whole = bytes.len()..bytes.len();
+            let end = if options.multi_line { None } else { line_end.find(bytes, pos) }.unwrap_or(whole);
+            let record = &bytes[pos..end.start];
+            pos = end.end;
+            seen += 1;
+            let share = |n: u64| (n as f64 * options.sampling_ratio) as u64;
+            if record.is_empty() || share(seen) == share(seen - 1) {
+                continue;
+            }
+            if !add_record(&mut root, inference.of(&options.encoding.decode(record))) {
+                match bad_records {
+                    BadRecords::Fail => return Err(malformed("JSON", record, "it is no object")),
+                    BadRecords::Null => is_corrupt = true,
+                    BadRecords::Drop => {}
+                }
+            }
+        }
+    }
+    let corrupt = is_corrupt.then_some(options.read.corrupt_record.as_str());
+    Ok(Schema::new(inference.columns(root, corrupt)))
+}
+
+/// Reads `samplingRatio`: the share of the records that types are told from.
+///
+/// # Errors
+/// A number that is no share.
+pub fn sampling_ratio(options: &mut OptionReader<'_>) -> Result<f64> {
+    let ratio = options.parse::<f64>("samplingRatio", "a number from 0 to 1")?.unwrap_or(1.0);
+    if !(ratio > 0.0 && ratio <= 1.0) {
+        return Err(options.invalid("samplingRatio", &ratio.to_string(), "a number above 0, at most 1"));
+    }
+    Ok(ratio)
 }

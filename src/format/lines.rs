@@ -4,10 +4,12 @@
 //! reads the last one to its end, beyond the range if need be.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::ops::Range;
 
 use memchr::{memchr2, memmem, memrchr2};
+
+use super::bytes::{Plain, ReadAt};
 
 /// Bytes read at once, unless a line is longer.
 pub const BLOCK_BYTES: usize = 4 << 20;
@@ -89,13 +91,13 @@ pub fn next_lines(block: &[u8], line_end: &LineEnd, pos: &mut usize, max: usize,
     }
 }
 
-/// Reads blocks of whole lines from a range of an open file.
-#[derive(Debug)]
+/// Reads blocks of whole lines from a range of the bytes of a file.
 pub struct LineBlocks {
-    file: File,
+    bytes: Box<dyn ReadAt>,
     line_end: LineEnd,
     pos: u64,
     end: u64,
+    /// Where the bytes end, as far as is known.
     size: u64,
     block_bytes: u64,
     max_line_bytes: u64,
@@ -103,10 +105,15 @@ pub struct LineBlocks {
 }
 
 impl LineBlocks {
-    /// The lines of `file`, of `size` bytes, that start in `range`.
+    /// The lines of an open file, of `size` bytes, that start in `range`.
     pub fn new(file: File, line_end: LineEnd, range: Range<u64>, size: u64) -> Self {
+        Self::over(Box::new(Plain { file, size }), line_end, range, size)
+    }
+
+    /// The lines of `bytes` that start in `range`; `size` is [`u64::MAX`] where it is not known.
+    pub fn over(bytes: Box<dyn ReadAt>, line_end: LineEnd, range: Range<u64>, size: u64) -> Self {
         Self {
-            file,
+            bytes,
             line_end,
             aligned: range.start == 0,
             pos: range.start,
@@ -131,6 +138,9 @@ impl LineBlocks {
         let mut wanted = self.block_bytes;
         while self.pos < self.end {
             let mut block = self.read_at(self.pos, wanted)?;
+            if block.is_empty() {
+                break;
+            }
             if let Some(len) = self.cut(&block) {
                 block.truncate(len);
                 self.pos += len as u64;
@@ -183,12 +193,10 @@ impl LineBlocks {
     }
 
     fn read_at(&mut self, pos: u64, wanted: u64) -> io::Result<Vec<u8>> {
-        let wanted = wanted.min(self.size - pos);
-        let mut bytes = Vec::with_capacity(wanted as usize);
-        self.file.seek(SeekFrom::Start(pos))?;
-        (&self.file).take(wanted).read_to_end(&mut bytes)?;
+        let bytes = self.bytes.read_at(pos, wanted)?;
         if (bytes.len() as u64) < wanted {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter"));
+            self.size = pos + bytes.len() as u64;
+            self.end = self.end.min(self.size);
         }
         Ok(bytes)
     }

@@ -1,15 +1,16 @@
 //! Formats: bytes ↔ rows, shared by files and message sources.
 //!
 //! Owns how a record is cut out of bytes, decoded into Arrow, and what becomes of one that cannot be read. Does not own
-//! where the bytes come from: [`lines`] and [`parquet`] are given an open file, decoders are given a block of memory.
+//! where the bytes come from: [`lines`] is given bytes, decoders are given a block of memory.
 
 mod bad_records;
+pub mod bytes;
+pub mod compression;
 mod csv;
 mod csv_header;
 mod encoding;
 mod json;
 pub mod lines;
-pub mod parquet;
 mod text;
 
 pub use bad_records::{BadRecordCounter, BadRecords};

@@ -264,6 +264,12 @@ fn date_arithmetic(left: (&Expr, &DataType), op: Op, right: (&Expr, &DataType)) 
         (t, DataType::Date32) if t.is_signed_integer() && op == Op::Add => {
             Some(Arithmetic::udf(op, false).call(vec![right.0.clone(), cast(left.0.clone(), &DataType::Int32, false)]))
         }
+        (DataType::Date32, t) if *t == interval::DAYS => {
+            Some(Arithmetic::udf(op, false).call(vec![left.0.clone(), cast(right.0.clone(), &DataType::Int32, false)]))
+        }
+        (t, DataType::Date32) if *t == interval::DAYS && op == Op::Add => {
+            Some(Arithmetic::udf(op, false).call(vec![right.0.clone(), cast(left.0.clone(), &DataType::Int32, false)]))
+        }
         (DataType::Date32, by) if has_time(right.0) || matches!(by, DataType::Duration(TimeUnit::Microsecond)) => {
             let time = cast(left.0.clone(), &timestamp(), false);
             Some(datafusion::logical_expr::binary_expr(time, operator, right.0.clone()))

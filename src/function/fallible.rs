@@ -127,6 +127,7 @@ const SAFE: &[&str] = &[
     "trim",
     "try_add",
     "try_cast",
+    "try_cast_interval",
     "try_divide",
     "try_element_at",
     "try_mod",

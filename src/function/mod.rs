@@ -60,13 +60,13 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
-pub use aggregate::{MAX_BY_ROWS, sliding};
+pub use aggregate::{MAX_BY_ROWS, check_bin_count, sliding};
 pub use arithmetic::{binary, comparison_type, negate};
 pub use arity::check_count;
 pub use array::element_field;
 pub use bits::shift;
 pub use calendar::{shift_time, time_between};
-pub use cast::cast;
+pub use cast::{cast, cast_to_interval, count_literal};
 pub use chain::Chain;
 pub use collection::get_array_item;
 pub use deep::folded;

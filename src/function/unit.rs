@@ -279,11 +279,23 @@ fn part_type(types: &Types) -> Result<DataType> {
             .with_help("write it in quotes: date_part('hour', ts)"));
     };
     let part = Part::from_name(name)?;
-    if is_interval(types.get(1)) && part != Part::Second && part.of_interval(IntervalMonthDayNano::ZERO).is_none() {
+    let of_months = matches!(part, Part::Year | Part::Month);
+    let absent = match types.get(1) {
+        DataType::Duration(TimeUnit::Second) => part != Part::Day,
+        DataType::Duration(_) => of_months,
+        DataType::Interval(IntervalUnit::YearMonth) => !of_months,
+        _ => false,
+    };
+    let unknown = part != Part::Second && part.of_interval(IntervalMonthDayNano::ZERO).is_none();
+    if is_interval(types.get(1)) && (absent || unknown) {
         return Err(Error::invalid("INVALID_EXTRACT_FIELD", format!("an interval has no field '{name}'"))
             .with_help("an interval has YEAR, MONTH, DAY, HOUR, MINUTE and SECOND"));
     }
-    Ok(if part == Part::Second { SECONDS } else { DataType::Int32 })
+    Ok(match part {
+        Part::Second => SECONDS,
+        Part::Month | Part::Hour | Part::Minute if is_interval(types.get(1)) => DataType::Int8,
+        _ => DataType::Int32,
+    })
 }
 
 fn date_part(call: &Call) -> Result<ArrayRef> {
@@ -307,6 +319,9 @@ fn interval_part(call: &Call, part: Part) -> Result<ArrayRef> {
         let micros =
             intervals.unary::<_, Decimal128Type>(|i| i128::from(i.nanoseconds / 1000 % (60 * MICROS_PER_SECOND)));
         return Ok(Arc::new(micros.with_data_type(SECONDS)));
+    }
+    if matches!(part, Part::Month | Part::Hour | Part::Minute) {
+        return Ok(Arc::new(intervals.unary_opt::<_, Int8Type>(|i| i8::try_from(part.of_interval(i)?).ok())));
     }
     Ok(Arc::new(intervals.unary_opt::<_, Int32Type>(|i| i32::try_from(part.of_interval(i)?).ok())))
 }

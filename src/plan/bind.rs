@@ -90,6 +90,6 @@ fn bind_scan(node: LogicalPlan, stream: &StreamTable, sources: &mut Vec<BoundSou
             slots: vec![slot.clone()],
         }),
     }
-    let table = SlotTable { name: stream.name().to_string(), schema: stream.provider().schema(), slot };
+    let table = SlotTable { name: stream.name().to_string(), provider: stream.provider().clone(), slot };
     Ok(LogicalPlan::TableScan(TableScan { source: provider_as_source(Arc::new(table)), ..scan }))
 }

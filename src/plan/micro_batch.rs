@@ -12,30 +12,41 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
+    ReplaceChildrenOptions,
 };
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
 use crate::error::Error;
+use crate::source::{RangeScan, ScanRequest, StreamProvider, pushdown};
 
 /// Where the query puts a batch's rows and the leaf finds them. One for each scan of a stream in a query.
 #[derive(Default)]
 pub struct Slot {
-    partitions: Mutex<Vec<SendableRecordBatchStream>>,
+    batch: Mutex<Batch>,
     rows: AtomicU64,
 }
 
+/// What a batch reads.
+#[derive(Default)]
+struct Batch {
+    /// Nothing if there are no rows.
+    scan: Option<Arc<dyn RangeScan>>,
+    /// The plan of the scan, made when the first partition of the leaf is executed.
+    plan: Option<Arc<dyn ExecutionPlan>>,
+}
+
 impl Slot {
-    /// Puts the rows of the next batch; those of the last one that were not read are dropped.
-    pub fn fill(&self, partitions: Vec<SendableRecordBatchStream>) {
+    /// Puts the rows of the next batch.
+    pub fn fill(&self, scan: Option<Arc<dyn RangeScan>>) {
         self.rows.store(0, Ordering::Relaxed);
-        *self.partitions.lock() = partitions;
+        *self.batch.lock() = Batch { scan, plan: None };
     }
 
     /// Rows read of this batch so far.
@@ -43,18 +54,16 @@ impl Slot {
         self.rows.load(Ordering::Relaxed)
     }
 
-    /// Partition `i` of `n` of the batch: a contiguous range of what the source gave, so that reading the partitions in
-    /// order is reading the source in order.
-    fn take(&self, i: usize, n: usize) -> Vec<SendableRecordBatchStream> {
-        let mut partitions = self.partitions.lock();
-        let len = partitions.len();
-        let range = i * len / n..(i + 1) * len / n;
-        partitions[range].iter_mut().map(|p| std::mem::replace(p, empty(p.schema()))).collect()
+    /// The plan of the batch, if there are rows.
+    fn plan(&self, request: &ScanRequest) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+        let mut batch = self.batch.lock();
+        if batch.plan.is_none()
+            && let Some(scan) = batch.scan.take()
+        {
+            batch.plan = Some(scan.plan(0..scan.pieces(), request)?);
+        }
+        Ok(batch.plan.clone())
     }
-}
-
-fn empty(schema: SchemaRef) -> SendableRecordBatchStream {
-    Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::empty()))
 }
 
 impl fmt::Debug for Slot {
@@ -68,8 +77,8 @@ impl fmt::Debug for Slot {
 pub struct SlotTable {
     /// The stream's name, for plans.
     pub name: String,
-    /// Columns of the stream.
-    pub schema: SchemaRef,
+    /// What opens its sources.
+    pub provider: Arc<dyn StreamProvider>,
     /// Where the rows are.
     pub slot: Arc<Slot>,
 }
@@ -98,7 +107,11 @@ pub fn bound_streams(plan: &LogicalPlan) -> Vec<String> {
 #[async_trait]
 impl TableProvider for SlotTable {
     fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+        self.provider.schema()
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
+        Ok(filters.iter().map(|filter| pushdown(self.provider.prunes_by(filter))).collect())
     }
 
     fn table_type(&self) -> TableType {
@@ -109,11 +122,12 @@ impl TableProvider for SlotTable {
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         _limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let partitions = state.config().target_partitions();
-        Ok(Arc::new(MicroBatchExec::try_new(self.clone(), projection.cloned(), partitions)?))
+        let request = ScanRequest { projection: projection.cloned(), filters: filters.to_vec(), partitions };
+        Ok(Arc::new(MicroBatchExec::try_new(self.clone(), request)?))
     }
 }
 
@@ -121,24 +135,24 @@ impl TableProvider for SlotTable {
 #[derive(Debug, Clone)]
 pub struct MicroBatchExec {
     table: SlotTable,
-    projection: Option<Vec<usize>>,
+    request: ScanRequest,
     properties: Arc<PlanProperties>,
 }
 
 impl MicroBatchExec {
-    fn try_new(table: SlotTable, projection: Option<Vec<usize>>, partitions: usize) -> DfResult<Self> {
-        let schema = match &projection {
-            Some(columns) => Arc::new(table.schema.project(columns)?),
-            None => table.schema.clone(),
+    fn try_new(table: SlotTable, request: ScanRequest) -> DfResult<Self> {
+        let schema = match &request.projection {
+            Some(columns) => Arc::new(table.provider.schema().project(columns)?),
+            None => table.provider.schema(),
         };
         // Bounded, with unknown statistics: nothing about one batch may decide the plan of all.
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(partitions),
+            Partitioning::UnknownPartitioning(request.partitions),
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        Ok(Self { table, projection, properties })
+        Ok(Self { table, request, properties })
     }
 }
 
@@ -183,11 +197,12 @@ impl ExecutionPlan for MicroBatchExec {
 
     fn execute(&self, partition: usize, task: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let slot = self.table.slot.clone();
-        let source = slot.take(partition, self.properties.partitioning.partition_count());
-        let projection = self.projection.clone();
-        let size = task.session_config().batch_size();
-        let (expected, stream) = (self.table.schema.clone(), self.table.name.clone());
-        let rows = futures::stream::iter(source.into_iter().map(Ok::<_, DataFusionError>))
+        let rows = match slot.plan(&self.request)? {
+            Some(plan) => partitions_of(&plan, partition, self.request.partitions, &task)?,
+            None => vec![],
+        };
+        let (size, expected, stream) = (task.session_config().batch_size(), self.schema(), self.table.name.clone());
+        let rows = futures::stream::iter(rows.into_iter().map(Ok::<_, DataFusionError>))
             .try_flatten()
             .map(move |batch| {
                 let batch = batch?;
@@ -196,15 +211,23 @@ impl ExecutionPlan for MicroBatchExec {
                     return Err(DataFusionError::from(Error::internal(message)));
                 }
                 slot.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-                let batch = match &projection {
-                    Some(columns) => batch.project(columns)?,
-                    None => batch,
-                };
                 Ok(futures::stream::iter(pieces(batch, size).map(Ok::<_, DataFusionError>)))
             })
             .try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows.boxed())))
     }
+}
+
+/// Partition `i` of `n` of a leaf: a contiguous range of the partitions of the batch's plan, so that reading the leaf's
+/// partitions in order is reading the source in order.
+fn partitions_of(
+    plan: &Arc<dyn ExecutionPlan>,
+    i: usize,
+    n: usize,
+    task: &Arc<TaskContext>,
+) -> DfResult<Vec<SendableRecordBatchStream>> {
+    let len = plan.output_partitioning().partition_count();
+    (i * len / n..(i + 1) * len / n).map(|partition| plan.execute(partition, task.clone())).collect()
 }
 
 fn pieces(batch: RecordBatch, size: usize) -> impl Iterator<Item = RecordBatch> {

@@ -54,8 +54,6 @@ pub struct StreamPlan {
     pub serial: Arc<dyn ExecutionPlan>,
     /// For large batches: as many partitions as the session has; the same as `serial` if that is one.
     pub parallel: Arc<dyn ExecutionPlan>,
-    /// Partitions of `parallel`.
-    pub parallel_partitions: usize,
     /// The session state to execute them with.
     pub state: SessionState,
     /// Stateful operators by id.
@@ -138,7 +136,6 @@ pub async fn plan_stream(session: &SessionState, plan: &LogicalPlan, mode: Outpu
     Ok(StreamPlan {
         serial,
         parallel,
-        parallel_partitions: partitions,
         state: serial_state,
         operators,
         input_watermarks,
@@ -165,6 +162,8 @@ fn streaming_state(
     options.catalog.create_default_catalog_and_schema = false;
     // A dynamic filter would survive the batch it was learned in; round-robin would reorder rows for nothing.
     options.optimizer.enable_dynamic_filter_pushdown = false;
+    // Files would change places between partitions, and rows their order.
+    options.execution.enable_file_stream_work_stealing = false;
     options.optimizer.enable_round_robin_repartition = false;
     let planner = StatefulPlanner { operators: operators.clone() };
     SessionStateBuilder::new_from_existing(session.clone())

@@ -243,21 +243,19 @@ impl MicroBatchExecution {
         self.snapshot_if_due(&batch.header)
     }
 
-    /// Puts the rows of the batch into the slots of the plan; about how many there are, if known.
+    /// Puts what the batch reads into the slots of the plan; about how many rows there are, if known.
     async fn read(&self, header: &BatchHeader) -> Result<Option<usize>> {
-        let partitions = self.plan.parallel_partitions;
         let mut total = Some(0);
         for (s, range) in self.sources.iter().zip(&header.sources) {
-            for slot in &s.slots {
-                if range.start == range.end {
-                    slot.fill(vec![]);
-                    continue;
-                }
-                let rows = s.source.get_batch(&range.start, &range.end, partitions).await;
-                let rows = rows.map_err(|e| e.with_place(format!("stream '{}', batch {}", s.name, header.batch_id)))?;
-                slot.fill(rows.partitions);
-                total = total.zip(rows.num_rows).map(|(a, b)| a + b);
+            let mut scan = None;
+            if range.start != range.end {
+                let found = s.source.scan(&range.start, &range.end).await;
+                let found =
+                    found.map_err(|e| e.with_place(format!("stream '{}', batch {}", s.name, header.batch_id)))?;
+                total = total.zip(found.num_rows()).map(|(a, b)| a + b * s.slots.len());
+                scan = Some(found);
             }
+            s.slots.iter().for_each(|slot| slot.fill(scan.clone()));
         }
         Ok(total)
     }

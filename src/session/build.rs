@@ -113,7 +113,9 @@ fn session_config(link: Arc<SessionLink>) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_extension(link)
         .with_round_robin_repartition(false)
-        .set_bool("datafusion.optimizer.enable_dynamic_filter_pushdown", false);
+        .set_bool("datafusion.optimizer.enable_dynamic_filter_pushdown", false)
+        // Files would change places between partitions, and rows their order.
+        .set_bool("datafusion.execution.enable_file_stream_work_stealing", false);
     let options = config.options_mut();
     options.execution.time_zone = Some("UTC".into());
     options.sql_parser.dialect = Dialect::Spark;

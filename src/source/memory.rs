@@ -2,16 +2,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::partitions::split_rows;
-use super::{ReadLimit, Source, SourceBatch, SourceContext, StreamProvider};
+use super::{MemoryScan, RangeScan, ReadLimit, Source, SourceContext, StreamProvider};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
 
@@ -78,7 +78,7 @@ impl MemoryStream {
 
     fn lock(&self) -> MutexGuard<'_, Data> {
         // The data is whole between any two statements that can panic, so a poisoned lock is still good.
-        self.shared.data.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.data.lock()
     }
 }
 
@@ -145,14 +145,14 @@ impl Source for MemorySource {
     async fn latest_offset(&self, start: &Offset, limit: ReadLimit) -> Result<Option<Offset>> {
         let mut end = self.stream.lock().added();
         if limit == ReadLimit::Configured
-            && let Some(fixed) = *self.available_now.lock().unwrap_or_else(PoisonError::into_inner)
+            && let Some(fixed) = *self.available_now.lock()
         {
             end = end.min(fixed);
         }
         Ok((end > calls(start)?).then(|| offset(end)))
     }
 
-    async fn get_batch(&self, start: &Offset, end: &Offset, partitions: usize) -> Result<SourceBatch> {
+    async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>> {
         let (start, end) = (calls(start)?, calls(end)?);
         let data = self.stream.lock();
         if start < data.dropped || end > data.added() {
@@ -164,7 +164,7 @@ impl Source for MemorySource {
         }
         let range = (start - data.dropped) as usize..(end - data.dropped) as usize;
         let batches = data.batches.range(range).filter(|b| b.num_rows() > 0).cloned().collect();
-        Ok(split_rows(self.schema(), batches, partitions))
+        Ok(MemoryScan::new(self.schema(), batches))
     }
 
     async fn commit(&self, end: &Offset) -> Result<()> {
@@ -183,7 +183,7 @@ impl Source for MemorySource {
 
     async fn prepare_available_now(&self) -> Result<()> {
         let added = self.stream.lock().added();
-        *self.available_now.lock().unwrap_or_else(PoisonError::into_inner) = Some(added);
+        *self.available_now.lock() = Some(added);
         Ok(())
     }
 
@@ -216,15 +216,15 @@ mod tests {
         stream.add_data(ints(3..5)).unwrap();
         let end = one.latest_offset(&start, ReadLimit::Configured).await.unwrap().unwrap();
         assert_eq!(end, Offset::from(1));
-        assert_eq!(read_ints(one.get_batch(&start, &end, 2).await.unwrap()).await, vec![0, 1, 2, 3, 4]);
+        assert_eq!(read_ints(one.scan(&start, &end).await.unwrap(), 2).await, vec![0, 1, 2, 3, 4]);
 
         one.commit(&end).await.unwrap();
         one.stop().await.unwrap();
-        assert_eq!(read_ints(two.get_batch(&start, &end, 1).await.unwrap()).await.len(), 5);
+        assert_eq!(read_ints(two.scan(&start, &end).await.unwrap(), 1).await.len(), 5);
         two.commit(&Offset::from(0)).await.unwrap();
         let again = stream.open(context(a.path())).await.unwrap();
         assert!(again.is_replayable(&Offset::from(0), &end) && !again.is_replayable(&start, &end));
-        assert!(again.get_batch(&start, &end, 1).await.is_err());
+        assert!(again.scan(&start, &end).await.is_err());
     }
 
     #[tokio::test]

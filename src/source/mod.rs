@@ -6,12 +6,13 @@
 mod file;
 mod identity;
 mod memory;
-mod partitions;
 mod provider;
 mod rate;
 mod rate_micro_batch;
 mod record_log;
 mod refreshing;
+mod rows_scan;
+mod scan;
 mod socket;
 mod static_table;
 #[cfg(test)]
@@ -21,6 +22,9 @@ pub use identity::StreamIdentity;
 pub use memory::MemoryStream;
 pub use provider::{StreamProvider, schema_needed, source_schema, stream_provider};
 pub use refreshing::RefreshingTable;
+pub use rows_scan::MemoryScan;
+pub(crate) use scan::pushdown;
+pub use scan::{RangeScan, ScanRequest};
 pub use static_table::{output_table, static_table};
 
 use std::fmt;
@@ -30,7 +34,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::SessionContext;
 use tokio::sync::Notify;
 
@@ -66,28 +69,11 @@ impl fmt::Debug for SourceContext {
     }
 }
 
-/// The rows of a range.
-pub struct SourceBatch {
-    /// The rows, in source order when read one partition after the other. Each stream is read once.
-    pub partitions: Vec<SendableRecordBatchStream>,
-    /// About how many rows there are, if that is known cheaply: the query picks the serial or the parallel plan by it.
-    pub num_rows: Option<usize>,
-}
-
-impl fmt::Debug for SourceBatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SourceBatch")
-            .field("partitions", &self.partitions.len())
-            .field("num_rows", &self.num_rows)
-            .finish()
-    }
-}
-
 /// An unbounded table. The contract:
 ///
-/// 1. Offsets only grow. `get_batch(start, end)` gives the rows after `start` up to and including `end`; calling it
-///    again gives the same rows in the same order, until `commit(end)` was called, also in a later process if
-///    [`Source::is_replayable`] says so.
+/// 1. Offsets only grow. `scan(start, end)` gives the rows after `start` up to and including `end`; calling it again, and
+///    executing its plan again, gives the same rows in the same order, until `commit(end)` was called, also in a later process
+///    if [`Source::is_replayable`] says so.
 /// 2. `latest_offset` is cheap and never blocks for data.
 /// 3. Memory is bounded: a source that receives by itself stops receiving when its buffer is full of rows that no batch
 ///    has taken. `latest_offset(start)` says that batches have taken those before `start`; `commit` may come as late as
@@ -107,8 +93,8 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// The end of the next batch, or `None` if there is nothing after `start`.
     async fn latest_offset(&self, start: &Offset, limit: ReadLimit) -> Result<Option<Offset>>;
 
-    /// The rows after `start` up to `end`, in about `partitions` streams.
-    async fn get_batch(&self, start: &Offset, end: &Offset, partitions: usize) -> Result<SourceBatch>;
+    /// The rows after `start` up to `end`. Reading is what the plan of the scan does.
+    async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>>;
 
     /// Rows up to `end` will never be asked for again.
     async fn commit(&self, end: &Offset) -> Result<()>;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
+use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 
 use super::file::FileStream;
@@ -35,6 +36,11 @@ pub trait StreamProvider: Send + Sync + fmt::Debug {
     /// What it reads, as far as a checkpoint depends on it.
     fn identity(&self) -> StreamIdentity {
         StreamIdentity::of_format(self.format())
+    }
+
+    /// Whether its sources can make use of a condition of the query, see [`ScanRequest::filters`](super::ScanRequest).
+    fn prunes_by(&self, _filter: &Expr) -> bool {
+        false
     }
 
     /// The memory stream, if it is one.

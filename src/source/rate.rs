@@ -10,17 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
 use super::provider::{fixed_schema, timestamp_type};
 use super::record_log::{io_error, write_atomically};
-use super::{ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider};
+use super::rows_scan::GeneratedScan;
+use super::{RangeScan, ReadLimit, Source, SourceContext, SourceMetrics, StreamProvider};
 use crate::error::{Error, Result};
-use crate::format::BATCH_ROWS;
 use crate::offset::Offset;
 use crate::options::{OptionReader, Options};
 
@@ -156,28 +154,6 @@ impl RateSource {
         let latest_ms = self.latest_ms.fetch_max(now_ms, Ordering::SeqCst).max(now_ms);
         (latest_ms - self.start_ms) / 1000
     }
-
-    fn slice(
-        &self,
-        rows: std::ops::Range<i64>,
-        first: i64,
-        from_ms: i64,
-        ms_per_row: f64,
-    ) -> SendableRecordBatchStream {
-        let schema = self.stream.schema.clone();
-        let starts = (rows.start..rows.end).step_by(BATCH_ROWS);
-        let batches = starts.map(move |from| {
-            let values = from..rows.end.min(from + BATCH_ROWS as i64);
-            // Spark rounds half up.
-            let time_us = |v: i64| (from_ms + ((v - first) as f64 * ms_per_row + 0.5).floor() as i64) * 1000;
-            let times = TimestampMicrosecondArray::from_iter_values(values.clone().map(time_us)).with_timezone("UTC");
-            Ok(RecordBatch::try_new(
-                schema.clone(),
-                vec![Arc::new(times), Arc::new(Int64Array::from_iter_values(values))],
-            )?)
-        });
-        Box::pin(RecordBatchStreamAdapter::new(self.stream.schema.clone(), futures::stream::iter(batches)))
-    }
 }
 
 fn seconds(offset: &Offset) -> Result<i64> {
@@ -207,7 +183,7 @@ impl Source for RateSource {
         Ok((end > seconds(start)?).then(|| Offset::from(end)))
     }
 
-    async fn get_batch(&self, start: &Offset, end: &Offset, partitions: usize) -> Result<SourceBatch> {
+    async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>> {
         let (start, end) = (seconds(start)?, seconds(end)?);
         // After a restart with a clock behind the log, time goes on from the log.
         self.latest_ms.fetch_max(self.start_ms.saturating_add(end.saturating_mul(1000)), Ordering::SeqCst);
@@ -221,10 +197,14 @@ impl Source for RateSource {
         }
         let from_ms = self.start_ms + start * 1000;
         let ms_per_row = ((end - start) * 1000) as f64 / (last - first).max(1) as f64;
-        let parts = self.stream.num_partitions.unwrap_or(partitions).clamp(1, (last - first).max(1) as usize) as i64;
-        let cut = |p: i64| first + ((last - first) as i128 * p as i128 / parts as i128) as i64;
-        let partitions = (0..parts).map(|p| self.slice(cut(p)..cut(p + 1), first, from_ms, ms_per_row)).collect();
-        Ok(SourceBatch { partitions, num_rows: Some((last - first) as usize) })
+        let schema = self.stream.schema.clone();
+        Ok(GeneratedScan::new(schema.clone(), first..last, self.stream.num_partitions, move |rows| {
+            // Spark rounds half up.
+            let time_us = |v: i64| (from_ms + ((v - first) as f64 * ms_per_row + 0.5).floor() as i64) * 1000;
+            let times = TimestampMicrosecondArray::from_iter_values(rows.clone().map(time_us)).with_timezone("UTC");
+            let columns: Vec<ArrayRef> = vec![Arc::new(times), Arc::new(Int64Array::from_iter_values(rows))];
+            Ok(RecordBatch::try_new(schema.clone(), columns)?)
+        }))
     }
 
     async fn commit(&self, _end: &Offset) -> Result<()> {
@@ -281,7 +261,7 @@ mod tests {
         let source = stream.open(context_with(&dir.path().join("s"), clock)).await.unwrap();
         let end = source.latest_offset(&start, ReadLimit::All).await.unwrap().unwrap();
         assert_eq!(end, Offset::from(2));
-        let batches = read(source.get_batch(&start, &end, 4).await.unwrap()).await;
+        let batches = read(source.scan(&start, &end).await.unwrap(), 4).await;
         let values: Vec<_> =
             batches.iter().flat_map(|b| b.column(1).as_primitive::<Int64Type>().values().to_vec()).collect();
         let ms: Vec<_> = batches

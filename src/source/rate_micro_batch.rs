@@ -2,21 +2,20 @@
 //!
 //! Follows Spark's `RatePerMicroBatchStream`: all rows of a batch carry the time of its start.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::provider::fixed_schema;
 use super::rate::{positive, rate_columns};
-use super::{ReadLimit, Source, SourceBatch, SourceContext, StreamProvider};
+use super::rows_scan::GeneratedScan;
+use super::{RangeScan, ReadLimit, Source, SourceContext, StreamProvider};
 use crate::error::{Error, Result};
-use crate::format::BATCH_ROWS;
 use crate::offset::Offset;
 use crate::options::{OptionReader, Options};
 
@@ -105,22 +104,6 @@ struct RateMicroBatchSource {
     available_now: Mutex<AvailableNow>,
 }
 
-impl RateMicroBatchSource {
-    fn rows(&self, rows: std::ops::Range<i64>, time_ms: i64) -> SendableRecordBatchStream {
-        let schema = self.stream.schema.clone();
-        let batches = (rows.start..rows.end).step_by(BATCH_ROWS).map(move |from| {
-            let values = from..rows.end.min(from + BATCH_ROWS as i64);
-            let times = TimestampMicrosecondArray::from_value(time_ms * 1000, (values.end - values.start) as usize);
-            let columns = vec![
-                Arc::new(times.with_timezone("UTC")) as arrow::array::ArrayRef,
-                Arc::new(Int64Array::from_iter_values(values)),
-            ];
-            Ok(RecordBatch::try_new(schema.clone(), columns)?)
-        });
-        Box::pin(RecordBatchStreamAdapter::new(self.stream.schema.clone(), futures::stream::iter(batches)))
-    }
-}
-
 #[async_trait]
 impl Source for RateMicroBatchSource {
     fn schema(&self) -> SchemaRef {
@@ -146,7 +129,7 @@ impl Source for RateMicroBatchSource {
             offset: start.offset.saturating_add(self.stream.rows_per_batch),
             timestamp: start.timestamp.saturating_add(self.stream.advance_ms),
         };
-        let mut available_now = self.available_now.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut available_now = self.available_now.lock();
         let end = match *available_now {
             AvailableNow::Off => next,
             AvailableNow::Until(end) => end,
@@ -158,13 +141,16 @@ impl Source for RateMicroBatchSource {
         Ok((end.offset > start.offset).then(|| end.write()))
     }
 
-    async fn get_batch(&self, start: &Offset, end: &Offset, partitions: usize) -> Result<SourceBatch> {
+    async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>> {
         let (start, end) = (Position::read(start)?, Position::read(end)?);
-        let rows = (end.offset - start.offset).max(0);
-        let parts = self.stream.num_partitions.unwrap_or(partitions).clamp(1, rows.max(1) as usize) as i128;
-        let cut = |p: i128| start.offset + (i128::from(rows) * p / parts) as i64;
-        let partitions = (0..parts).map(|p| self.rows(cut(p)..cut(p + 1), start.timestamp)).collect();
-        Ok(SourceBatch { partitions, num_rows: Some(rows as usize) })
+        let schema = self.stream.schema.clone();
+        let rows = start.offset..end.offset.max(start.offset);
+        Ok(GeneratedScan::new(schema.clone(), rows, self.stream.num_partitions, move |rows| {
+            let times = TimestampMicrosecondArray::from_value(start.timestamp * 1000, (rows.end - rows.start) as usize);
+            let columns: Vec<ArrayRef> =
+                vec![Arc::new(times.with_timezone("UTC")), Arc::new(Int64Array::from_iter_values(rows))];
+            Ok(RecordBatch::try_new(schema.clone(), columns)?)
+        }))
     }
 
     async fn commit(&self, _end: &Offset) -> Result<()> {
@@ -176,7 +162,7 @@ impl Source for RateMicroBatchSource {
     }
 
     async fn prepare_available_now(&self) -> Result<()> {
-        *self.available_now.lock().unwrap_or_else(PoisonError::into_inner) = AvailableNow::NextBatch;
+        *self.available_now.lock() = AvailableNow::NextBatch;
         Ok(())
     }
 
@@ -206,7 +192,7 @@ mod tests {
         source.prepare_available_now().await.unwrap();
         let two = source.latest_offset(&one, ReadLimit::Configured).await.unwrap().unwrap();
         assert_eq!(source.latest_offset(&two, ReadLimit::Configured).await.unwrap(), None);
-        let batches = read(source.get_batch(&one, &two, 3).await.unwrap()).await;
+        let batches = read(source.scan(&one, &two).await.unwrap(), 3).await;
         assert_eq!(batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [3, 3, 4]);
         assert_eq!(
             batches[0].column(0).as_any().downcast_ref::<TimestampMicrosecondArray>().map(|t| t.value(0)),

@@ -1,6 +1,5 @@
 //! Static tables over files: `CREATE TABLE … USING text | csv | json | parquet`.
 
-use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -10,18 +9,18 @@ use datafusion::common::not_impl_err;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::dml::InsertOp;
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::prelude::SessionContext;
 
 use super::file::format::FormatOptions;
 use super::file::listing::Location;
-use super::file::read::FileReader;
-use super::file::{format_name, infer_schema, zone_of};
+use super::file::read::{Compression, Decoding, FileReader, Lenience};
+use super::file::scan::{self, FilesScan};
+use super::file::{file_schema, format_name, zone_of};
 use super::provider::{source_schema, unknown_format};
+use super::scan::{RangeScan, ScanRequest, pushdown};
 use crate::error::{Error, Result};
 use crate::format::BadRecordCounter;
 use crate::function::scalar::session_time_zone;
@@ -42,7 +41,7 @@ pub async fn static_table(
     declared: Option<SchemaRef>,
     options: &Options,
 ) -> Result<Arc<dyn TableProvider>> {
-    let Given { kind, read, location, ignore } = read_options(format, options)?;
+    let Given { kind, read, location, lenience } = read_options(format, options)?;
     if !location.exists() {
         return Err(Error::invalid("PATH_NOT_FOUND", format!("the path '{}' does not exist", location.path))
             .with_span(options.span("path"))
@@ -57,11 +56,17 @@ pub async fn static_table(
                 _ => "check its spelling, or make the directory for a table that begins empty".to_owned(),
             }));
     }
-    let schema = match declared {
-        Some(declared) => source_schema(&declared),
-        None => infer_schema(&read, &location, format_name(format)?, &location.path, zone_of(ctx))?,
-    };
-    table(Given { kind, read, location, ignore }, schema, options)
+    let declared = declared.map(|declared| source_schema(&declared));
+    let schema = file_schema(
+        declared,
+        &read,
+        &location,
+        format_name(format)?,
+        &location.path,
+        zone_of(ctx),
+        Compression::ByName,
+    )?;
+    table(Given { kind, read, location, lenience }, schema, options)
 }
 
 /// The table of what a query writes to the option `path`, which need not be there before the query's first batch.
@@ -79,14 +84,7 @@ struct Given {
     kind: FileFormatKind,
     read: FormatOptions,
     location: Location,
-    ignore: Ignore,
-}
-
-/// Which files are left out instead of failing the query.
-#[derive(Debug, Clone, Copy)]
-struct Ignore {
-    missing: bool,
-    corrupt: bool,
+    lenience: Lenience,
 }
 
 fn read_options(format: &str, options: &Options) -> Result<Given> {
@@ -96,23 +94,22 @@ fn read_options(format: &str, options: &Options) -> Result<Given> {
     let format = format_name(format)?;
     let mut reader = OptionReader::new(format!("the {format} table"), options);
     let location = Location::read(&mut reader)?;
-    let ignore = Ignore {
-        missing: reader.bool("ignoreMissingFiles", false)?,
-        corrupt: reader.bool("ignoreCorruptFiles", false)?,
-    };
+    let lenience = Lenience::read(&mut reader)?;
     let read = FormatOptions::read(format, &mut reader)?;
+    // How rows are written to the table.
+    for key in ["compression", "partitionBy"] {
+        reader.string(key);
+    }
     if kind == FileFormatKind::Csv {
-        // How rows are written to the table.
         ["quoteAll", "escapeQuotes"].into_iter().try_for_each(|key| reader.bool(key, false).map(drop))?;
     }
     reader.finish()?;
-    Ok(Given { kind, read, location, ignore })
+    Ok(Given { kind, read, location, lenience })
 }
 
 fn table(given: Given, schema: SchemaRef, options: &Options) -> Result<Arc<dyn TableProvider>> {
-    let Given { kind, read: format, location, ignore } = given;
-    format.check(&schema)?;
-    Ok(Arc::new(StaticFiles { schema, location, format, ignore, kind, options: options.clone() }))
+    let Given { kind, read: format, location, lenience } = given;
+    Ok(Arc::new(StaticFiles { schema, location, format, lenience, kind, options: options.clone() }))
 }
 
 #[derive(Debug)]
@@ -120,7 +117,7 @@ struct StaticFiles {
     schema: SchemaRef,
     location: Location,
     format: FormatOptions,
-    ignore: Ignore,
+    lenience: Lenience,
     kind: FileFormatKind,
     options: Options,
 }
@@ -135,32 +132,31 @@ impl TableProvider for StaticFiles {
         TableType::Base
     }
 
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        Ok(filters.iter().map(|filter| pushdown(scan::prunes(filter))).collect())
+    }
+
     async fn scan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        limit: Option<usize>,
+        filters: &[Expr],
+        _limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let location = self.location.clone();
         let listing = SpawnedTask::spawn_blocking(move || location.list());
         let files = listing.join().await.map_err(|e| DataFusionError::External(Box::new(e)))??.files;
         let tz = session_time_zone(state.config_options());
-        let format = self.format.clone().build(self.schema.clone(), tz, BadRecordCounter::default())?;
-        // Parquet and CSV read only the columns that are asked for.
-        let (schema, format, projection) = match projection {
-            Some(columns) if format.is_projectable() => {
-                (Arc::new(self.schema.project(columns)?), format.project(columns)?, None)
-            }
-            _ => (self.schema.clone(), format, projection),
+        let decoding = Decoding { options: self.format.clone(), tz, bad_records: BadRecordCounter::default() };
+        let mut reader = FileReader::new(self.schema.clone(), decoding)?;
+        reader.lenience = self.lenience;
+        let request = ScanRequest {
+            projection: projection.cloned(),
+            filters: filters.to_vec(),
+            partitions: state.config().target_partitions(),
         };
-        let mut reader = FileReader::new(schema.clone(), format);
-        (reader.ignore_missing, reader.ignore_corrupt) = (self.ignore.missing, self.ignore.corrupt);
-        let reader = Arc::new(reader);
-        let partitions = state.config().target_partitions();
-        let parts = reader.parts(&files, partitions).into_iter();
-        let parts = parts.map(|part| Arc::new(FilePart { reader: reader.clone(), part }) as Arc<dyn PartitionStream>);
-        Ok(Arc::new(StreamingTableExec::try_new(schema, parts.collect(), projection, [], false, limit)?))
+        let scan = FilesScan::new(self.kind.name(), self.location.clone(), Arc::new(reader), files);
+        Ok(scan.plan(0..scan.pieces(), &request)?)
     }
 
     async fn insert_into(
@@ -175,28 +171,6 @@ impl TableProvider for StaticFiles {
         let files =
             FileAppend::new(self.kind, &self.options, self.schema.clone(), session_time_zone(state.config_options()))?;
         Ok(Arc::new(DataSinkExec::new(input, Arc::new(files), None)))
-    }
-}
-
-/// One partition of a scan.
-struct FilePart {
-    reader: Arc<FileReader>,
-    part: super::file::read::Part,
-}
-
-impl fmt::Debug for FilePart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FilePart").finish_non_exhaustive()
-    }
-}
-
-impl PartitionStream for FilePart {
-    fn schema(&self) -> &SchemaRef {
-        &self.reader.schema
-    }
-
-    fn execute(&self, _ctx: Arc<TaskContext>) -> SendableRecordBatchStream {
-        self.reader.stream(&self.part)
     }
 }
 

@@ -54,6 +54,48 @@ fn has(text: &str, parts: &[&str]) {
 }
 
 #[test]
+fn partition_folders_and_codecs_are_written_and_read() {
+    for format in ["json", "csv", "parquet"] {
+        for codec in ["none", "gzip", "zstd", "bzip2", "deflate", "lz4", "snappy"] {
+            if format == "parquet" && ["bzip2", "deflate"].contains(&codec) {
+                continue;
+            }
+            let dir = Dir::new();
+            let write = format!(
+                "CREATE STREAM s USING `rate-micro-batch` OPTIONS (rowsPerBatch 10);
+                 CREATE SINK out USING {format} PARTITIONED BY (d, m) OPTIONS (path '$/out', compression '{codec}');
+                 CREATE FLOW f TRIGGER ONCE CHECKPOINT LOCATION '$/ck' AS
+                   INSERT INTO out SELECT value AS v, value % 2 AS d, if(value > 7, NULL, concat('x/', value % 3)) AS m FROM s;"
+            );
+            // Two batches.
+            dir.run(&write).assert_code(0);
+            dir.run(&write).assert_code(0);
+            assert!(dir.at("out/d=1/m=x%2F0").is_dir());
+            assert!(dir.at("out/d=1/m=__HIVE_DEFAULT_PARTITION__").is_dir());
+            let ended = dir.run(&format!(
+                "CREATE TABLE t (v BIGINT) USING {format} OPTIONS (path '$/out');
+                 SELECT count(*) AS n, sum(v) AS v, count(m) AS m, sum(d) AS d, typeof(first(d)) AS t FROM t;
+                 SELECT v FROM t WHERE d = 1 AND m IS NULL;
+                 CREATE STREAM again (v BIGINT) USING {format} OPTIONS (path '$/out');
+                 CREATE FLOW g TRIGGER AVAILABLE NOW AS SELECT v + 100 AS w, m FROM again WHERE d = 0 AND m = 'x/2';"
+            ));
+            let ended = ended.assert_code(0);
+            has(&ended.stdout, &["| 20|190|  8| 10|int|", "|  9|", "|102|x/2|", "|108|x/2|"]);
+        }
+    }
+}
+
+#[test]
+fn what_codecs_cannot_read_is_no_empty_file() {
+    let dir = Dir::new();
+    dir.write("in/a.json.gz", b"\x1f\x8b\x08damaged");
+    let ended = dir.flow("");
+    has(&ended.assert_code(1).stderr, &["FAILED_READ_FILE", "a.json.gz", "cannot be unpacked as gzip"]);
+    let ended = dir.flow(", compression 'none', badRecords 'drop'");
+    ended.assert_code(0);
+}
+
+#[test]
 fn a_compressed_file_is_left_out_by_an_option_of_the_next_start() {
     for option in [", pathGlobFilter '*.json'", ", ignoreCorruptFiles 'true'"] {
         let dir = Dir::new();

@@ -6,6 +6,7 @@
 mod average;
 mod correlation;
 mod extreme;
+mod histogram;
 mod moment;
 mod percentile;
 mod sliding;
@@ -23,6 +24,7 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility};
 
+pub use histogram::check_bin_count;
 pub use sliding::sliding;
 pub use top::MAX_ROWS as MAX_BY_ROWS;
 
@@ -57,6 +59,7 @@ pub fn functions() -> Vec<AggregateUDF> {
         percentile::percentile_disc(true),
         percentile::percentile_approx(),
         percentile::median(),
+        histogram::histogram_numeric(),
     ];
     all.extend(correlation::regressions());
     all.extend(aliases());

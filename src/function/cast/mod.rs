@@ -4,6 +4,7 @@
 //! converted in `numeric`. A value that cannot be cast is an error in ANSI mode and NULL in try mode.
 
 mod expr;
+mod interval;
 pub mod java;
 mod numeric;
 pub mod parse;
@@ -19,6 +20,7 @@ use super::display::{Style, write_value};
 use crate::type_name::sql_type_name;
 use crate::{Error, Result};
 pub use expr::cast;
+pub use interval::{cast_to_interval, count_literal};
 pub use numeric::{fits, out_of_range, rescale_value};
 
 /// What a value that cannot be cast becomes.
@@ -58,6 +60,7 @@ pub fn cast_array(array: &ArrayRef, to: &DataType, mode: Mode, tz: Tz) -> Result
         _ if is_string(from) => from_string(array, to, mode, tz),
         DataType::Binary if from.is_signed_integer() => integers_to_binary(array),
         DataType::Date32 | DataType::Timestamp(_, _) => temporal::to_temporal(array, to, mode, tz),
+        _ if to.is_numeric() && interval::is_countable(from) => interval::to_number(array, to, mode),
         _ if to.is_numeric() || to == &DataType::Boolean => numeric::to_number(array, to, mode),
         DataType::List(_) if matches!(from, DataType::List(_)) => list_to_list(array, to, mode, tz),
         DataType::Struct(_) if matches!(from, DataType::Struct(_)) => struct_to_struct(array, to, mode, tz),
@@ -89,6 +92,7 @@ pub fn can_cast(from: &DataType, to: &DataType) -> bool {
         }
         (Map(f, _), Map(t, _)) => can_cast(f.data_type(), t.data_type()),
         (f, t) if f.is_nested() || t.is_nested() => false,
+        (f, t) if interval::is_countable(f) && (t.is_integer() || t.is_decimal()) => true,
         (f, t) if f.is_numeric() && t.is_temporal() || f.is_temporal() && t.is_numeric() => false,
         _ => arrow::compute::can_cast_types(from, to),
     }

@@ -3,7 +3,7 @@
 mod column;
 pub mod decode;
 pub mod encode;
-mod infer;
+pub mod infer;
 mod nested;
 pub mod options;
 #[cfg(test)]

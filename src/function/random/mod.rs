@@ -4,6 +4,7 @@
 //! anew with every execution, so that the same rows in the same order get the same values.
 
 mod generator;
+mod java;
 mod twister;
 mod xor_shift;
 
@@ -20,6 +21,7 @@ use datafusion::logical_expr::{
 };
 
 pub use generator::Generator;
+pub use java::JavaRandom;
 
 use super::cast::{Mode, cast_array};
 use crate::{Error, Result};

@@ -24,7 +24,7 @@ use crate::operator::apply::{ApplyExec, KeptExec, Parameters, Subquery, paramete
 use crate::plan::lambda::planning_state;
 use crate::plan::logic::lower;
 use crate::plan::random::RandomNode;
-use crate::plan::recursion::LevelNode;
+use crate::plan::recursion::RecursionNode;
 
 /// DataFusion's planner of queries over tables, with subqueries of every kind.
 #[derive(Debug)]
@@ -63,8 +63,8 @@ impl ExtensionPlanner for ApplyPlanner {
             let part = planner.create_physical_plan(&lower(kept.part.clone())?, session).await?;
             return Ok(Some(Arc::new(KeptExec::new(part))));
         }
-        if let Some(level) = node.as_any().downcast_ref::<LevelNode>() {
-            return Ok(Some(level.operator(physical_inputs[0].clone())));
+        if let Some(level) = node.as_any().downcast_ref::<RecursionNode>() {
+            return level.operator(physical_inputs.first().cloned()).map(Some);
         }
         if let Some(random) = node.as_any().downcast_ref::<RandomNode>() {
             let over_input = |e: &Expr| planner.create_physical_expr(e, logical_inputs[0].schema(), session, context);

@@ -14,17 +14,21 @@ use datafusion::datasource::sink::DataSink;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
+use futures::StreamExt;
 use uuid::Uuid;
 
 use super::encode::FileFormat;
-use super::{FileFormatKind, blocking, disk, local_dir, manifest, write_rows};
+use super::folders::{FilesByFolder, Written};
+use super::manifest::file_name;
+use super::{FileFormatKind, blocking, disk, local_dir, manifest};
 use crate::error::{Error, Result};
 use crate::glob;
 use crate::options::{OptionReader, Options};
 
 /// Options of a table that concern its reading only.
-const READ_ONLY: [&str; 28] = [
+const READ_ONLY: [&str; 29] = [
     "path",
+    "basePath",
     "pathGlobFilter",
     "recursiveFileLookup",
     "ignoreMissingFiles",
@@ -81,24 +85,43 @@ impl FileAppend {
         Ok(Self { dir, format, schema, tz })
     }
 
-    async fn append(&self, rows: SendableRecordBatchStream) -> Result<u64> {
-        let name = format!("part-{}.{}", Uuid::new_v4(), self.format.extension());
-        let hidden = self.dir.join(format!(".{name}.staged"));
-        let mut encoder = None;
-        let written = write_rows((&self.format, self.tz), rows, &self.schema, &hidden, &mut encoder).await;
-        let Some(encoder) = encoder else { return written };
-        let (dir, visible) = (self.dir.clone(), self.dir.join(name));
+    async fn append(&self, mut rows: SendableRecordBatchStream) -> Result<u64> {
+        let name = |folder: &str| format!("{folder}part-{}.{}", Uuid::new_v4(), self.format.extension());
+        let hidden = |name: &str| self.dir.join(format!(".{}.staged", file_name(name)));
+        let mut files = FilesByFolder::new(&self.format, self.schema.clone(), self.tz, name, hidden)?;
+        let mut failed = None;
+        while let Some(batch) = rows.next().await {
+            if let Err(e) = batch.map_err(Error::from).and_then(|batch| files.write(&batch)) {
+                failed = Some(e);
+                break;
+            }
+        }
+        let (num_rows, written) = files.finish();
+        let dir = self.dir.clone();
         blocking(move || {
-            let published = written.and_then(|num_rows| {
-                disk::sync(&encoder.finish()?, &hidden)?;
-                disk::rename(&hidden, &visible)?;
-                disk::sync_dir(&dir)?;
-                Ok(num_rows)
-            });
-            published.inspect_err(|_| drop(disk::remove(&hidden)))
+            let paths: Vec<_> = written.iter().map(|file| file.path.clone()).collect();
+            let published = match failed {
+                Some(e) => Err(e),
+                None => publish(&dir, written),
+            };
+            published.map(|()| num_rows).inspect_err(|_| paths.iter().for_each(|path| drop(disk::remove(path))))
         })
         .await
     }
+}
+
+/// Gives complete and durable files the names that readers look for.
+fn publish(dir: &Path, written: Vec<Written>) -> Result<()> {
+    for file in written {
+        let (hidden, visible) = (file.path.clone(), dir.join(&file.name));
+        file.sync()?;
+        if let Some(folder) = visible.parent() {
+            disk::create_dirs(folder)?;
+        }
+        disk::rename(&hidden, &visible)?;
+        disk::sync_parent(&visible)?;
+    }
+    disk::sync_dir(dir)
 }
 
 /// The directory of a table's path, which readers take for a pattern.

@@ -1,13 +1,13 @@
 //! Rows to CSV files: lines of [`crate::function::csv::encode`], and the header.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 
 use crate::time_zone::Tz;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::encode::write_failed;
+use super::output::Output;
 use crate::error::Result;
 use crate::function::csv::encode::{Encoder, WriteOptions};
 use crate::options::OptionReader;
@@ -44,7 +44,7 @@ impl CsvOptions {
 /// A CSV file that is being written.
 #[derive(Debug)]
 pub struct CsvEncoder {
-    out: BufWriter<File>,
+    out: Output,
     encoder: Encoder,
     line_sep: String,
     /// Lines of the batch being written.
@@ -53,7 +53,7 @@ pub struct CsvEncoder {
 
 impl CsvEncoder {
     /// Writes the header if there is one; instants are written as `tz` shows them.
-    pub fn start(out: BufWriter<File>, schema: &SchemaRef, options: CsvOptions, tz: Tz) -> Result<Self> {
+    pub fn start(out: Output, schema: &SchemaRef, options: CsvOptions, tz: Tz) -> Result<Self> {
         let encoder = Encoder::new(options.write, tz).with_line_end(&options.line_sep);
         let mut csv = Self { out, encoder, line_sep: options.line_sep, text: String::new() };
         if options.header {
@@ -73,8 +73,8 @@ impl CsvEncoder {
         self.write_out()
     }
 
-    /// The file, buffered.
-    pub fn into_inner(self) -> BufWriter<File> {
+    /// The file, which is not finished.
+    pub fn into_inner(self) -> Output {
         self.out
     }
 

@@ -16,7 +16,10 @@ use datafusion::parquet::file::properties::WriterProperties;
 
 use super::csv::{CsvEncoder, CsvOptions};
 use super::json::{JsonEncoder, JsonOptions};
+use super::output::Output;
+use super::partition::PartitionBy;
 use crate::error::{Error, Result};
+use crate::format::compression::Codec;
 use crate::options::OptionReader;
 
 /// What to do after a failed write.
@@ -67,6 +70,10 @@ pub struct FileFormat {
     json: JsonOptions,
     line_sep: String,
     compression: Compression,
+    /// Of the formats of lines.
+    codec: Option<Codec>,
+    /// Which columns are folders.
+    pub partition_by: PartitionBy,
 }
 
 impl FileFormat {
@@ -78,6 +85,8 @@ impl FileFormat {
             json: JsonOptions::default(),
             line_sep: "\n".into(),
             compression: Compression::SNAPPY,
+            codec: None,
+            partition_by: PartitionBy::read(reader)?,
         };
         match kind {
             FileFormatKind::Parquet => format.compression = parquet_compression(reader)?,
@@ -90,7 +99,7 @@ impl FileFormat {
             }
         }
         if kind != FileFormatKind::Parquet {
-            refuse_compression(kind, reader)?;
+            format.codec = codec(reader)?;
         }
         Ok(format)
     }
@@ -98,6 +107,7 @@ impl FileFormat {
     /// Refuses columns that the format cannot hold.
     pub fn check_schema(&self, schema: &SchemaRef) -> Result<()> {
         check_names(schema)?;
+        let schema = &self.partition_by.file_schema(schema)?;
         let kind = self.kind;
         if kind == FileFormatKind::Text {
             return check_text(schema);
@@ -117,24 +127,29 @@ impl FileFormat {
 
     /// The end of file names.
     pub fn extension(&self) -> String {
-        match (self.kind, self.compression) {
-            (FileFormatKind::Text, _) => "txt".into(),
-            (FileFormatKind::Parquet, Compression::UNCOMPRESSED) => "parquet".into(),
-            (FileFormatKind::Parquet, c) => format!("{}.parquet", short_name(c)),
-            (kind, _) => kind.to_string(),
+        let of_lines = match (self.kind, self.compression) {
+            (FileFormatKind::Parquet, Compression::UNCOMPRESSED) => return "parquet".into(),
+            (FileFormatKind::Parquet, c) => return format!("{}.parquet", short_name(c)),
+            (FileFormatKind::Text, _) => "txt",
+            (kind, _) => kind.name(),
+        };
+        match self.codec {
+            Some(codec) => format!("{of_lines}.{}", codec.extension()),
+            None => of_lines.into(),
         }
     }
 
     /// Starts a file; instants are written as `tz` shows them.
     pub fn start(&self, file: File, schema: &SchemaRef, tz: Tz) -> Result<FileEncoder> {
-        let out = BufWriter::new(file);
+        let out = |file| Output::new(file, self.codec).map_err(|e| write_failed(&e));
         Ok(match self.kind {
-            FileFormatKind::Csv => FileEncoder::Csv(CsvEncoder::start(out, schema, self.csv.clone(), tz)?),
-            FileFormatKind::Json => FileEncoder::Json(JsonEncoder::new(out, self.json.clone(), tz)),
-            FileFormatKind::Text => FileEncoder::Text(out, self.line_sep.clone()),
+            FileFormatKind::Csv => FileEncoder::Csv(CsvEncoder::start(out(file)?, schema, self.csv.clone(), tz)?),
+            FileFormatKind::Json => FileEncoder::Json(JsonEncoder::new(out(file)?, self.json.clone(), tz)),
+            FileFormatKind::Text => FileEncoder::Text(out(file)?, self.line_sep.clone()),
             FileFormatKind::Parquet => {
                 let properties = WriterProperties::builder().set_compression(self.compression).build();
-                let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(parquet)?;
+                let writer =
+                    ArrowWriter::try_new(BufWriter::new(file), schema.clone(), Some(properties)).map_err(parquet)?;
                 FileEncoder::Parquet(Box::new(writer))
             }
         })
@@ -149,7 +164,7 @@ pub enum FileEncoder {
     /// See [`FileFormatKind`].
     Json(JsonEncoder),
     /// See [`FileFormatKind`].
-    Text(BufWriter<File>, String),
+    Text(Output, String),
     /// See [`FileFormatKind`].
     Parquet(Box<ArrowWriter<BufWriter<File>>>),
 }
@@ -171,9 +186,12 @@ impl FileEncoder {
             Self::Csv(csv) => csv.into_inner(),
             Self::Json(json) => json.into_inner(),
             Self::Text(out, _) => out,
-            Self::Parquet(writer) => writer.into_inner().map_err(parquet)?,
+            Self::Parquet(writer) => {
+                let file = writer.into_inner().map_err(parquet)?;
+                return file.into_inner().map_err(|e| write_failed(e.error()));
+            }
         };
-        out.into_inner().map_err(|e| write_failed(e.error()))
+        out.finish().map_err(|e| write_failed(&e))
     }
 }
 
@@ -189,7 +207,7 @@ fn parquet(error: ParquetError) -> Error {
 }
 
 /// NULL is an empty line, as in Spark.
-fn write_text(out: &mut BufWriter<File>, batch: &RecordBatch, line_sep: &str) -> Result<()> {
+fn write_text(out: &mut Output, batch: &RecordBatch, line_sep: &str) -> Result<()> {
     let lines = cast(batch.column(0), &DataType::Utf8View)?;
     let lines = lines.as_string_view();
     for line in lines.iter() {
@@ -201,12 +219,13 @@ fn write_text(out: &mut BufWriter<File>, batch: &RecordBatch, line_sep: &str) ->
 }
 
 fn parquet_compression(reader: &mut OptionReader<'_>) -> Result<Compression> {
-    let choices = ["none", "uncompressed", "snappy", "gzip", "zstd", "brotli", "lz4_raw"];
+    let choices = ["none", "uncompressed", "snappy", "gzip", "zstd", "brotli", "lz4", "lz4_raw"];
     Ok(match reader.choice("compression", &choices)? {
         Some("none" | "uncompressed") => Compression::UNCOMPRESSED,
         Some("gzip") => Compression::GZIP(GzipLevel::default()),
         Some("zstd") => Compression::ZSTD(ZstdLevel::default()),
         Some("brotli") => Compression::BROTLI(BrotliLevel::default()),
+        Some("lz4") => Compression::LZ4,
         Some("lz4_raw") => Compression::LZ4_RAW,
         _ => Compression::SNAPPY,
     })
@@ -217,18 +236,22 @@ fn short_name(compression: Compression) -> &'static str {
         Compression::GZIP(_) => "gz",
         Compression::ZSTD(_) => "zstd",
         Compression::BROTLI(_) => "br",
+        Compression::LZ4 => "lz4hadoop",
         Compression::LZ4_RAW => "lz4raw",
         _ => "snappy",
     }
 }
 
-/// Line formats are written as they are.
-fn refuse_compression(kind: FileFormatKind, reader: &mut OptionReader<'_>) -> Result<()> {
-    match reader.string("compression") {
-        None => Ok(()),
-        Some(c) if ["none", "uncompressed"].contains(&c.to_ascii_lowercase().as_str()) => Ok(()),
-        Some(c) => Err(reader.invalid("compression", c, &format!("none: {kind} files are written uncompressed"))),
+/// How lines are compressed.
+fn codec(reader: &mut OptionReader<'_>) -> Result<Option<Codec>> {
+    let Some(text) = reader.string("compression") else { return Ok(None) };
+    let name = text.to_ascii_lowercase();
+    if ["none", "uncompressed"].contains(&name.as_str()) {
+        return Ok(None);
     }
+    Codec::of_name(&name)
+        .map(Some)
+        .ok_or_else(|| reader.invalid("compression", text, &format!("one of none, uncompressed, {}", Codec::names())))
 }
 
 fn check_names(schema: &SchemaRef) -> Result<()> {

@@ -1,12 +1,12 @@
 //! Rows to JSON files: an object of [`crate::function::json::encode`] a line.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 
 use crate::time_zone::Tz;
 use arrow::array::RecordBatch;
 
 use super::encode::write_failed;
+use super::output::Output;
 use crate::error::Result;
 use crate::function::json::encode::{Encoder, WriteOptions};
 use crate::options::OptionReader;
@@ -38,7 +38,7 @@ impl JsonOptions {
 /// A JSON file that is being written.
 #[derive(Debug)]
 pub struct JsonEncoder {
-    out: BufWriter<File>,
+    out: Output,
     encoder: Encoder,
     line_sep: String,
     /// Lines of the batch being written.
@@ -47,7 +47,7 @@ pub struct JsonEncoder {
 
 impl JsonEncoder {
     /// Begins a file; instants are written as `tz` shows them.
-    pub fn new(out: BufWriter<File>, options: JsonOptions, tz: Tz) -> Self {
+    pub fn new(out: Output, options: JsonOptions, tz: Tz) -> Self {
         Self { out, encoder: Encoder::new(options.write, tz), line_sep: options.line_sep, text: String::new() }
     }
 
@@ -63,8 +63,8 @@ impl JsonEncoder {
         self.out.write_all(self.text.as_bytes()).map_err(|e| write_failed(&e))
     }
 
-    /// The file, buffered.
-    pub fn into_inner(self) -> BufWriter<File> {
+    /// The file, which is not finished.
+    pub fn into_inner(self) -> Output {
         self.out
     }
 }

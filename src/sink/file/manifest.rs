@@ -50,7 +50,7 @@ pub struct Entry {
 /// A file of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileEntry {
-    /// Its name in the directory.
+    /// Its name in the directory, behind the partition folders that it is in.
     pub name: String,
     /// Its size in bytes.
     pub size: u64,
@@ -68,7 +68,12 @@ pub struct Manifest {
 
 /// Where a file is until its batch is committed.
 pub fn staged_path(dir: &Path, name: &str) -> PathBuf {
-    staged_dir(dir).join(format!("{name}.staged"))
+    staged_dir(dir).join(format!("{}.staged", file_name(name)))
+}
+
+/// The name of a file without the partition folders before it: no two files of a directory share it.
+pub fn file_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
 }
 
 fn metadata_dir(dir: &Path) -> PathBuf {
@@ -140,15 +145,18 @@ impl Manifest {
     /// between the two steps of a commit.
     fn publish_last(&self) -> Result<()> {
         let files = self.last.iter().flat_map(|e| &e.files);
-        let mut renamed = false;
         for file in files {
             let staged = staged_path(&self.dir, &file.name);
             if staged.exists() {
-                disk::rename(&staged, &self.dir.join(&file.name))?;
-                renamed = true;
+                let visible = self.dir.join(&file.name);
+                if let Some(folder) = visible.parent() {
+                    disk::create_dirs(folder)?;
+                }
+                disk::rename(&staged, &visible)?;
+                disk::sync_parent(&visible)?;
             }
         }
-        if renamed { disk::sync_dir(&self.dir) } else { Ok(()) }
+        Ok(())
     }
 
     fn remove_leftovers(&self) -> Result<()> {
@@ -222,7 +230,8 @@ fn read(path: &Path) -> Result<Content> {
 
 /// A manifest never leads outside its directory.
 fn is_sound(entry: &Entry) -> bool {
-    entry.files.iter().all(|f| !f.name.contains(['/', '\\', '\0']) && f.name != "..")
+    let is_sound = |part: &str| !part.is_empty() && !part.contains(['\\', '\0']) && part != ".." && part != ".";
+    entry.files.iter().all(|f| f.name.split('/').all(is_sound))
 }
 
 fn parse<T: DeserializeOwned>(line: &[u8]) -> Option<T> {

@@ -16,12 +16,14 @@ mod append;
 mod csv;
 mod disk;
 mod encode;
+mod folders;
 mod json;
 mod manifest;
+mod output;
+mod partition;
 
 use std::path::{Path, PathBuf};
 
-use crate::time_zone::Tz;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::common::runtime::SpawnedTask;
@@ -34,13 +36,14 @@ pub use append::FileAppend;
 pub use encode::FileFormatKind;
 pub use manifest::committed_files;
 
-use super::rows::{not_open, not_prepared, rename};
+use super::rows::{not_open, not_prepared};
 use super::{BatchIdentity, LastCommitted, Sink, SinkContext};
 use crate::disk::local_path;
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options};
 use crate::output_mode::OutputMode;
-use encode::{FileEncoder, FileFormat};
+use encode::FileFormat;
+use folders::{FilesByFolder, Written};
 use manifest::{Entry, FileEntry, Manifest};
 
 /// Appends one file a batch to a directory; a batch without rows adds none.
@@ -167,51 +170,33 @@ impl Sink for FileSink {
 }
 
 impl FileSink {
-    /// Writes the rows to a staged file, durably. No rows, no file.
+    /// Writes the rows to staged files, one for each partition folder, durably. No rows, no file.
     async fn stage(
         &self,
         batch_id: u64,
         open: &Open,
-        rows: SendableRecordBatchStream,
+        mut rows: SendableRecordBatchStream,
     ) -> Result<(u64, Vec<FileEntry>)> {
-        let name = format!("part-{batch_id:05}-{}.{}", Uuid::new_v4(), self.format.extension());
-        let path = manifest::staged_path(&self.dir, &name);
-        let mut encoder = None;
-        let num_rows =
-            write_rows((&self.format, open.context.time_zone), rows, &open.context.schema, &path, &mut encoder).await?;
-        let Some(encoder) = encoder else { return Ok((0, vec![])) };
-        let size = blocking(move || {
-            let size = disk::sync(&encoder.finish()?, &path)?;
-            disk::sync_parent(&path)?;
-            Ok(size)
+        let (dir, tz) = (self.dir.clone(), open.context.time_zone);
+        let name = |folder: &str| format!("{folder}part-{batch_id:05}-{}.{}", Uuid::new_v4(), self.format.extension());
+        let path = |name: &str| manifest::staged_path(&dir, name);
+        let mut files = FilesByFolder::new(&self.format, open.context.schema.clone(), tz, name, path)?;
+        while let Some(batch) = rows.try_next().await? {
+            files.write(&batch)?;
+        }
+        let (num_rows, written) = files.finish();
+        let entries = blocking(move || {
+            let entry = |file: Written| {
+                let (name, path) = (file.name.clone(), file.path.clone());
+                let size = file.sync()?;
+                disk::sync_parent(&path)?;
+                Ok(FileEntry { name, size })
+            };
+            written.into_iter().map(entry).collect::<Result<Vec<_>>>()
         })
         .await?;
-        Ok((num_rows, vec![FileEntry { name, size }]))
+        Ok((num_rows, entries))
     }
-}
-
-/// Writes rows to a new file at `path`, which is made with the first one and then in `encoder`; how many there were.
-/// Instants are written as the zone shows them.
-async fn write_rows(
-    (format, tz): (&FileFormat, Tz),
-    mut rows: SendableRecordBatchStream,
-    schema: &SchemaRef,
-    path: &Path,
-    encoder: &mut Option<FileEncoder>,
-) -> Result<u64> {
-    let mut num_rows = 0;
-    while let Some(batch) = rows.try_next().await? {
-        if batch.num_rows() == 0 {
-            continue;
-        }
-        num_rows += batch.num_rows() as u64;
-        let encoder = match encoder {
-            Some(encoder) => encoder,
-            None => encoder.insert(format.start(disk::create(path)?, schema, tz)?),
-        };
-        encoder.write(&rename(&batch, schema)?)?;
-    }
-    Ok(num_rows)
 }
 
 fn remove_staged(dir: &Path, files: &[FileEntry]) -> Result<()> {

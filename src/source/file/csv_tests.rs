@@ -4,19 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::time_zone::Tz;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use futures::TryStreamExt;
 use serde::Deserialize;
 
 use super::entry::FileEntry;
 use super::format::FormatOptions;
-use super::read::FileReader;
+use super::listing::Location;
+use super::read::{Decoding, FileReader};
+use super::scan::FilesScan;
 use crate::error::Result;
 use crate::format::BadRecordCounter;
 use crate::function::ddl::parse_schema;
 use crate::function::display::{Style, write_value};
 use crate::options::{OptionReader, Options};
+use crate::source::scan::ScanRequest;
+use crate::source::testing::read_request;
 use crate::type_name::type_name;
 
 type Row = Vec<Option<String>>;
@@ -67,23 +70,15 @@ fn shown(array: &ArrayRef, row: usize, tz: Tz) -> Option<String> {
 
 async fn read(case: &Case, schema: SchemaRef, paths: &[std::path::PathBuf]) -> Result<Vec<Row>> {
     let tz: Tz = case.zone.parse().unwrap_or(Tz::UTC);
-    let format = options(case)?.build(schema.clone(), tz, BadRecordCounter::default())?;
-    let (schema, format) = match &case.cols {
-        None => (schema, format),
-        Some(names) => {
-            let columns: Vec<_> = names.iter().map(|n| schema.index_of(n).unwrap()).collect();
-            (Arc::new(schema.project(&columns)?), format.project(&columns)?)
-        }
-    };
-    let reader = Arc::new(FileReader::new(schema, format));
-    let files: Vec<_> = paths.iter().map(|p| FileEntry::stat(p).unwrap().unwrap()).collect();
+    let decoding = Decoding { options: options(case)?, tz, bad_records: BadRecordCounter::default() };
+    let projection = case.cols.as_ref().map(|names| names.iter().map(|n| schema.index_of(n).unwrap()).collect());
+    let files = paths.iter().map(|p| FileEntry::stat(p).unwrap().unwrap()).collect();
+    let path = Options::from_iter([("path", paths[0].display())]);
+    let location = Location::read(&mut OptionReader::new("the test", &path))?;
+    let scan = FilesScan::new("csv", location, Arc::new(FileReader::new(schema, decoding)?), files);
     let mut rows = vec![];
-    for stream in reader.streams(&files, 1) {
-        for batch in stream.try_collect::<Vec<RecordBatch>>().await? {
-            rows.extend(
-                (0..batch.num_rows()).map(|r| batch.columns().iter().map(|c| shown(c, r, tz)).collect::<Row>()),
-            );
-        }
+    for batch in read_request(&scan, &ScanRequest { projection, ..ScanRequest::default() }).await? {
+        rows.extend((0..batch.num_rows()).map(|r| batch.columns().iter().map(|c| shown(c, r, tz)).collect::<Row>()));
     }
     Ok(rows)
 }
@@ -125,7 +120,7 @@ async fn columns_are_told_as_spark_tells_them() {
         };
         let paths: Vec<_> =
             case.files.iter().enumerate().map(write).filter(|p| p.metadata().unwrap().len() > 0).collect();
-        let inferred = options(&case).and_then(|format| format.infer(&paths, Tz::UTC));
+        let inferred = options(&case).and_then(|format| format.infer(&paths, Tz::UTC, |_| None));
         let types = inferred.as_ref().map(|schema| {
             let fields = schema.fields().iter();
             fields.map(|f| (f.name().clone(), type_name(f.data_type()))).collect::<Vec<_>>()

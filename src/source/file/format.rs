@@ -1,19 +1,22 @@
 //! The format of a file source or table: options, schema, and which reader it takes.
 
 use std::fs::File;
-use std::io::BufReader;
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::time_zone::Tz;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::parquet::parquet_schema;
+use super::read::read_error;
 use crate::error::{Error, Result};
+use crate::format::compression::Codec;
 use crate::format::lines::LineEnd;
 use crate::format::{
     BadRecordCounter, BadRecords, CsvFormat, CsvOptions, JsonFormat, JsonOptions, LineFormat, TextFormat,
-    infer_csv_schema, infer_json_schema, parquet::parquet_schema,
+    infer_csv_schema, infer_json_schema,
 };
 use crate::options::OptionReader;
 use crate::source::provider::source_schema;
@@ -101,22 +104,26 @@ impl FormatOptions {
         })
     }
 
-    /// The schema that files have: csv looks at all of them, the other formats at the first. Local times are those of
-    /// `tz`.
-    pub fn infer(&self, files: &[PathBuf], tz: Tz) -> Result<SchemaRef> {
+    /// The schema that files have: csv and json look at all of them, parquet at the first. Local times are those of `tz`; `codec`
+    /// says how a file is compressed.
+    pub fn infer(&self, files: &[PathBuf], tz: Tz, codec: impl Fn(&Path) -> Option<Codec>) -> Result<SchemaRef> {
         let Some(path) = files.first() else { return Err(Error::internal("no file to tell a schema from")) };
-        let open = || File::open(path).map_err(|e| io_error("opening", path, &e));
+        let read = |path: &PathBuf| unpacked(path, codec(path)).map_err(|e| read_error(path, codec(path), &e));
         let schema = match self {
             Self::Text { .. } => return Ok(text_schema()),
             Self::Csv { csv, line_end, .. } => {
-                let read = |path: &PathBuf| std::fs::read(path).map_err(|e| io_error("reading", path, &e));
                 // Without types only the names are told, which are in the first file.
                 let files = if csv.infers_types() { files } else { &files[..1] };
                 let files = files.iter().map(read).collect::<Result<Vec<_>>>()?;
                 infer_csv_schema(&files, csv, line_end, tz)
             }
-            Self::Json { .. } => infer_json_schema(BufReader::new(open()?)),
-            Self::Parquet => parquet_schema(open()?),
+            Self::Json { json, line_end, bad_records } => {
+                infer_json_schema(files.iter().map(read), json, line_end, *bad_records, tz)
+            }
+            Self::Parquet => {
+                let file = File::open(path).map_err(|e| io_error("opening", path, &e));
+                file.and_then(|file| parquet_schema(&file))
+            }
         };
         let schema = schema.map_err(|e| {
             Error::invalid(
@@ -177,6 +184,16 @@ impl FormatOptions {
             Self::Parquet => FileFormat::Parquet,
         })
     }
+}
+
+/// What a file holds.
+fn unpacked(path: &Path, codec: Option<Codec>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    match codec {
+        Some(codec) => codec.decoder(Box::new(File::open(path)?))?.read_to_end(&mut bytes)?,
+        None => File::open(path)?.read_to_end(&mut bytes)?,
+    };
+    Ok(bytes)
 }
 
 /// `value STRING`.

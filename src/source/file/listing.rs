@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::entry::FileEntry;
+use super::partition::has_partition;
+use super::spark_log;
 use crate::error::{Error, Result};
 use crate::glob::{self, Component, Glob};
 use crate::options::OptionReader;
@@ -24,6 +26,8 @@ pub struct Location {
     /// What the path stands for as a pattern; nothing if it is the output of a query of ours, whatever its name.
     patterns: Vec<Vec<Component>>,
     name_filter: Option<Glob>,
+    /// Where partition folders begin, if not at the path.
+    base: Option<PathBuf>,
     recursive: bool,
 }
 
@@ -57,7 +61,8 @@ impl Location {
         let patterns = glob::read_path(local).map_err(|reason| wrong("path", path, reason))?;
         let name_filter = filter.map(|text| Glob::new(text).map_err(|reason| wrong("pathGlobFilter", text, reason)));
         let name_filter = name_filter.transpose()?;
-        Ok(Self { path: path.to_string(), literal: PathBuf::from(local), patterns, name_filter, recursive })
+        let base = options.string("basePath").map(|base| plain(Path::new(local_path(base).unwrap_or(base))));
+        Ok(Self { path: path.to_string(), literal: PathBuf::from(local), patterns, name_filter, base, recursive })
     }
 
     /// The same path, taken by the letter: a query of ours writes there.
@@ -99,6 +104,23 @@ impl Location {
         std::iter::once(self.literal.clone()).chain(self.patterns.iter().map(fixed)).collect()
     }
 
+    /// Where the partition folders of a file begin: at `basePath`, or at the path that was asked for.
+    pub fn root<'p>(&self, file: &'p Path) -> &'p Path {
+        if self.recursive {
+            return file;
+        }
+        let lies_below = |root: &Path| file.starts_with(root).then(|| root.components().count());
+        let given = self.base.as_deref().and_then(lies_below);
+        let literal = || lies_below(&plain(&self.literal));
+        let matched = || {
+            let lengths = self.patterns.iter().map(|p| p.len() + self.start().iter().count());
+            lengths.filter(|n| *n < file.components().count()).max()
+        };
+        let depth = given.or_else(literal).or_else(matched);
+        let above = depth.map_or(0, |depth| file.components().count().saturating_sub(depth));
+        file.ancestors().nth(above).unwrap_or(file)
+    }
+
     /// Whether something is there.
     pub fn exists(&self) -> bool {
         self.found().is_ok_and(|found| found.iter().any(|path| path.exists()))
@@ -111,7 +133,7 @@ impl Location {
 
     /// The paths to look at. What a query of ours has written is there by the letter, though its name be a pattern.
     fn found(&self) -> Result<Vec<PathBuf>> {
-        if self.patterns.is_empty() || committed_files(&self.literal)?.is_some() {
+        if self.patterns.is_empty() || committed(&self.literal)?.is_some() {
             return Ok(vec![plain(&self.literal)]);
         }
         let mut all = vec![];
@@ -129,6 +151,16 @@ impl Location {
         Ok(all)
     }
 
+    /// Without `recursiveFileLookup` files further below count if they lie in partition folders; then they are all that counts.
+    fn keep_partitions(&self, files: &mut Vec<FileEntry>) {
+        let root = |file: &FileEntry| self.root(&file.path).to_owned();
+        let is_partitioned = |file: &FileEntry| has_partition(&file.path, &root(file));
+        match files.iter().any(is_partitioned) {
+            true => files.retain(is_partitioned),
+            false => files.retain(|file| file.path == root(file) || file.path.parent() == Some(&root(file))),
+        }
+    }
+
     /// Lists it. What is not there is empty; what vanishes meanwhile is left out.
     pub fn list(&self) -> Result<Listing> {
         let mut walk = Walk { location: self, listing: Listing::default(), visited: HashSet::new() };
@@ -136,6 +168,9 @@ impl Location {
             walk.root(&root)?;
         }
         let mut listing = walk.listing;
+        if !self.recursive {
+            self.keep_partitions(&mut listing.files);
+        }
         listing.files.sort_by(|a, b| a.mtime_ns.cmp(&b.mtime_ns).then_with(|| a.path.cmp(&b.path)));
         listing.files.dedup_by(|a, b| a.path == b.path);
         Ok(listing)
@@ -171,7 +206,7 @@ impl Walk<'_> {
             self.listing.skipped += 1;
             return Ok(());
         }
-        if let Some(files) = committed_files(dir)? {
+        if let Some(files) = committed(dir)? {
             return files.into_iter().try_for_each(|f| self.entry(&f));
         }
         let entries = match fs::read_dir(dir) {
@@ -192,8 +227,8 @@ impl Walk<'_> {
             return Ok(());
         }
         match fs::metadata(path) {
-            Ok(m) if m.is_dir() && self.location.recursive => self.directory(path, &m),
-            Ok(m) if m.is_dir() => Ok(()),
+            // Partition folders may be further below.
+            Ok(m) if m.is_dir() => self.directory(path, &m),
             Ok(m) if m.is_file() => {
                 if self.location.takes(path) {
                     self.listing.files.push(FileEntry::new(path.to_path_buf(), &m));
@@ -206,6 +241,14 @@ impl Walk<'_> {
                 Ok(())
             }
         }
+    }
+}
+
+/// The files that the log of a file sink has, ours or Spark's, if there is one.
+fn committed(dir: &Path) -> Result<Option<Vec<PathBuf>>> {
+    match committed_files(dir)? {
+        Some(files) => Ok(Some(files)),
+        None => spark_log::committed_files(dir),
     }
 }
 
@@ -282,7 +325,7 @@ mod tests {
         let root = dir.path().display().to_string();
         assert_eq!(
             names(root.clone(), &[]),
-            (vec!["a.txt".into(), "b\nc.txt".into(), "x.csv".into(), "\u{fffd}.txt".into()], 3)
+            (vec!["a.txt".into(), "b\nc.txt".into(), "x.csv".into(), "\u{fffd}.txt".into()], 4)
         );
         let (all, skipped) = names(format!("file://{root}"), &[("recursiveFileLookup", "true")]);
         assert_eq!((all.len(), skipped), (5, 4));
@@ -290,6 +333,11 @@ mod tests {
         assert_eq!(names(format!("{root}/{{a,x}}.*"), &[]).0, ["a.txt", "x.csv"]);
         assert_eq!(names(format!("{root}/s?b"), &[]).0, ["d.txt"]);
         assert_eq!(names(format!("{root}/gone"), &[]), (vec![], 0));
+        // Partition folders count wherever they are, and then nothing else does.
+        fs::create_dir_all(at("sub/k=1/more")).unwrap();
+        fs::write(at("sub/k=1/more/p.txt"), "x").unwrap();
+        assert_eq!(names(root.clone(), &[]).0, ["p.txt"]);
+        assert_eq!(names(root, &[("recursiveFileLookup", "true")]).0.len(), 6);
     }
 
     #[test]

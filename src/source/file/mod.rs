@@ -1,18 +1,29 @@
 //! The file source: a directory whose files are read once each, in the order in which they came.
 
 mod clean;
+mod cursor;
 mod entry;
 pub mod format;
+mod julian;
+mod lenient;
 pub mod listing;
 mod options;
+mod parquet;
+mod parquet_columns;
+mod partition;
 pub mod read;
+mod records;
+pub mod scan;
 mod seen;
 mod source;
+mod spark_log;
 mod told;
 
-pub use options::{FileStream, format_name, infer_schema, zone_of};
+pub use options::{FileStream, file_schema, format_name, zone_of};
 
 #[cfg(test)]
 mod csv_tests;
+#[cfg(test)]
+mod parquet_tests;
 #[cfg(test)]
 mod tests;

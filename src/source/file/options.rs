@@ -1,16 +1,21 @@
 //! `CREATE STREAM … USING text | csv | json | parquet`: options of the file source.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::time_zone::Tz;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
+use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 
 use super::clean::CleanSource;
-use super::format::FormatOptions;
+use super::format::{FormatOptions, text_schema};
 use super::listing::Location;
+use super::partition::Partitions;
+use super::read::{Compression, Lenience};
+use super::scan::prunes;
 use super::source::FileSource;
 use crate::error::{Error, Result};
 use crate::function::scalar::session_time_zone;
@@ -35,9 +40,8 @@ pub struct FileStream {
     pub(super) file_name_only: bool,
     pub(super) max_age_ms: Option<i64>,
     pub(super) clean: CleanSource,
-    pub(super) ignore_missing: bool,
-    pub(super) ignore_corrupt: bool,
-    pub(super) skip_changed: bool,
+    pub(super) codec: Compression,
+    pub(super) lenience: Lenience,
 }
 
 /// How many files a batch takes, and which.
@@ -97,18 +101,18 @@ impl FileStream {
         let max_age = reader.duration("maxFileAge")?.unwrap_or(MAX_FILE_AGE);
         let max_age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
         let file_name_only = reader.bool("fileNameOnly", false)?;
-        let ignore_missing = reader.bool("ignoreMissingFiles", false)?;
-        let ignore_corrupt = reader.bool("ignoreCorruptFiles", false)?;
-        let skip_changed = reader.choice("fileChanged", &["fail", "skip"])? == Some("skip");
+        let lenience = Lenience {
+            changed: reader.choice("fileChanged", &["fail", "skip"])? == Some("skip"),
+            ..Lenience::read(&mut reader)?
+        };
+        let codec = if format == "parquet" { Compression::ByName } else { Compression::read(&mut reader)? };
         let infer = reader.bool("schemaInference", false)?;
         let format_options = FormatOptions::read(format, &mut reader)?;
         reader.finish()?;
         let schema = match declared {
-            Some(declared) => declared,
-            None if infer || format == "text" => infer_schema(&format_options, &location, format, name, zone_of(ctx))?,
-            None => return Err(schema_needed(format, name)),
+            None if !infer && format != "text" => return Err(schema_needed(format, name)),
+            declared => file_schema(declared, &format_options, &location, format, name, zone_of(ctx), codec)?,
         };
-        format_options.check(&schema)?;
         Ok(Self {
             format,
             format_options,
@@ -120,9 +124,8 @@ impl FileStream {
             limits,
             file_name_only,
             clean,
-            ignore_missing,
-            ignore_corrupt,
-            skip_changed,
+            codec,
+            lenience,
         })
     }
 }
@@ -138,24 +141,60 @@ pub fn zone_of(ctx: &SessionContext) -> Tz {
     session_time_zone(ctx.state_ref().read().config_options())
 }
 
-/// The schema of the files that are not empty.
-pub fn infer_schema(
+/// The columns of files: those that are declared, or else those that the files have which are not empty; and those that their
+/// folders say, if there are such folders.
+///
+/// # Errors
+/// Files whose columns cannot be told; columns that the format cannot have.
+pub fn file_schema(
+    declared: Option<SchemaRef>,
     format: &FormatOptions,
     location: &Location,
     name: &str,
     stream: &str,
     tz: Tz,
+    codec: Compression,
 ) -> Result<SchemaRef> {
-    if let FormatOptions::Text { .. } = format {
-        return Ok(super::format::text_schema());
+    let files = location.list()?.files;
+    let partitions = Partitions::of(&files, |path| location.root(path))?;
+    let schema = match (declared, format) {
+        (Some(declared), _) => declared,
+        (None, FormatOptions::Text { .. }) => text_schema(),
+        (None, _) => infer(
+            format,
+            files.iter().filter(|f| f.size > 0).map(|f| f.path.clone()).collect(),
+            name,
+            stream,
+            (tz, codec),
+        )?,
+    };
+    let (of_folders, in_files): (Vec<_>, Vec<_>) =
+        schema.fields().iter().cloned().partition(|f| partitions.has(f.name()));
+    // A folder that is to come may be the column that is too many.
+    if !files.is_empty() || !matches!(format, FormatOptions::Text { .. }) {
+        format.check(&Arc::new(Schema::new(in_files.clone())))?;
     }
-    let files = location.list()?.files.into_iter().filter(|f| f.size > 0).map(|f| f.path).collect::<Vec<_>>();
+    // Columns of folders come last, in the order of the folders.
+    let inferred = partitions.inferred();
+    let known =
+        |f: &FieldRef| of_folders.iter().find(|known| known.name().eq_ignore_ascii_case(f.name())).unwrap_or(f).clone();
+    let fields: Vec<_> = in_files.into_iter().chain(inferred.iter().map(known)).collect();
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn infer(
+    format: &FormatOptions,
+    files: Vec<PathBuf>,
+    name: &str,
+    stream: &str,
+    (tz, codec): (Tz, Compression),
+) -> Result<SchemaRef> {
     if files.is_empty() {
         let message = format!("'{stream}' has no {name} file that is not empty, to tell the columns from");
         return Err(Error::invalid("UNABLE_TO_INFER_SCHEMA", message)
             .with_help("declare the columns, (name TYPE, …) behind the name, or add a file first"));
     }
-    format.infer(&files, tz)
+    format.infer(&files, tz, |path| codec.of(path))
 }
 
 #[async_trait]
@@ -170,6 +209,10 @@ impl StreamProvider for FileStream {
 
     fn identity(&self) -> StreamIdentity {
         self.identity.clone()
+    }
+
+    fn prunes_by(&self, filter: &Expr) -> bool {
+        prunes(filter)
     }
 
     async fn open(&self, ctx: SourceContext) -> Result<Arc<dyn Source>> {

@@ -1,44 +1,110 @@
-//! Reads listed files as streams of rows, in contiguous partitions.
+//! Opening listed files: which are left out, which are an error, and what was met.
 
-use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::runtime::SpawnedTask;
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::stream::try_unfold;
+use parking_lot::Mutex;
 
 use super::entry::FileEntry;
-use super::format::FileFormat;
-use crate::error::{Error, ErrorKind as ErrorKindOf, Result};
-use crate::format::lines::{Block, LineBlocks, LineEnd, MAX_LINE_BYTES, next_lines};
-use crate::format::parquet::ParquetRows;
-use crate::format::{BATCH_ROWS, LineFormat};
+use super::format::{FileFormat, FormatOptions};
+use crate::error::{Error, Result};
+use crate::format::BadRecordCounter;
+use crate::format::compression::Codec;
+use crate::format::lines::LineEnd;
+use crate::options::OptionReader;
 use crate::source::record_log::io_error;
-
-/// Less than this is not worth another partition.
-const MIN_PARTITION_BYTES: u64 = 1 << 20;
+use crate::time_zone::Tz;
 
 /// Everything about reading that is the same for all files of a source.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FileReader {
+    /// The columns that are in the files.
     pub schema: SchemaRef,
     pub format: FileFormat,
-    /// A file that vanished is left out, not an error.
-    pub ignore_missing: bool,
-    /// A file that cannot be read, or whose rest cannot, is left out, not an error.
-    pub ignore_corrupt: bool,
-    /// A file that is not as it was listed is left out, not an error.
-    pub skip_changed: bool,
+    decoding: Decoding,
+    /// How all files are compressed; without it the name of a file says it.
+    pub codec: Compression,
+    pub lenience: Lenience,
+    pub seen: Arc<Seen>,
+}
+
+/// How bytes become values, whatever the columns.
+#[derive(Debug, Clone)]
+pub struct Decoding {
+    pub options: FormatOptions,
+    /// The zone of local times.
+    pub tz: Tz,
+    pub bad_records: BadRecordCounter,
+}
+
+/// Which codec a file has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// What its name says.
+    #[default]
+    ByName,
+    /// This one, or none at all.
+    Given(Option<Codec>),
+}
+
+impl Decoding {
+    fn build(&self, schema: SchemaRef) -> Result<FileFormat> {
+        self.options.clone().build(schema, self.tz, self.bad_records.clone())
+    }
+}
+
+impl Compression {
+    /// The codec of a file, if it has one.
+    pub fn of(self, path: &Path) -> Option<Codec> {
+        match self {
+            Self::ByName => path.extension().and_then(|e| e.to_str()).and_then(Codec::of_extension),
+            Self::Given(codec) => codec,
+        }
+    }
+
+    /// Reads the option `compression`.
+    pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
+        let Some(text) = options.string("compression") else { return Ok(Self::ByName) };
+        match text.to_ascii_lowercase().as_str() {
+            "none" | "uncompressed" => Ok(Self::Given(None)),
+            name => match Codec::of_name(name) {
+                Some(codec) => Ok(Self::Given(Some(codec))),
+                None => Err(options.invalid("compression", text, &format!("none or one of {}", Codec::names()))),
+            },
+        }
+    }
+}
+
+/// Which files are left out instead of being an error.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lenience {
+    /// A file that vanished.
+    pub missing: bool,
+    /// A file that cannot be read, or the rest of it.
+    pub corrupt: bool,
+    /// A file that is not as it was listed.
+    pub changed: bool,
+}
+
+impl Lenience {
+    /// Reads `ignoreMissingFiles` and `ignoreCorruptFiles`.
+    pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
+        let (missing, corrupt) =
+            (options.bool("ignoreMissingFiles", false)?, options.bool("ignoreCorruptFiles", false)?);
+        Ok(Self { missing, corrupt, changed: false })
+    }
+}
+
+/// What reading has met.
+#[derive(Debug, Default)]
+pub struct Seen {
     pub missing: AtomicU64,
     pub changed: AtomicU64,
     pub corrupt: AtomicU64,
@@ -53,12 +119,13 @@ pub struct BadPlace {
     /// From the start of the file, in bytes, if a line is a record.
     byte: Option<u64>,
     line_end: LineEnd,
+    codec: Option<Codec>,
 }
 
 impl BadPlace {
     /// File and line, or what is known of them.
     pub fn describe(&self) -> String {
-        let line = self.byte.and_then(|byte| line_number(&self.path, &self.line_end, byte).ok());
+        let line = self.byte.and_then(|byte| line_number(&self.path, self.codec, &self.line_end, byte).ok());
         match line {
             Some(line) => format!("file '{}', line {line}", self.path.display()),
             None => format!("file '{}'", self.path.display()),
@@ -66,83 +133,58 @@ impl BadPlace {
     }
 }
 
-/// What one partition reads, in order.
-pub type Part = Vec<Piece>;
-
-/// A byte range of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
-    file: FileEntry,
-    range: Range<u64>,
-}
-
 impl FileReader {
     /// A reader that fails at files that vanish or change.
-    pub fn new(schema: SchemaRef, format: FileFormat) -> Self {
-        Self {
-            schema,
-            format,
-            ignore_missing: false,
-            ignore_corrupt: false,
-            skip_changed: false,
-            missing: AtomicU64::new(0),
-            changed: AtomicU64::new(0),
-            corrupt: AtomicU64::new(0),
-            bad_place: Mutex::default(),
-        }
+    ///
+    /// # Errors
+    /// A schema that the format cannot have.
+    pub fn new(schema: SchemaRef, decoding: Decoding) -> Result<Self> {
+        let format = decoding.build(schema.clone())?;
+        let (codec, lenience) = Default::default();
+        Ok(Self { schema, format, decoding, codec, lenience, seen: Arc::default() })
     }
 
-    /// The rows of `files` in at most `partitions` streams; read one after the other they are in the order of the files.
-    pub fn streams(self: &Arc<Self>, files: &[FileEntry], partitions: usize) -> Vec<SendableRecordBatchStream> {
-        self.parts(files, partitions).iter().map(|part| self.stream(part)).collect()
+    /// The zone of local times.
+    pub fn tz(&self) -> Tz {
+        self.decoding.tz
     }
 
-    /// Cuts `files` into at most `partitions` contiguous parts of about the same size.
-    pub fn parts(&self, files: &[FileEntry], partitions: usize) -> Vec<Part> {
-        let total: u64 = files.iter().map(|f| f.size).sum();
-        let most = if self.format.is_splittable() { total / MIN_PARTITION_BYTES } else { files.len() as u64 };
-        let partitions = (partitions as u64).clamp(1, most.max(1));
-        let cut = |p: u64| (u128::from(total) * u128::from(p) / u128::from(partitions)) as u64;
-        (0..partitions).map(|p| self.pieces_between(files, cut(p), cut(p + 1), p + 1 == partitions)).collect()
+    /// The same reader for files of other columns.
+    ///
+    /// # Errors
+    /// As [`FileReader::new`].
+    pub fn with_schema(&self, schema: SchemaRef) -> Result<Self> {
+        Ok(Self { format: self.decoding.build(schema.clone())?, schema, ..self.clone() })
     }
 
-    /// What of `files`, laid end to end, is between two bytes; a file that cannot be split is where it starts.
-    fn pieces_between(&self, files: &[FileEntry], from: u64, to: u64, is_last: bool) -> Part {
-        let mut pieces = vec![];
-        let mut start = 0;
-        for file in files {
-            let end = start + file.size;
-            let starts_here = start >= from && (start < to || is_last);
-            if !self.format.is_splittable() || file.size == 0 {
-                if starts_here {
-                    pieces.push(Piece { file: file.clone(), range: 0..file.size });
-                }
-            } else if start < to && end > from {
-                let range = from.saturating_sub(start)..to.min(end) - start;
-                pieces.push(Piece { file: file.clone(), range });
-            }
-            start = end;
-        }
-        pieces
+    /// The codec of a file, if it has one.
+    pub fn codec_of(&self, path: &Path) -> Option<Codec> {
+        self.codec.of(path)
     }
 
-    /// The rows of one part.
-    pub fn stream(self: &Arc<Self>, part: &[Piece]) -> SendableRecordBatchStream {
-        let cursor =
-            Cursor { reader: self.clone(), pieces: part.iter().cloned().collect(), open: None, lines: Vec::new() };
-        let batches = try_unfold(cursor, |cursor| async move { Ok(next(cursor).await?) });
-        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), batches))
+    /// The same reader for some of the columns.
+    ///
+    /// # Errors
+    /// None for columns that the schema has.
+    pub fn project(&self, columns: &[usize]) -> Result<Self> {
+        let schema = Arc::new(self.schema.project(columns)?);
+        Ok(Self { schema, format: self.format.clone().project(columns)?, ..self.clone() })
+    }
+
+    /// Whether several readers can share a file.
+    pub fn is_splittable(&self, path: &Path) -> bool {
+        self.format.is_splittable() && self.codec_of(path).is_none()
     }
 
     /// Opens a file and checks that it is the one that was listed; `None` if it is to be left out.
-    fn open(&self, listed: &FileEntry) -> Result<Option<File>> {
+    pub fn open(&self, listed: &FileEntry) -> Result<Option<File>> {
         if let Some(e) = unreadable_by_name(&listed.path) {
             return self.leave_out(&listed.path, e).map(|()| None);
         }
         let file = match open_without_waiting(&listed.path) {
             Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound && self.ignore_missing => {
-                self.missing.fetch_add(1, Ordering::Relaxed);
+            Err(e) if e.kind() == ErrorKind::NotFound && self.lenience.missing => {
+                self.seen.missing.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(file = %listed.path.display(), "file source: the file is gone, and is left out");
                 return Ok(None);
             }
@@ -162,27 +204,27 @@ impl FileReader {
         if listed.is_same(&metadata) {
             return Ok(Some(file));
         }
-        self.changed.fetch_add(1, Ordering::Relaxed);
-        if self.skip_changed {
+        self.seen.changed.fetch_add(1, Ordering::Relaxed);
+        if self.lenience.changed {
             tracing::warn!(file = %listed.path.display(), "file source: the file has changed since it was listed, and is left out");
         }
-        if self.skip_changed { Ok(None) } else { Err(changed(&listed.path)) }
+        if self.lenience.changed { Ok(None) } else { Err(changed(&listed.path)) }
     }
 }
 
 impl FileReader {
     /// Counts a file that cannot be read and goes on without it, if that is what the user wants.
-    fn leave_out(&self, path: &Path, e: Error) -> Result<()> {
-        if !self.ignore_corrupt {
+    pub fn leave_out(&self, path: &Path, e: Error) -> Result<()> {
+        if !self.lenience.corrupt {
             return Err(e);
         }
-        self.corrupt.fetch_add(1, Ordering::Relaxed);
+        self.seen.corrupt.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(file = %path.display(), "file source: the file, or the rest of it, is left out: {}", e.message());
         Ok(())
     }
 
     /// The same for an error of a decoder, unless it is about what was asked for: then every file has it.
-    fn leave_out_corrupt(&self, path: &Path, e: Error) -> Result<()> {
+    pub fn leave_out_corrupt(&self, path: &Path, e: Error) -> Result<()> {
         if e.condition() != "FAILED_READ_FILE" {
             return Err(at(e, path));
         }
@@ -191,8 +233,8 @@ impl FileReader {
     }
 
     /// An error at the record that was noted.
-    fn at_bad(&self, e: Error, path: &Path) -> Error {
-        let noted = self.bad_place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    pub fn at_bad(&self, e: Error, path: &Path) -> Error {
+        let noted = self.seen.bad_place.lock().clone();
         match noted.filter(|bad| bad.path == path && e.condition() == "MALFORMED_RECORD_IN_PARSING") {
             Some(bad) => e.with_place(bad.describe()),
             None => at(e, path),
@@ -200,31 +242,41 @@ impl FileReader {
     }
 
     /// Notes where the first bad record is, if some of these lines are bad.
-    fn note_bad(&self, path: &Path, block: &Buffer, lines: &[Range<usize>], start: u64) {
-        let mut noted = self.bad_place.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn note_bad(&self, path: &Path, block: &Buffer, lines: &[Range<usize>], start: u64) {
+        let mut noted = self.seen.bad_place.lock();
         let FileFormat::Lines(format, line_end) = &self.format else { return };
         if noted.is_none()
             && let Some(bad) = format.first_bad(block, lines)
         {
             let byte = Some(start + lines[bad].start as u64);
-            *noted = Some(BadPlace { path: path.to_path_buf(), byte, line_end: line_end.clone() });
+            *noted = Some(BadPlace {
+                path: path.to_path_buf(),
+                byte,
+                line_end: line_end.clone(),
+                codec: self.codec_of(path),
+            });
         }
     }
 
     /// The same where a whole file is a record, or a line was too long to be held.
-    fn note_bad_file(&self, path: &Path, byte: Option<u64>) {
+    pub fn note_bad_file(&self, path: &Path, byte: Option<u64>) {
         let line_end = match &self.format {
             FileFormat::Lines(_, line_end) => line_end.clone(),
             _ => LineEnd::Any,
         };
-        let mut noted = self.bad_place.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.get_or_insert(BadPlace { path: path.to_path_buf(), byte, line_end });
+        let mut noted = self.seen.bad_place.lock();
+        noted.get_or_insert(BadPlace { path: path.to_path_buf(), byte, line_end, codec: self.codec_of(path) });
     }
 }
 
 /// The number of the line, from 1, that begins at `byte` of a file.
-fn line_number(path: &Path, line_end: &LineEnd, byte: u64) -> io::Result<u64> {
-    let mut before = open_without_waiting(path)?.take(byte);
+fn line_number(path: &Path, codec: Option<Codec>, line_end: &LineEnd, byte: u64) -> io::Result<u64> {
+    let file: Box<dyn Read + Send> = Box::new(open_without_waiting(path)?);
+    let mut before = match codec {
+        Some(codec) => codec.decoder(file)?,
+        None => file,
+    }
+    .take(byte);
     let (mut line, mut rest, mut chunk) = (1, vec![], vec![0; 1 << 20]);
     loop {
         let n = before.read(&mut chunk)?;
@@ -263,236 +315,29 @@ const LEAVE_OUT: &str = "pathGlobFilter with a pattern of the others' names, suc
 
 /// The error for a file whose name says that it cannot be read.
 pub fn unreadable_by_name(path: &Path) -> Option<Error> {
-    const EXTENSIONS: [&str; 9] = ["gz", "bz2", "zst", "lz4", "xz", "deflate", "snappy", "zip", "lzo"];
+    const EXTENSIONS: [&str; 3] = ["xz", "zip", "lzo"];
     let extension = path.extension()?.to_str()?;
     EXTENSIONS.iter().any(|e| e.eq_ignore_ascii_case(extension)).then(|| {
-        Error::execution("UNSUPPORTED_FEATURE", format!("the file '{}' is compressed, and is not read", path.display()))
-            .with_help(format!("unpack it; {LEAVE_OUT}"))
+        Error::execution(
+            "UNSUPPORTED_FEATURE",
+            format!("the file '{}' is compressed in a way that is not read", path.display()),
+        )
+        .with_help(format!("unpack it, or compress it as .gz, .zst or .bz2; {LEAVE_OUT}"))
     })
 }
 
-/// The next batch; what waits for the disk runs where it may block.
-async fn next(mut cursor: Cursor) -> Result<Option<(RecordBatch, Cursor)>> {
-    loop {
-        if let Some(batch) = cursor.decode()? {
-            if batch.num_rows() > 0 {
-                return Ok(Some((batch, cursor)));
-            }
-            continue;
+/// The error of reading a file, or of unpacking it.
+pub fn read_error(path: &Path, codec: Option<Codec>, e: &io::Error) -> Error {
+    match (codec, e.kind()) {
+        (Some(codec), _) if e.raw_os_error().is_none() => {
+            let message = format!("the file '{}' cannot be unpacked as {codec}: {e}", path.display());
+            Error::execution("FAILED_READ_FILE", message).with_help(LEAVE_OUT)
         }
-        let advance = move || {
-            let step = cursor.advance();
-            (cursor, step)
-        };
-        // A decoder that panics on crafted bytes takes its batch along, not the process.
-        let (back, step) = SpawnedTask::spawn_blocking(advance).join().await.map_err(|e| {
-            Error::execution("FAILED_READ_FILE", format!("reading a file ended early: {e}"))
-                .with_help("start again from the checkpoint, which has the batch")
-        })?;
-        cursor = back;
-        match step? {
-            Step::Loaded => {}
-            Step::Rows(batch) => return Ok(Some((batch, cursor))),
-            Step::End => return Ok(None),
-        }
-    }
-}
-
-enum Step {
-    /// There may be lines to decode.
-    Loaded,
-    Rows(RecordBatch),
-    End,
-}
-
-struct Cursor {
-    reader: Arc<FileReader>,
-    pieces: VecDeque<Piece>,
-    open: Option<(FileEntry, Open)>,
-    lines: Vec<Range<usize>>,
-}
-
-enum Open {
-    /// `start` is where the block begins in the file.
-    Lines {
-        blocks: LineBlocks,
-        at_start: bool,
-        block: Buffer,
-        pos: usize,
-        start: u64,
-    },
-    Whole(File),
-    Parquet(Box<ParquetRows>),
-}
-
-impl Cursor {
-    /// Rows from the block in memory; `None` if it is used up.
-    fn decode(&mut self) -> Result<Option<RecordBatch>> {
-        let (Some((file, Open::Lines { block, pos, start, .. })), FileFormat::Lines(format, line_end)) =
-            (&mut self.open, &self.reader.format)
-        else {
-            return Ok(None);
-        };
-        if *pos >= block.len() {
-            return Ok(None);
-        }
-        next_lines(block, line_end, pos, BATCH_ROWS, &mut self.lines);
-        let bad_before = format.counter().get();
-        let rows = format.decode(block, &self.lines);
-        if rows.is_err() || format.counter().get() > bad_before {
-            self.reader.note_bad(&file.path, block, &self.lines, *start);
-        }
-        rows.map(Some).map_err(|e| self.reader.at_bad(e, &file.path))
-    }
-
-    /// Loads the next block or row group batch, or opens the next piece.
-    fn advance(&mut self) -> Result<Step> {
-        let Some((file, open)) = &mut self.open else { return self.open_next() };
-        let step = match open {
-            Open::Lines { blocks, at_start, block, pos, start } => {
-                let next = match blocks.next_block() {
-                    Ok(next) => next,
-                    Err(e) => {
-                        self.reader.leave_out(&file.path, read_error(&file.path, &e))?;
-                        Block::End
-                    }
-                };
-                match next {
-                    Block::Lines(bytes) => {
-                        *start = blocks.position() - bytes.len() as u64;
-                        let first = || first_record(&bytes, &self.reader.format).map_err(|e| at(e, &file.path));
-                        *pos = if std::mem::take(at_start) { first()? } else { 0 };
-                        *block = Buffer::from_vec(bytes);
-                        Step::Loaded
-                    }
-                    Block::TooLong => {
-                        self.reader.note_bad_file(&file.path, None);
-                        Step::Rows(self.reader.format.too_long().map_err(|e| at(e, &file.path))?)
-                    }
-                    Block::End => Step::End,
-                }
-            }
-            Open::Whole(whole) => match &self.reader.format {
-                FileFormat::Whole(format) => {
-                    let bad_before = format.counter().get();
-                    let batch = read_whole(format, whole, file);
-                    if format.counter().get() > bad_before {
-                        self.reader.note_bad_file(&file.path, None);
-                    }
-                    let step = match batch {
-                        Ok(batch) => Step::Rows(batch),
-                        Err(e) if e.kind() == ErrorKindOf::Io => {
-                            self.reader.leave_out(&file.path, e)?;
-                            Step::Loaded
-                        }
-                        Err(e) => return Err(e),
-                    };
-                    self.open = None;
-                    return Ok(step);
-                }
-                _ => Step::End,
-            },
-            Open::Parquet(rows) => match rows.next_batch() {
-                Ok(Some(batch)) => Step::Rows(batch),
-                Ok(None) => Step::End,
-                Err(e) => {
-                    self.reader.leave_out_corrupt(&file.path, e)?;
-                    Step::End
-                }
-            },
-        };
-        if matches!(step, Step::End) {
-            self.open = None;
-            return Ok(Step::Loaded);
-        }
-        Ok(step)
-    }
-
-    fn open_next(&mut self) -> Result<Step> {
-        let Some(Piece { file, range }) = self.pieces.pop_front() else { return Ok(Step::End) };
-        let Some(opened) = self.reader.open(&file)? else { return Ok(Step::Loaded) };
-        let open = match &self.reader.format {
-            FileFormat::Lines(_, line_end) => {
-                let at_start = range.start == 0;
-                let blocks = LineBlocks::new(opened, line_end.clone(), range, file.size);
-                Open::Lines { blocks, at_start, block: Buffer::from_vec(Vec::<u8>::new()), pos: 0, start: 0 }
-            }
-            FileFormat::Whole(_) => Open::Whole(opened),
-            // An empty file is a Parquet file that was never finished: the reader says so.
-            FileFormat::Parquet => {
-                let (range, size) = if file.size == 0 { (0..1, 1) } else { (range, file.size) };
-                match ParquetRows::open(opened, self.reader.schema.clone(), range, size) {
-                    Ok(rows) => Open::Parquet(Box::new(rows)),
-                    Err(e) => {
-                        self.reader.leave_out_corrupt(&file.path, e)?;
-                        return Ok(Step::Loaded);
-                    }
-                }
-            }
-        };
-        self.open = Some((file, open));
-        Ok(Step::Loaded)
-    }
-}
-
-/// Where records begin in the first block of a file.
-fn first_record(block: &[u8], format: &FileFormat) -> Result<usize> {
-    match format {
-        FileFormat::Lines(format, line_end) => format.first_record(block, line_end),
-        _ => Ok(0),
-    }
-}
-
-fn read_whole(format: &LineFormat, file: &mut File, listed: &FileEntry) -> Result<RecordBatch> {
-    if listed.size > MAX_LINE_BYTES {
-        return format.too_long().map_err(|e| at(e, &listed.path));
-    }
-    let mut bytes = vec![];
-    file.take(listed.size).read_to_end(&mut bytes).map_err(|e| read_error(&listed.path, &e))?;
-    let line = 0..bytes.len();
-    format.decode(&Buffer::from_vec(bytes), &[line]).map_err(|e| at(e, &listed.path))
-}
-
-fn read_error(path: &Path, e: &io::Error) -> Error {
-    match e.kind() {
-        ErrorKind::UnexpectedEof => changed(path),
+        (None, ErrorKind::UnexpectedEof) => changed(path),
         _ => io_error("reading", path, e).with_help(LEAVE_OUT),
     }
 }
 
-fn at(e: Error, path: &Path) -> Error {
+pub fn at(e: Error, path: &Path) -> Error {
     e.with_place(format!("file '{}'", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::{BadRecordCounter, BadRecords, TextFormat};
-    use crate::source::file::format::text_schema;
-
-    fn reader(line_end: LineEnd) -> FileReader {
-        let text = TextFormat::new(text_schema(), BadRecords::Null, BadRecordCounter::default());
-        FileReader::new(text_schema(), FileFormat::Lines(LineFormat::Text(text), line_end))
-    }
-
-    fn file(name: &str, size: u64) -> FileEntry {
-        FileEntry { path: name.into(), size, mtime_ns: 0, inode: 0 }
-    }
-
-    #[test]
-    fn pieces_tile_the_files() {
-        const MIB: u64 = 1 << 20;
-        let files = [file("a", 3 * MIB), file("empty", 0), file("b", 10), file("c", 5 * MIB)];
-        for partitions in 1..9 {
-            let all = reader(LineEnd::Any).parts(&files, partitions);
-            assert_eq!(all.len(), partitions.min(8));
-            for f in &files {
-                let of: Vec<_> = all.iter().flatten().filter(|p| p.file == *f).collect();
-                assert_eq!((of[0].range.start, of[of.len() - 1].range.end), (0, f.size));
-                assert!(of.windows(2).all(|w| w[0].range.end == w[1].range.start));
-            }
-            let whole = reader(LineEnd::Bytes(b"x".to_vec())).parts(&files, partitions).concat();
-            assert_eq!(whole.iter().map(|p| &p.file).collect::<Vec<_>>(), files.iter().collect::<Vec<_>>());
-        }
-    }
 }

@@ -4,29 +4,29 @@
 //! log entry, as in Spark. A directory with a backlog is not listed again until the backlog is used up.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::common::runtime::SpawnedTask;
+use parking_lot::Mutex;
 
 use super::entry::FileEntry;
 use super::options::{FileStream, Limits, zone_of};
-use super::read::{FileReader, unreadable_by_name};
+use super::read::{Decoding, FileReader, unreadable_by_name};
+use super::scan::FilesScan;
 use super::seen::SeenFiles;
 use super::told::Told;
 use crate::error::{Error, Result};
 use crate::format::BadRecordCounter;
 use crate::offset::Offset;
 use crate::source::record_log::io_error;
-use crate::source::{ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics};
+use crate::source::{RangeScan, ReadLimit, Source, SourceContext, SourceMetrics};
 
 const MIN_POLL: Duration = Duration::from_millis(100);
 const MAX_POLL: Duration = Duration::from_secs(1);
-/// A guess at the length of a row, for choosing a plan.
-const ROW_BYTES: u64 = 64;
 
 /// See the module.
 #[derive(Debug)]
@@ -61,11 +61,10 @@ impl FileSource {
     /// Opens the log in the source's directory.
     pub async fn open(stream: FileStream, ctx: SourceContext) -> Result<Self> {
         let bad_counter = BadRecordCounter::default();
-        let format =
-            stream.format_options.clone().build(stream.schema.clone(), zone_of(&ctx.session), bad_counter.clone())?;
-        let mut reader = FileReader::new(stream.schema.clone(), format);
-        (reader.ignore_missing, reader.skip_changed) = (stream.ignore_missing, stream.skip_changed);
-        reader.ignore_corrupt = stream.ignore_corrupt;
+        let options = stream.format_options.clone();
+        let decoding = Decoding { options, tz: zone_of(&ctx.session), bad_records: bad_counter.clone() };
+        let mut reader = FileReader::new(stream.schema.clone(), decoding)?;
+        (reader.codec, reader.lenience) = (stream.codec, stream.lenience);
         let (by_name, max_age_ms) = (stream.file_name_only, stream.max_age_ms);
         let clock = ctx.clock.clone();
         let seen = blocking(move || SeenFiles::open(&ctx.dir, by_name, max_age_ms)).await?;
@@ -80,7 +79,7 @@ impl FileSource {
         f: impl FnOnce(&mut Files, &FileStream, &Counts) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (files, stream, counts) = (self.files.clone(), self.stream.clone(), self.counts.clone());
-        blocking(move || f(&mut files.lock().unwrap_or_else(PoisonError::into_inner), &stream, &counts)).await
+        blocking(move || f(&mut files.lock(), &stream, &counts)).await
     }
 }
 
@@ -93,11 +92,11 @@ impl FileSource {
     fn is_still_read(&self, file: &FileEntry) -> bool {
         let (stream, reader) = (&self.stream, &self.reader);
         let is_left_out = match FileEntry::stat(&file.path) {
-            Ok(None) => reader.ignore_missing,
-            Ok(Some(now)) => reader.skip_changed && now != *file,
-            Err(_) => reader.ignore_corrupt,
+            Ok(None) => reader.lenience.missing,
+            Ok(Some(now)) => reader.lenience.changed && now != *file,
+            Err(_) => reader.lenience.corrupt,
         };
-        let is_unreadable = reader.ignore_corrupt && unreadable_by_name(&file.path).is_some();
+        let is_unreadable = reader.lenience.corrupt && unreadable_by_name(&file.path).is_some();
         stream.location.takes(&file.path) && !is_left_out && !is_unreadable
     }
 }
@@ -160,7 +159,7 @@ impl Files {
 
     fn list(&mut self, stream: &FileStream, counts: &Counts) -> Result<()> {
         let mut listing = stream.location.list()?;
-        if stream.ignore_corrupt {
+        if stream.lenience.corrupt {
             let all = listing.files.len();
             listing.files.retain(|f| unreadable_by_name(&f.path).is_none());
             listing.skipped += (all - listing.files.len()) as u64;
@@ -269,24 +268,21 @@ impl Source for FileSource {
         Ok(latest.map(to_offset))
     }
 
-    async fn get_batch(&self, start: &Offset, end: &Offset, partitions: usize) -> Result<SourceBatch> {
+    async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>> {
         let (start, end) = (log_offset(start)?, log_offset(end)?);
         let seen = |files: &Files| files.seen.has(start + 1..=end).then(|| files.seen.files(start + 1..=end));
-        let Some(mut files) = seen(&self.files.lock().unwrap_or_else(PoisonError::into_inner)) else {
+        let Some(mut files) = seen(&self.files.lock()) else {
             return Err(Error::checkpoint(
                 "CHECKPOINT_CORRUPT",
                 format!("the file source's log lacks batches {} to {end}", start + 1),
             )
             .with_help("restore the checkpoint from a backup, or start the query with a new one"));
         };
-        *self.reader.bad_place.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.reader.seen.bad_place.lock() = None;
         // Files that are in a batch, and which the user has learned to leave out since.
         files.retain(|f| self.stream.location.takes(&f.path));
-        let bytes: u64 = files.iter().map(|f| f.size).sum();
-        Ok(SourceBatch {
-            partitions: self.reader.streams(&files, partitions),
-            num_rows: Some((bytes / ROW_BYTES) as usize),
-        })
+        let (location, reader) = (self.stream.location.clone(), self.reader.clone());
+        Ok(Arc::new(FilesScan::new(self.stream.format, location, reader, files)))
     }
 
     async fn commit(&self, end: &Offset) -> Result<()> {
@@ -296,7 +292,7 @@ impl Source for FileSource {
 
     fn is_replayable(&self, start: &Offset, end: &Offset) -> bool {
         let (Ok(start), Ok(end)) = (log_offset(start), log_offset(end)) else { return false };
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = self.files.lock();
         files.seen.has(start + 1..=end) && files.seen.files(start + 1..=end).iter().all(|f| self.is_still_read(f))
     }
 
@@ -315,7 +311,7 @@ impl Source for FileSource {
     }
 
     fn first_bad_record(&self) -> Option<String> {
-        let place = self.reader.bad_place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let place = self.reader.seen.bad_place.lock().clone();
         place.map(|place| place.describe())
     }
 
@@ -323,9 +319,9 @@ impl Source for FileSource {
         let custom = [
             ("numFilesOutstanding", &self.counts.waiting),
             ("numFilesSkipped", &self.counts.skipped),
-            ("numFilesMissing", &self.reader.missing),
-            ("numFilesChanged", &self.reader.changed),
-            ("numFilesCorrupt", &self.reader.corrupt),
+            ("numFilesMissing", &self.reader.seen.missing),
+            ("numFilesChanged", &self.reader.seen.changed),
+            ("numFilesCorrupt", &self.reader.seen.corrupt),
         ];
         let custom = custom.map(|(name, n)| (name.to_string(), n.load(Ordering::Relaxed).to_string()));
         SourceMetrics { bad_records: self.bad_counter.get(), custom: custom.into() }

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::prelude::SessionContext;
-use futures::TryStreamExt;
 use tempfile::TempDir;
 
 use super::*;
 use crate::error::{Error, Result};
 use crate::offset::Offset;
 use crate::options::Options;
-use crate::source::testing::{context, read_strings};
-use crate::source::{ReadLimit, Source, StreamProvider};
+use crate::source::testing::{context, read_strings, try_read};
+use crate::source::{ReadLimit, ScanRequest, Source, StreamProvider};
 
 struct Dir {
     root: TempDir,
@@ -64,17 +64,12 @@ async fn latest(source: &dyn Source, start: i64) -> Option<i64> {
 }
 
 async fn lines(source: &dyn Source, start: i64, end: i64) -> Vec<String> {
-    read_strings(source.get_batch(&offset(start), &offset(end), 2).await.unwrap()).await
+    read_strings(source.scan(&offset(start), &offset(end)).await.unwrap(), 2).await
 }
 
 async fn read_error(source: &dyn Source, start: i64, end: i64) -> Error {
-    let batch = source.get_batch(&offset(start), &offset(end), 1).await.unwrap();
-    for p in batch.partitions {
-        if let Err(e) = p.try_collect::<Vec<_>>().await {
-            return e.into();
-        }
-    }
-    panic!("no error")
+    let scan = source.scan(&offset(start), &offset(end)).await.unwrap();
+    try_read(scan, 1).await.expect_err("the files cannot be read").into()
 }
 
 #[tokio::test]
@@ -193,9 +188,10 @@ async fn a_large_file_is_read_in_parts_and_in_order() {
     dir.write("big", 1, &all.join("\r\n"));
     let source = dir.open(&[]).await;
     latest(&*source, -1).await;
-    let batch = source.get_batch(&offset(-1), &offset(0), 3).await.unwrap();
-    assert_eq!(batch.partitions.len(), 3);
-    assert!(read_strings(batch).await == all);
+    let scan = source.scan(&offset(-1), &offset(0)).await.unwrap();
+    let request = ScanRequest { partitions: 3, ..ScanRequest::default() };
+    assert_eq!(scan.plan(0..1, &request).unwrap().output_partitioning().partition_count(), 3);
+    assert!(read_strings(scan, 3).await == all);
 }
 
 #[test]

@@ -14,11 +14,12 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::rows::Rows;
@@ -103,7 +104,7 @@ impl ReceiveBuffer {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Appends received rows, leaves `rows` empty, and wakes the query.

@@ -9,16 +9,15 @@ mod receiver;
 mod rows;
 mod wal;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::common::runtime::SpawnedTask;
 
-use super::partitions::split_rows;
 use super::provider::{fixed_schema, timestamp_type};
-use super::{ReadLimit, Source, SourceBatch, SourceContext, SourceMetrics, StreamProvider};
+use super::{MemoryScan, RangeScan, ReadLimit, Source, SourceContext, SourceMetrics, StreamProvider};
 use crate::error::{Error, Result};
 use crate::format::{BadRecordCounter, BadRecords};
 use crate::offset::Offset;
@@ -26,6 +25,7 @@ use crate::options::{OptionReader, Options};
 
 use buffer::ReceiveBuffer;
 use lines::LineCutter;
+use parking_lot::Mutex;
 use receiver::Receiver;
 use wal::Wal;
 
@@ -151,7 +151,7 @@ struct SocketSource {
 impl SocketSource {
     async fn with_wal<T: Send + 'static>(&self, f: impl FnOnce(&mut Wal) -> T + Send + 'static) -> Result<Option<T>> {
         let Some(wal) = self.wal.clone() else { return Ok(None) };
-        let run = move || f(&mut wal.lock().unwrap_or_else(PoisonError::into_inner));
+        let run = move || f(&mut wal.lock());
         let done = SpawnedTask::spawn_blocking(run).join().await;
         done.map(Some).map_err(|e| Error::internal(format!("the socket log: {e}")))
     }
@@ -181,9 +181,9 @@ impl Source for SocketSource {
         Ok((end > start).then(|| Offset::from(end)))
     }
 
-    async fn get_batch(&self, start: &Offset, end: &Offset, partitions: usize) -> Result<SourceBatch> {
+    async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>> {
         let batches = self.buffer.read(rows(start)?, rows(end)?)?;
-        Ok(split_rows(self.schema(), batches, partitions))
+        Ok(MemoryScan::new(self.schema(), batches))
     }
 
     async fn commit(&self, end: &Offset) -> Result<()> {
@@ -213,7 +213,7 @@ impl Source for SocketSource {
     }
 
     async fn stop(&self) -> Result<()> {
-        drop(self.task.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.task.lock().take());
         self.with_wal(Wal::close).await.map(drop)
     }
 }

@@ -1,10 +1,11 @@
 //! The task that keeps the connection and receives lines.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::common::runtime::SpawnedTask;
+use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -128,7 +129,7 @@ impl Receiver {
 }
 
 async fn log(wal: Arc<Mutex<Wal>>, first_row: u64, rows: Rows) -> Result<Rows> {
-    let append = move || wal.lock().unwrap_or_else(PoisonError::into_inner).append(first_row, &rows).map(|()| rows);
+    let append = move || wal.lock().append(first_row, &rows).map(|()| rows);
     SpawnedTask::spawn_blocking(append)
         .join()
         .await

@@ -57,7 +57,7 @@ async fn arrived(source: &dyn Source, ctx: &SourceContext, start: u64, rows: u64
 }
 
 async fn lines(source: &dyn Source, start: u64, end: u64) -> Vec<String> {
-    read_strings(source.get_batch(&Offset::from(start), &Offset::from(end), 2).await.unwrap()).await
+    read_strings(source.scan(&Offset::from(start), &Offset::from(end)).await.unwrap(), 2).await
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn a_full_buffer_stops_reading_until_commit() {
     while start < 2_000_000 {
         let end = arrived(&*source, &ctx, start, start + 1).await.as_u64().unwrap();
         most = most.max(end - start);
-        let rows = read(source.get_batch(&Offset::from(start), &Offset::from(end), 2).await.unwrap()).await;
+        let rows = read(source.scan(&Offset::from(start), &Offset::from(end)).await.unwrap(), 2).await;
         assert_eq!(rows.iter().map(|b| b.num_rows() as u64).sum::<u64>(), end - start);
         assert_eq!(rows[0].num_columns(), 2);
         source.commit(&Offset::from(end)).await.unwrap();

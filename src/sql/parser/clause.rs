@@ -5,7 +5,7 @@ use std::time::Duration;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::option::parse_options;
-use super::{name, unknown_word};
+use super::{column_list, name, unknown_word};
 use crate::error::{Error, Result, Span};
 use crate::options::{Options, did_you_mean, parse_duration};
 use crate::output_mode::OutputMode;
@@ -19,6 +19,7 @@ pub(super) enum Clause {
     Using,
     Options,
     Location,
+    PartitionedBy,
     Comment,
     OutputMode,
     Trigger,
@@ -32,6 +33,7 @@ impl Clause {
             Self::Using => "USING",
             Self::Options => "OPTIONS",
             Self::Location => "LOCATION",
+            Self::PartitionedBy => "PARTITIONED",
             Self::Comment => "COMMENT",
             Self::OutputMode => "OUTPUT",
             Self::Trigger => "TRIGGER",
@@ -45,7 +47,8 @@ impl Clause {
 }
 
 /// Clauses of objects with rows.
-pub(super) const RELATION: &[Clause] = &[Clause::Using, Clause::Options, Clause::Location, Clause::Comment];
+pub(super) const RELATION: &[Clause] =
+    &[Clause::Using, Clause::Options, Clause::Location, Clause::PartitionedBy, Clause::Comment];
 /// Clauses of a view.
 pub(super) const VIEW: &[Clause] = &[Clause::Comment];
 /// Clauses of a flow.
@@ -56,6 +59,7 @@ pub(super) const STREAMING_TABLE: &[Clause] = &[
     Clause::Using,
     Clause::Options,
     Clause::Location,
+    Clause::PartitionedBy,
     Clause::Comment,
     Clause::OutputMode,
     Clause::Trigger,
@@ -102,6 +106,7 @@ impl Clauses {
             Clause::Using => self.format = Some(name(c, "the name of a format")?),
             Clause::Options => self.add_options(parse_options(c)?)?,
             Clause::Location => self.add_location(c)?,
+            Clause::PartitionedBy => self.add_partitions(c)?,
             Clause::Comment => self.comment = Some(string(c, "the comment as a string")?),
             Clause::OutputMode => self.settings.output_mode = Some(output_mode(c)?),
             Clause::Trigger => self.settings.trigger = Some(trigger(c)?),
@@ -124,6 +129,13 @@ impl Clauses {
         let span = c.span();
         let path = string(c, "the path as a string")?;
         self.add_option("path", &path, Some(span))
+    }
+
+    fn add_partitions(&mut self, c: &mut Cursor<'_>) -> Result<()> {
+        c.expect_words(&["BY"])?;
+        let span = c.span();
+        let columns: Vec<_> = column_list(c)?.into_iter().map(|column| column.text).collect();
+        self.add_option("partitionBy", &columns.join(","), Some(span))
     }
 
     fn add_option(&mut self, key: &str, value: &str, span: Option<Span>) -> Result<()> {

@@ -85,6 +85,8 @@ fn columns_and_watermark() {
 fn create_prefixes() {
     assert!(relation("CREATE OR REPLACE TEMPORARY STREAM s USING rate").if_there.replace);
     assert!(relation("create table if not exists `My T` using parquet location '/d'").if_there.keep);
+    let r = relation("CREATE SINK t USING parquet PARTITIONED BY (day, `an hour`) LOCATION '/d'");
+    assert_eq!(r.options.get("partitionBy"), Some("day,an hour"));
     let r = relation("CREATE TABLE t USING parquet LOCATION '/d' COMMENT 'users'");
     assert_eq!((pairs(&r.options), r.comment.as_deref()), (vec![("path", "/d")], Some("users")));
 }

@@ -13,7 +13,7 @@ use super::function::Arguments;
 use super::operators;
 use super::special_call::is_interval;
 use crate::error::{Error, Result};
-use crate::function::MAX_BY_ROWS;
+use crate::function::{MAX_BY_ROWS, check_bin_count};
 
 impl ExprContext<'_> {
     /// Aggregates that are another aggregate of rewritten arguments.
@@ -55,6 +55,10 @@ impl ExprContext<'_> {
                 if name != "percentile" {
                     rest.iter().try_for_each(|accuracy| check_accuracy(name, accuracy))?;
                 }
+                return Ok((Arc::clone(udaf), a));
+            }
+            ("histogram_numeric", [_, bins]) => {
+                check_bins(bins)?;
                 return Ok((Arc::clone(udaf), a));
             }
             ("listagg" | "string_agg", [_, delimiter]) if !delimiter.column_refs().is_empty() => {
@@ -160,6 +164,28 @@ fn check_percentage(name: &str, percentage: &Expr) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+/// The number of bins of a histogram, which is the same for all rows.
+fn check_bins(bins: &Expr) -> Result<()> {
+    if !bins.column_refs().is_empty() {
+        let message = "the number of bins of 'histogram_numeric' must be the same for all rows";
+        return Err(Error::invalid("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", message).with_help(BINS));
+    }
+    match bins {
+        Expr::Literal(value, _) if value.is_null() => {
+            let message = "the number of bins of 'histogram_numeric' must not be NULL";
+            Err(Error::invalid("DATATYPE_MISMATCH.UNEXPECTED_NULL", message).with_help(BINS))
+        }
+        Expr::Literal(value, _) => match value.cast_to(&DataType::Int64) {
+            Ok(ScalarValue::Int64(Some(n))) => check_bin_count(n),
+            _ => Ok(()),
+        },
+        // What is computed is checked with the rows.
+        _ => Ok(()),
+    }
+}
+
+const BINS: &str = "write the number itself: histogram_numeric(v, 20)";
 
 /// The accuracy of an approximate percentile, which is exact here whatever is asked for.
 fn check_accuracy(name: &str, accuracy: &Expr) -> Result<()> {

@@ -3,6 +3,7 @@
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Span as SqlSpan, Token, TokenWithSpan};
 
+use super::interval::is_unit;
 use super::tokens::{at, is_token, is_word, quoted};
 
 /// The operator `>>>`, which sqlparser knows as an operator that a dialect adds.
@@ -86,7 +87,8 @@ pub fn quote_calls(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     tokens
 }
 
-/// A type behind `AS` or `::` that nests others becomes one name, since sqlparser knows no `STRUCT<a: INT>`.
+/// A type behind `AS` or `::` that nests others or is an interval of units becomes one name, since sqlparser knows no
+/// `STRUCT<a: INT>` and no `INTERVAL DAY`.
 pub fn quote_types(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut i = 0;
@@ -94,7 +96,12 @@ pub fn quote_types(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         let behind = is_word(out.last(), "AS") || is_token(out.last(), &Token::DoubleColon);
         let nests = ["ARRAY", "MAP", "STRUCT"].iter().any(|w| is_word(tokens.get(i), w))
             && matches!(tokens.get(i + 1).map(|t| &t.token), Some(Token::Lt | Token::Neq));
-        match (behind && nests).then(|| type_end(&tokens, i)).flatten() {
+        let end = match behind {
+            true if nests => type_end(&tokens, i),
+            true => units_end(&tokens, i),
+            false => None,
+        };
+        match end {
             Some(end) => {
                 let text: Vec<_> = tokens[i..end].iter().map(|t| t.token.to_string()).collect();
                 let span = SqlSpan::new(tokens[i].span.start, tokens[end - 1].span.end);
@@ -108,6 +115,14 @@ pub fn quote_types(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         }
     }
     out
+}
+
+/// Behind the units of the interval type that begins at `start`.
+fn units_end(tokens: &[TokenWithSpan], start: usize) -> Option<usize> {
+    let unit = |i: usize| matches!(tokens.get(i).map(|t| &t.token), Some(Token::Word(w)) if w.quote_style.is_none() && is_unit(&w.value));
+    let one = is_word(tokens.get(start), "INTERVAL") && unit(start + 1);
+    let range = is_word(tokens.get(start + 2), "TO") && unit(start + 3);
+    one.then_some(if range { start + 4 } else { start + 2 })
 }
 
 /// Behind the bracket that closes the one after the word at `start`.

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span as SqlSpan, Token, To
 
 use super::calls::SHIFT_UNSIGNED;
 use super::syntax::{parser_error, syntax_error, with_hint};
-use super::{quote, tokens};
+use super::{quote, recursion_level, tokens};
 use crate::error::{Result, Span};
 use crate::sql::place::Places;
 
@@ -115,6 +115,11 @@ impl Dialect for TidemillDialect {
         true
     }
 
+    /// `date_part` knows which fields there are.
+    fn allow_extract_custom(&self) -> bool {
+        true
+    }
+
     fn supports_from_first_select(&self) -> bool {
         true
     }
@@ -161,8 +166,12 @@ pub fn parse_query(text: &str, lines: &Lines) -> Result<Box<Query>> {
     let tokens = tokens::rewrite(quote::unquoted(tokens), lines)?;
     check_chains(&tokens, lines)?;
     check_depth(&tokens, lines)?;
+    let has_level = recursion_level::is_among(&tokens);
     let mut parser = Parser::new(&dialect).with_recursion_limit(PARSER_DEPTH).with_tokens_with_locations(tokens);
-    let query = parser.parse_query().map_err(|e| parser_error(e, lines))?;
+    let mut query = parser.parse_query().map_err(|e| parser_error(e, lines))?;
+    if has_level {
+        recursion_level::restore(&mut query);
+    }
     while parser.consume_token(&Token::SemiColon) {}
     let rest = parser.peek_token();
     match rest.token {

@@ -14,10 +14,10 @@ use super::like::LikeCall;
 use super::planner::Planner;
 use super::scope::{Env, Relation, Scope, eq_names};
 use super::special_call::user_name;
-use super::types::parse_data_type;
+use super::types::{interval_units, parse_data_type};
 use super::{interval, literal, mismatch, operators};
 use crate::error::{Error, Result, Span};
-use crate::function::{folded, locate};
+use crate::function::{cast_to_interval, count_literal, folded, locate};
 use crate::plan::logic::simplified;
 
 /// How deeply expressions may nest; chains of operators do not count.
@@ -137,8 +137,17 @@ impl<'c> ExprContext<'c> {
             E::BinaryOp { .. } => self.binary_chain(e),
             E::UnaryOp { op, expr } => self.unary(op, expr),
             E::Cast { kind, expr, data_type, .. } => {
-                let to = parse_data_type(&type_text(data_type)).map_err(|err| relocate(err, self.span(e)))?;
-                let is_try = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
+                let (text, is_try) = (type_text(data_type), matches!(kind, CastKind::TryCast | CastKind::SafeCast));
+                if let Some(units) = interval_units(&text) {
+                    let cast = cast_to_interval(self.expr(expr)?, units, is_try);
+                    return cast.map_err(|err| err.with_span(self.span(e)));
+                }
+                let to = parse_data_type(&text).map_err(|err| relocate(err, self.span(e)))?;
+                if let E::Interval(i) = expr.as_ref()
+                    && let Some(count) = interval_text(i).and_then(|text| count_literal(&text, &to, is_try))
+                {
+                    return Ok(count);
+                }
                 Ok(operators::cast(self.expr(expr)?, &to, is_try))
             }
             E::IsNull(e) => Ok(self.expr(e)?.is_null()),
@@ -475,13 +484,17 @@ pub fn string(text: &str) -> Expr {
     Expr::Literal(ScalarValue::Utf8View(Some(text.to_owned())), None)
 }
 
-/// The months and microseconds of an interval literal.
-pub fn interval_of(i: &sql::Interval) -> Result<interval::Interval> {
-    let text = match i.value.as_ref() {
+/// The pairs of number and unit of an interval literal.
+fn interval_text(i: &sql::Interval) -> Option<String> {
+    match i.value.as_ref() {
         sql::Expr::Value(v) if i.leading_field.is_none() => v.value.clone().into_string(),
         _ => None,
-    };
-    let text = text.ok_or_else(|| {
+    }
+}
+
+/// The months and microseconds of an interval literal.
+pub fn interval_of(i: &sql::Interval) -> Result<interval::Interval> {
+    let text = interval_text(i).ok_or_else(|| {
         Error::invalid("INVALID_INTERVAL_FORMAT", format!("'{i}' is not an interval literal")).with_help(INTERVALS)
     })?;
     interval::parse_interval(&text).map_err(|m| Error::invalid("INVALID_INTERVAL_FORMAT", m).with_help(INTERVALS))

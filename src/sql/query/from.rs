@@ -16,6 +16,7 @@ use super::set_operation::{unsupported, with_names};
 use super::watermark::watermark_clause;
 use crate::error::{Error, Result};
 use crate::options::did_you_mean;
+use crate::plan::recursion;
 
 /// The qualifiers that the plan of one FROM clause uses already.
 pub type Used = Vec<String>;
@@ -122,7 +123,8 @@ impl Planner<'_> {
             && let Some((cte, relation)) = env.ctes.iter().rev().find(|(n, _)| eq_names(n, &one.value))
         {
             let qualifier = self.unused(cte, used);
-            let relation = aliased(relation.clone(), &qualifier, |_| vec![cte.clone()])?;
+            let relation = Relation { plan: recursion::fresh(relation.plan.clone())?, ..relation.clone() };
+            let relation = aliased(relation, &qualifier, |_| vec![cte.clone()])?;
             return self.apply_alias(relation, alias, used);
         }
         let table = self.table(&parts)?;
@@ -134,6 +136,8 @@ impl Planner<'_> {
         };
         used.push(name.to_owned());
         let plan = LogicalPlanBuilder::scan(reference, table.source.clone(), None)?.build()?;
+        // A view may have a recursive query inside.
+        let plan = recursion::fresh(plan)?;
         let qualifier: Vec<String> = table.reference.to_vec();
         let relation = with_qualifier(plan, &qualifier);
         self.apply_alias(relation, alias, used)

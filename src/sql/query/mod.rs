@@ -30,6 +30,7 @@ mod operators;
 mod pivot;
 mod planner;
 mod quote;
+mod recursion_level;
 mod recursive;
 mod scope;
 mod select;

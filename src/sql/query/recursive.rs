@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use datafusion::catalog::cte_worktable::CteWorkTable;
-use datafusion::common::TableReference;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{JoinType, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{
@@ -13,12 +14,17 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::planner::Planner;
+use super::recursion_level;
 use super::scope::{Env, Relation, eq_names, unique_names};
-use super::set_operation::{unsupported, with_names};
+use super::set_operation::with_names;
 use super::types::spark_type_name;
 use crate::error::{Error, Result};
 use crate::function::coercion;
+use crate::plan::apply::as_apply;
 use crate::plan::recursion::bounded;
+
+/// How often a recursive query may go on from its own rows unless it says otherwise, as in Spark.
+const MAX_LEVELS: usize = 100;
 
 impl Planner<'_> {
     /// The relation of a common table expression of `WITH RECURSIVE`.
@@ -38,12 +44,6 @@ impl Planner<'_> {
         if !is_plain || count_names(left, name) > 0 {
             return Err(not_recursive(name).with_span(span));
         }
-        if count_names(right, name) > 1 {
-            let what = format!("a recursive query that reads '{name}' more than once");
-            return Err(unsupported(&what)
-                .with_span(self.lines.span(right.span()))
-                .with_help("read it once, and join the tables that it grows from"));
-        }
         if *set_quantifier != SetQuantifier::All {
             let message = "UNION without ALL is not supported in a recursive query";
             return Err(Error::unsupported("UNION_NOT_SUPPORTED_IN_RECURSIVE_CTE", message)
@@ -62,8 +62,10 @@ impl Planner<'_> {
         let mut inner = env.clone();
         inner.ctes.push((name.clone(), with_names(work_table(&work, &plan)?, shown.clone())));
         let step = self.set_expr(right, &inner).map_err(|e| e.with_span(span))?;
+        check_places(&step.plan, &work, name).map_err(|e| e.with_span(self.lines.span(right.span())))?;
         let step = self.like_anchor(&plan, step).map_err(|e| e.with_span(self.lines.span(right.span())))?;
-        let (plan, step) = bounded(plan, step, name);
+        let max = recursion_level::of(cte).unwrap_or(MAX_LEVELS);
+        let (plan, step) = bounded(plan, step, (name, &work), max)?;
         let plan = LogicalPlanBuilder::from(plan).to_recursive_query(work, step, false)?.build()?;
         Ok(with_names(plan, shown))
     }
@@ -108,6 +110,53 @@ fn work_table(name: &str, anchor: &LogicalPlan) -> Result<LogicalPlan> {
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let table = Arc::new(CteWorkTable::new(name, schema));
     Ok(LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(table), None)?.build()?)
+}
+
+/// Refuses a part that needs all rows of a recursive query at once, since it sees only those of one level.
+fn check_places(step: &LogicalPlan, work: &str, name: &str) -> Result<()> {
+    let mut wrong = false;
+    step.apply_with_subqueries(|node| {
+        let found = match node {
+            LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) | LogicalPlan::Sort(_) => reads(node, work)?,
+            LogicalPlan::Join(join) => match join.join_type {
+                JoinType::Inner => false,
+                JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
+                    reads(&join.right, work)?
+                }
+                JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
+                    reads(&join.left, work)?
+                }
+                JoinType::Full => reads(node, work)?,
+            },
+            // Such a subquery is run for itself, where there are no rows of a level.
+            LogicalPlan::Extension(_) => match as_apply(node) {
+                Some(apply) => reads(&apply.subquery, work)?,
+                None => false,
+            },
+            _ => false,
+        };
+        wrong |= found;
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    if !wrong {
+        return Ok(());
+    }
+    let message = format!(
+        "'{name}' is read where all of its rows are needed: below an aggregate, a window function, ORDER BY, a subquery that is a value, \
+         or the side of an outer join that may be missing"
+    );
+    Err(Error::invalid("INVALID_RECURSIVE_REFERENCE.PLACE", message).with_help(format!(
+        "the recursive part sees the rows of one level only: aggregate behind it, in the query that reads {name}"
+    )))
+}
+
+fn reads(plan: &LogicalPlan, table: &str) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        found |= matches!(node, LogicalPlan::TableScan(scan) if scan.table_name.table() == table);
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
 }
 
 fn not_recursive(name: &str) -> Error {

@@ -14,12 +14,12 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::expr::ExprContext;
 use super::function::sort_expr;
-use super::operators;
 use super::planner::Planner;
 use super::scope::{Env, Relation, Scope, ScopeColumn, eq_names};
 use super::select::ordinal;
 use super::subquery::has_subquery;
 use super::types::spark_type_name;
+use super::{operators, recursion_level};
 use crate::error::{Error, Result};
 use crate::function::coercion;
 use crate::plan::watermark::WATERMARK_KEY;
@@ -59,6 +59,13 @@ impl Planner<'_> {
                 let relation = self.recursive(cte, env)?;
                 env.ctes.push((alias.name.value.clone(), relation));
                 continue;
+            }
+            if recursion_level::of(cte).is_some() {
+                let message =
+                    format!("MAX RECURSION LEVEL needs WITH RECURSIVE, and '{}' is not recursive", name.value);
+                return Err(Error::invalid("INVALID_STATEMENT_OR_CLAUSE", message)
+                    .with_span(self.lines.span(name.span))
+                    .with_help(format!("write WITH RECURSIVE {} MAX RECURSION LEVEL 200 AS (…)", name.value)));
             }
             let mut relation = self.query(query, env)?;
             self.rename(&mut relation.scope, alias)?;

@@ -68,12 +68,6 @@ pub fn with_hint(error: Error, text: &str, span: Option<Span>) -> Error {
             .with_span(comma)
             .with_help("remove the comma, or add the column that is missing");
     }
-    if before.trim_end().to_ascii_uppercase().ends_with("EXTRACT(") {
-        let message = format!("'{at}' is no field of a time");
-        return Error::invalid("INVALID_EXTRACT_FIELD", message)
-            .with_span(span)
-            .with_help("the fields are YEAR, QUARTER, MONTH, WEEK, DAY, DAYOFWEEK, DOY, HOUR, MINUTE, SECOND");
-    }
     match hint(before, at) {
         Some(help) => error.with_help(help),
         None => error.with_help(

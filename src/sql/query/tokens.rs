@@ -8,6 +8,7 @@
 //! - `array(…)` and `exists(…)` of values become calls of the functions of these names;
 //! - a nested type such as `ARRAY<STRUCT<a: INT>>` becomes one name in quotes;
 //! - `*` among arguments becomes a name, see [`super::star`];
+//! - `MAX RECURSION LEVEL n` moves into the name of its query, see [`super::recursion_level`];
 //! - `TRIM(LEADING FROM s)` loses its FROM; `TABLE t` becomes `SELECT * FROM t`.
 //!
 //! Tokens keep their places, so that errors still point into the user's text.
@@ -32,7 +33,7 @@ pub fn rewrite(tokens: Vec<TokenWithSpan>, lines: &Lines) -> Result<Vec<TokenWit
     let tokens = rewrite_intervals(tokens, lines)?;
     let tokens = super::star::rewrite(drop_stream(super::windowing::rewrite(tokens)));
     let tokens = rewrite_watermarks(tokens, lines)?;
-    Ok(rewrite_within_watermark(tokens))
+    super::recursion_level::rewrite(rewrite_within_watermark(tokens), lines)
 }
 
 /// Whether the token is this unquoted word.

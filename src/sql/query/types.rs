@@ -48,6 +48,12 @@ pub fn parse_data_type(text: &str) -> Result<DataType> {
     Ok(data_type)
 }
 
+/// The units of an interval type, as in `INTERVAL DAY TO SECOND`; none in `INTERVAL`.
+pub fn interval_units(type_text: &str) -> Option<&str> {
+    let (word, units) = type_text.split_once(' ').unwrap_or((type_text, ""));
+    word.eq_ignore_ascii_case("INTERVAL").then_some(units)
+}
+
 /// The columns of a DDL list such as `a INT, b STRING NOT NULL COMMENT 'x'`, without the parentheses around it.
 ///
 /// A comment becomes the field's metadata `comment`.

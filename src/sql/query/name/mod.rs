@@ -216,7 +216,7 @@ fn interval(i: &sql::Interval) -> String {
 fn type_of_cast(data_type: &sql::DataType) -> String {
     match parse_data_type(&type_text(data_type)) {
         Ok(parsed) => types::spark_type_name(&parsed).to_uppercase(),
-        Err(_) => data_type.to_string().to_uppercase(),
+        Err(_) => type_text(data_type).to_uppercase(),
     }
 }
 

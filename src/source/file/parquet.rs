@@ -1,0 +1,140 @@
+//! Parquet files: DataFusion's own source, which prunes and prefetches, over files that are opened as all others are.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use bytes::Bytes;
+use datafusion::common::DFSchema;
+use datafusion::common::config::TableParquetOptions;
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileSource, ParquetFileReaderFactory, ParquetSource};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use datafusion::parquet::arrow::async_reader::AsyncFileReader;
+use datafusion::parquet::errors::{ParquetError, Result as ParquetResult};
+use datafusion::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use datafusion::physical_expr::conjunction_opt;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::entry::FileEntry;
+use super::lenient::LenientSource;
+use super::parquet_columns::declared;
+use super::partition::physical;
+use super::read::FileReader;
+use crate::error::{Error, Result};
+
+/// The source of the Parquet files that `reader` opens. Row groups and pages in which no row can meet `filters` are not read.
+pub fn parquet_source(reader: &Arc<FileReader>, schema: TableSchema, filters: &[Expr]) -> Result<Arc<dyn FileSource>> {
+    let mut options = TableParquetOptions::default();
+    // Microseconds hold every time that Spark's INT96 can have.
+    options.global.coerce_int96 = Some("us".to_owned());
+    // Old writers say there which calendar dates are in.
+    options.global.skip_metadata = false;
+    let mut source = ParquetSource::new(schema.clone())
+        .with_table_parquet_options(options)
+        .with_parquet_file_reader_factory(Arc::new(OpenedFiles(reader.clone())));
+    let columns = DFSchema::try_from(schema.table_schema().as_ref().clone())?;
+    let pruning = filters
+        .iter()
+        .filter(|filter| is_ordered(filter, &columns))
+        .map(|filter| physical(filter, &columns))
+        .collect::<DfResult<Vec<_>>>()?;
+    if let Some(predicate) = conjunction_opt(pruning) {
+        source = source.with_predicate(predicate);
+    }
+    Ok(Arc::new(LenientSource::new(Arc::new(source), reader.clone())))
+}
+
+/// The columns of a file, in the types that sources use.
+///
+/// # Errors
+/// A file that cannot be read as Parquet.
+pub fn parquet_schema(file: &File) -> Result<Schema> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(
+        file.try_clone().map_err(ParquetError::from).map_err(DataFusionError::from)?,
+    );
+    Ok(declared(reader.map_err(DataFusionError::from)?.schema()))
+}
+
+/// Whether least and greatest values say everything about the columns of a condition: they leave out NaN.
+fn is_ordered(filter: &Expr, schema: &DFSchema) -> bool {
+    filter
+        .column_refs()
+        .into_iter()
+        .all(|column| Expr::Column(column.clone()).get_type(schema).is_ok_and(|t| !t.is_floating() && !t.is_nested()))
+}
+
+/// Opens files as a [`FileReader`] does.
+#[derive(Debug)]
+struct OpenedFiles(Arc<FileReader>);
+
+impl ParquetFileReaderFactory for OpenedFiles {
+    fn create_reader(
+        &self,
+        _partition: usize,
+        file: PartitionedFile,
+        _metadata_size_hint: Option<usize>,
+        _metrics: &ExecutionPlanMetricsSet,
+    ) -> DfResult<Box<dyn AsyncFileReader + Send>> {
+        let entry = file.extension::<FileEntry>().ok_or_else(|| Error::internal("a file without its entry"))?;
+        Ok(match self.0.open(entry)? {
+            Some(file) => Box::new(OpenedFile { file: Arc::new(file), size: entry.size }),
+            None => return Err(Error::internal("a file that is left out was opened").into()),
+        })
+    }
+}
+
+/// An open file, of the size that it had when it was listed.
+struct OpenedFile {
+    file: Arc<File>,
+    size: u64,
+}
+
+fn read(file: &File, range: &Range<u64>) -> ParquetResult<Bytes> {
+    let len = usize::try_from(range.end.saturating_sub(range.start)).map_err(|e| ParquetError::External(e.into()))?;
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, range.start).map_err(|e| ParquetError::External(e.into()))?;
+    Ok(bytes.into())
+}
+
+/// Runs `f` where it may block.
+async fn blocking<T: Send + 'static>(f: impl FnOnce() -> ParquetResult<T> + Send + 'static) -> ParquetResult<T> {
+    SpawnedTask::spawn_blocking(f).join().await.map_err(|e| ParquetError::External(e.into()))?
+}
+
+impl AsyncFileReader for OpenedFile {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
+        let file = self.file.clone();
+        blocking(move || read(&file, &range)).boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, ParquetResult<Vec<Bytes>>> {
+        let file = self.file.clone();
+        blocking(move || ranges.iter().map(|range| read(&file, range)).collect()).boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
+        async move {
+            let size = self.size;
+            let mut reader = ParquetMetaDataReader::new();
+            if let Some(options) = options {
+                reader = reader
+                    .with_column_index_policy(options.column_index_policy())
+                    .with_offset_index_policy(options.offset_index_policy());
+            }
+            Ok(Arc::new(reader.load_and_finish(self, size).await?))
+        }
+        .boxed()
+    }
+}
