@@ -81,7 +81,7 @@ impl Source for DiceSource {
         let throws = Self::number(start)?..Self::number(end)?;
         let faces: ArrayRef = Arc::new(Int32Array::from_iter_values(throws.map(Self::face)));
         let rows = RecordBatch::try_new(schema(), vec![faces])?;
-        Ok(MemoryScan::new(schema(), vec![rows]))
+        Ok(MemoryScan::of(schema(), vec![rows]))
     }
 
     /// A source that keeps what it has received until now drops it here.

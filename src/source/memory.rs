@@ -164,7 +164,7 @@ impl Source for MemorySource {
         }
         let range = (start - data.dropped) as usize..(end - data.dropped) as usize;
         let batches = data.batches.range(range).filter(|b| b.num_rows() > 0).cloned().collect();
-        Ok(MemoryScan::new(self.schema(), batches))
+        Ok(MemoryScan::of(self.schema(), batches))
     }
 
     async fn commit(&self, end: &Offset) -> Result<()> {

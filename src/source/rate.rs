@@ -198,7 +198,7 @@ impl Source for RateSource {
         let from_ms = self.start_ms + start * 1000;
         let ms_per_row = ((end - start) * 1000) as f64 / (last - first).max(1) as f64;
         let schema = self.stream.schema.clone();
-        Ok(GeneratedScan::new(schema.clone(), first..last, self.stream.num_partitions, move |rows| {
+        Ok(GeneratedScan::of(schema.clone(), first..last, self.stream.num_partitions, move |rows| {
             // Spark rounds half up.
             let time_us = |v: i64| (from_ms + ((v - first) as f64 * ms_per_row + 0.5).floor() as i64) * 1000;
             let times = TimestampMicrosecondArray::from_iter_values(rows.clone().map(time_us)).with_timezone("UTC");

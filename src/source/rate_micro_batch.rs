@@ -145,7 +145,7 @@ impl Source for RateMicroBatchSource {
         let (start, end) = (Position::read(start)?, Position::read(end)?);
         let schema = self.stream.schema.clone();
         let rows = start.offset..end.offset.max(start.offset);
-        Ok(GeneratedScan::new(schema.clone(), rows, self.stream.num_partitions, move |rows| {
+        Ok(GeneratedScan::of(schema.clone(), rows, self.stream.num_partitions, move |rows| {
             let times = TimestampMicrosecondArray::from_value(start.timestamp * 1000, (rows.end - rows.start) as usize);
             let columns: Vec<ArrayRef> =
                 vec![Arc::new(times.with_timezone("UTC")), Arc::new(Int64Array::from_iter_values(rows))];

@@ -29,7 +29,7 @@ pub struct MemoryScan {
 
 impl MemoryScan {
     /// The rows of `batches`, in their order; all have `schema`.
-    pub fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Arc<dyn RangeScan> {
+    pub fn of(schema: SchemaRef, batches: Vec<RecordBatch>) -> Arc<dyn RangeScan> {
         Arc::new(Self { schema, batches })
     }
 }
@@ -93,7 +93,7 @@ pub struct GeneratedScan {
 
 impl GeneratedScan {
     /// The rows of these numbers, which `make` makes for a part of them.
-    pub fn new(
+    pub fn of(
         schema: SchemaRef,
         rows: Range<i64>,
         partitions: Option<usize>,

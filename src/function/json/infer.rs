@@ -184,7 +184,7 @@ fn decimal(text: &str) -> Option<Type> {
     let scale = i32::try_from(fraction.len()).ok()?.checked_sub(exponent)?;
     let precision = i32::try_from(digits).ok()?.max(scale);
     let fits = (0..=i32::from(MAX_PRECISION)).contains(&scale) && precision <= i32::from(MAX_PRECISION);
-    fits.then(|| Type::Decimal(precision as u8, scale as i8))
+    fits.then_some(Type::Decimal(precision as u8, scale as i8))
 }
 
 /// The narrowest type that has the values of both.

@@ -43,7 +43,7 @@ pub struct Written {
 }
 
 enum Contents {
-    Open(FileEncoder),
+    Open(Box<FileEncoder>),
     /// Durable, of this size.
     Durable(u64),
 }
@@ -107,7 +107,7 @@ impl<'f, N: Fn(&str) -> String, P: Fn(&str) -> PathBuf> FilesByFolder<'f, N, P> 
         let path = (self.path)(&name);
         let encoder = self.format.start(disk::create(&path)?, &self.schemas.1, self.tz)?;
         self.open.insert(folder, self.files.len());
-        self.files.push(Written { name, path, contents: Contents::Open(encoder) });
+        self.files.push(Written { name, path, contents: Contents::Open(Box::new(encoder)) });
         Ok(self.files.len() - 1)
     }
 

@@ -183,7 +183,7 @@ impl Source for SocketSource {
 
     async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>> {
         let batches = self.buffer.read(rows(start)?, rows(end)?)?;
-        Ok(MemoryScan::new(self.schema(), batches))
+        Ok(MemoryScan::of(self.schema(), batches))
     }
 
     async fn commit(&self, end: &Offset) -> Result<()> {
