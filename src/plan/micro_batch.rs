@@ -49,6 +49,11 @@ impl Slot {
         *self.batch.lock() = Batch { scan, plan: None };
     }
 
+    /// Lets go of the rows of the batch, which are read; their number stays.
+    pub fn release(&self) {
+        *self.batch.lock() = Batch::default();
+    }
+
     /// Rows read of this batch so far.
     pub fn rows(&self) -> u64 {
         self.rows.load(Ordering::Relaxed)

@@ -278,7 +278,10 @@ impl MicroBatchExecution {
         };
         let task = Arc::new(self.task(batch));
         let rows = renamed(execute_ordered(&plan, &task)?, self.sink_schema.clone());
-        self.sink.prepare(header.batch_id, rows).await
+        let prepared = self.sink.prepare(header.batch_id, rows).await;
+        // An idle query does not hold the rows of its last batch.
+        self.sources.iter().flat_map(|s| &s.slots).for_each(|slot| slot.release());
+        prepared
     }
 
     fn task(&self, batch: BatchContext) -> TaskContext {
