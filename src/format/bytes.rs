@@ -1,8 +1,12 @@
 //! The bytes of a file, wherever they are and however they are packed.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 /// Bytes that are read a part at a time.
 pub trait ReadAt: Send {
@@ -11,22 +15,74 @@ pub trait ReadAt: Send {
     fn read_at(&mut self, pos: u64, wanted: u64) -> io::Result<Vec<u8>>;
 }
 
-/// An open file, of the size that it had when it was listed.
-#[derive(Debug)]
-pub struct Plain {
-    pub file: File,
-    pub size: u64,
+/// A file that is open, of the size that it had when it was listed. Cheap to clone; reading it may wait.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    file: Arc<File>,
+    size: u64,
 }
 
-impl ReadAt for Plain {
-    fn read_at(&mut self, pos: u64, wanted: u64) -> io::Result<Vec<u8>> {
-        let wanted = wanted.min(self.size.saturating_sub(pos)) as usize;
-        let mut bytes = vec![0; wanted];
-        self.file.read_exact_at(&mut bytes, pos).map_err(|e| match e.kind() {
+impl Opened {
+    /// A local file.
+    pub fn local(file: File, size: u64) -> Self {
+        Self { file: Arc::new(file), size }
+    }
+
+    /// How many bytes it has.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The bytes of a range, all of them.
+    pub fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let len = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
+        let mut bytes = vec![0; len];
+        self.file.read_exact_at(&mut bytes, range.start).map_err(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof => io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter"),
             _ => e,
         })?;
-        Ok(bytes)
+        Ok(bytes.into())
+    }
+
+    /// Its bytes from the first on, in order or from wherever they are sought.
+    pub fn reader(&self) -> OpenedReader {
+        OpenedReader { file: self.clone(), pos: 0 }
+    }
+}
+
+impl ReadAt for Opened {
+    fn read_at(&mut self, pos: u64, wanted: u64) -> io::Result<Vec<u8>> {
+        let end = pos.saturating_add(wanted).min(self.size);
+        Ok(self.read(pos.min(end)..end)?.into())
+    }
+}
+
+/// A position in an open file. It buffers nothing.
+#[derive(Debug)]
+pub struct OpenedReader {
+    file: Opened,
+    pos: u64,
+}
+
+impl Read for OpenedReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let end = self.pos.saturating_add(buf.len() as u64).min(self.file.size);
+        let bytes = self.file.read(self.pos.min(end)..end)?;
+        buf[..bytes.len()].copy_from_slice(&bytes);
+        self.pos += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+}
+
+impl Seek for OpenedReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let pos = match to {
+            SeekFrom::Start(pos) => Some(pos),
+            SeekFrom::End(by) => self.file.size.checked_add_signed(by),
+            SeekFrom::Current(by) => self.pos.checked_add_signed(by),
+        };
+        self.pos = pos.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a place before the first byte"))?;
+        Ok(self.pos)
     }
 }
 

@@ -3,13 +3,12 @@
 //! A line belongs to the range that holds its first byte: a reader skips to the first line that starts in its range, and
 //! reads the last one to its end, beyond the range if need be.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 
 use memchr::{memchr2, memmem, memrchr2};
 
-use super::bytes::{Plain, ReadAt};
+use super::bytes::ReadAt;
 
 /// Bytes read at once, unless a line is longer.
 pub const BLOCK_BYTES: usize = 4 << 20;
@@ -105,13 +104,8 @@ pub struct LineBlocks {
 }
 
 impl LineBlocks {
-    /// The lines of an open file, of `size` bytes, that start in `range`.
-    pub fn new(file: File, line_end: LineEnd, range: Range<u64>, size: u64) -> Self {
-        Self::over(Box::new(Plain { file, size }), line_end, range, size)
-    }
-
     /// The lines of `bytes` that start in `range`; `size` is [`u64::MAX`] where it is not known.
-    pub fn over(bytes: Box<dyn ReadAt>, line_end: LineEnd, range: Range<u64>, size: u64) -> Self {
+    pub fn new(bytes: Box<dyn ReadAt>, line_end: LineEnd, range: Range<u64>, size: u64) -> Self {
         Self {
             bytes,
             line_end,
@@ -205,6 +199,7 @@ impl LineBlocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::bytes::Opened;
     use std::io::Write;
 
     fn read(text: &[u8], cuts: &[u64], block_bytes: u64) -> Vec<String> {
@@ -213,7 +208,12 @@ mod tests {
         let size = text.len() as u64;
         let mut got = vec![];
         for range in cuts.windows(2) {
-            let mut blocks = LineBlocks::new(file.try_clone().unwrap(), LineEnd::Any, range[0]..range[1], size);
+            let mut blocks = LineBlocks::new(
+                Box::new(Opened::local(file.try_clone().unwrap(), size)),
+                LineEnd::Any,
+                range[0]..range[1],
+                size,
+            );
             blocks.block_bytes = block_bytes;
             loop {
                 let block = match blocks.next_block().unwrap() {
@@ -250,7 +250,12 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         let text = format!("ok\n{}\r\nlast\n", "x".repeat(1000));
         file.write_all(text.as_bytes()).unwrap();
-        let mut blocks = LineBlocks::new(file, LineEnd::Any, 0..text.len() as u64, text.len() as u64);
+        let mut blocks = LineBlocks::new(
+            Box::new(Opened::local(file, text.len() as u64)),
+            LineEnd::Any,
+            0..text.len() as u64,
+            text.len() as u64,
+        );
         (blocks.block_bytes, blocks.max_line_bytes) = (16, 64);
         assert_eq!(blocks.next_block().unwrap(), Block::Lines(b"ok\n".to_vec()));
         assert_eq!(blocks.next_block().unwrap(), Block::TooLong);

@@ -1,6 +1,5 @@
 //! The rows of one piece of a file: text whose records are lines, or a file that is one record.
 
-use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,12 +13,16 @@ use super::entry::FileEntry;
 use super::format::FileFormat;
 use super::read::{FileReader, at, read_error};
 use crate::error::{Error, Result};
-use crate::format::bytes::{Plain, ReadAt, Sequential};
+use crate::format::bytes::{Opened, ReadAt, Sequential};
 use crate::format::lines::{Block, LineBlocks, LineEnd, MAX_LINE_BYTES, next_lines};
 use crate::format::{BATCH_ROWS, LineFormat};
 
 /// The rows of `range` of a file, all of whose columns are those of the reader.
-pub fn rows(reader: Arc<FileReader>, file: FileEntry, range: Range<u64>) -> BoxStream<'static, DfResult<RecordBatch>> {
+pub fn rows(
+    reader: Arc<FileReader>,
+    file: OpenedEntry,
+    range: Range<u64>,
+) -> BoxStream<'static, DfResult<RecordBatch>> {
     let cursor = Cursor { reader, file, state: State::Closed(range), lines: vec![] };
     try_unfold(cursor, |cursor| async move { next(cursor).await.map_err(DataFusionError::from) }).boxed()
 }
@@ -60,7 +63,7 @@ enum Step {
 
 struct Cursor {
     reader: Arc<FileReader>,
-    file: FileEntry,
+    file: OpenedEntry,
     state: State,
     lines: Vec<Range<usize>>,
 }
@@ -149,21 +152,21 @@ impl Cursor {
         Ok(step)
     }
 
-    fn lines_of(&self, file: File, line_end: &LineEnd, range: Range<u64>) -> Result<Lines> {
+    fn lines_of(&self, file: Opened, line_end: &LineEnd, range: Range<u64>) -> Result<Lines> {
         let at_start = range.start == 0;
         let blocks = match self.reader.codec_of(&self.file.path) {
-            None => LineBlocks::new(file, line_end.clone(), range, self.file.size),
-            Some(_) => LineBlocks::over(self.bytes(file)?, line_end.clone(), 0..u64::MAX, u64::MAX),
+            None => LineBlocks::new(Box::new(file), line_end.clone(), range, self.file.size),
+            Some(_) => LineBlocks::new(self.bytes(file)?, line_end.clone(), 0..u64::MAX, u64::MAX),
         };
         Ok(Lines { blocks, at_start, block: Buffer::from_vec(Vec::<u8>::new()), pos: 0, start: 0 })
     }
 
     /// What the file holds, unpacked.
-    fn bytes(&self, file: File) -> Result<Box<dyn ReadAt>> {
+    fn bytes(&self, file: Opened) -> Result<Box<dyn ReadAt>> {
         Ok(match self.reader.codec_of(&self.file.path) {
-            None => Box::new(Plain { file, size: self.file.size }),
+            None => Box::new(file),
             Some(codec) => {
-                let decoder = codec.decoder(Box::new(file)).map_err(|e| self.failed(&e))?;
+                let decoder = codec.decoder(Box::new(file.reader())).map_err(|e| self.failed(&e))?;
                 Box::new(Sequential::new(decoder))
             }
         })
@@ -174,7 +177,7 @@ impl Cursor {
     }
 
     /// The one record of a file.
-    fn whole(&self, format: &LineFormat, file: File) -> Result<Step> {
+    fn whole(&self, format: &LineFormat, file: Opened) -> Result<Step> {
         let path = &self.file.path;
         let bytes = self.bytes(file).and_then(|mut b| b.read_at(0, MAX_LINE_BYTES + 1).map_err(|e| self.failed(&e)));
         let bytes = match bytes {

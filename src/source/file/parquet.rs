@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -32,6 +31,7 @@ use super::parquet_columns::declared;
 use super::partition::physical;
 use super::read::FileReader;
 use crate::error::{Error, Result};
+use crate::format::bytes::Opened;
 
 /// The source of the Parquet files that `reader` opens. Row groups and pages in which no row can meet `filters` are not read.
 pub fn parquet_source(reader: &Arc<FileReader>, schema: TableSchema, filters: &[Expr]) -> Result<Arc<dyn FileSource>> {
@@ -82,33 +82,28 @@ impl ParquetFileReaderFactory for OpenedFiles {
     fn create_reader(
         &self,
         _partition: usize,
-        file: PartitionedFile,
+        partitioned: PartitionedFile,
         _metadata_size_hint: Option<usize>,
         _metrics: &ExecutionPlanMetricsSet,
     ) -> DfResult<Box<dyn AsyncFileReader + Send>> {
-        let entry = file.extension::<FileEntry>().ok_or_else(|| Error::internal("a file without its entry"))?;
+        let entry = partitioned.extension::<FileEntry>().ok_or_else(|| Error::internal("a file without its entry"))?;
         Ok(match self.0.open(entry)? {
-            Some(opened) => {
-                let bytes = file.extension::<PlainBytes>().cloned().unwrap_or_default();
-                Box::new(OpenedFile { file: Arc::new(opened), size: entry.size, bytes })
+            Some(file) => {
+                let bytes = partitioned.extension::<PlainBytes>().cloned().unwrap_or_default();
+                Box::new(OpenedFile { file, bytes })
             }
             None => return Err(Error::internal("a file that is left out was opened").into()),
         })
     }
 }
 
-/// An open file, of the size that it had when it was listed.
 struct OpenedFile {
-    file: Arc<File>,
-    size: u64,
+    file: Opened,
     bytes: PlainBytes,
 }
 
-fn read(file: &File, range: &Range<u64>) -> ParquetResult<Bytes> {
-    let len = usize::try_from(range.end.saturating_sub(range.start)).map_err(|e| ParquetError::External(e.into()))?;
-    let mut bytes = vec![0; len];
-    file.read_exact_at(&mut bytes, range.start).map_err(|e| ParquetError::External(e.into()))?;
-    Ok(bytes.into())
+fn read(file: &Opened, range: Range<u64>) -> ParquetResult<Bytes> {
+    file.read(range).map_err(|e| ParquetError::External(e.into()))
 }
 
 /// Runs `f` where it may block.
@@ -119,12 +114,12 @@ async fn blocking<T: Send + 'static>(f: impl FnOnce() -> ParquetResult<T> + Send
 impl AsyncFileReader for OpenedFile {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
         let file = self.file.clone();
-        blocking(move || read(&file, &range)).boxed()
+        blocking(move || read(&file, range)).boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, ParquetResult<Vec<Bytes>>> {
         let file = self.file.clone();
-        blocking(move || ranges.iter().map(|range| read(&file, range)).collect()).boxed()
+        blocking(move || ranges.into_iter().map(|range| read(&file, range)).collect()).boxed()
     }
 
     fn get_metadata<'a>(
@@ -132,7 +127,7 @@ impl AsyncFileReader for OpenedFile {
         options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
         async move {
-            let size = self.size;
+            let size = self.file.size();
             let mut reader = ParquetMetaDataReader::new();
             if let Some(options) = options {
                 reader = reader

@@ -16,6 +16,7 @@ use super::entry::FileEntry;
 use super::format::{FileFormat, FormatOptions};
 use crate::error::{Error, Result};
 use crate::format::BadRecordCounter;
+use crate::format::bytes::Opened;
 use crate::format::compression::Codec;
 use crate::format::lines::LineEnd;
 use crate::options::OptionReader;
@@ -177,7 +178,7 @@ impl FileReader {
     }
 
     /// Opens a file and checks that it is the one that was listed; `None` if it is to be left out.
-    pub fn open(&self, listed: &FileEntry) -> Result<Option<File>> {
+    pub fn open(&self, listed: &FileEntry) -> Result<Option<Opened>> {
         if let Some(e) = unreadable_by_name(&listed.path) {
             return self.leave_out(&listed.path, e).map(|()| None);
         }
@@ -202,7 +203,7 @@ impl FileReader {
         };
         let metadata = file.metadata().map_err(|e| io_error("opening", &listed.path, &e))?;
         if listed.is_same(&metadata) {
-            return Ok(Some(file));
+            return Ok(Some(Opened::local(file, listed.size)));
         }
         self.seen.changed.fetch_add(1, Ordering::Relaxed);
         if self.lenience.changed {
