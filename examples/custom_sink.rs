@@ -9,9 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tidemill::arrow::array::{AsArray, RecordBatch};
 use tidemill::arrow::datatypes::{DataType, Int64Type, SchemaRef};
-use tidemill::datafusion::execution::SendableRecordBatchStream;
 use tidemill::prelude::*;
-use tidemill::{BatchIdentity, LastCommitted, Sink, SinkContext, async_trait};
+use tidemill::{BatchIdentity, BatchRows, LastCommitted, Sink, SinkContext, async_trait};
 
 /// Replaces the file with the rows of every batch. The first line says which batch the file is of: so after a crash the
 /// query knows whether its last batch had got here.
@@ -71,9 +70,9 @@ impl Sink for TotalsFile {
         }
     }
 
-    /// Nothing is visible yet: the batch may still fail.
-    async fn prepare(&self, batch_id: u64, rows: SendableRecordBatchStream) -> Result<Option<u64>> {
-        let rows: Vec<RecordBatch> = tidemill::datafusion::physical_plan::common::collect(rows).await?;
+    /// Nothing is visible yet: the batch may still fail. A sink that writes several files at once takes `rows.into_partitions()`.
+    async fn prepare(&self, batch_id: u64, rows: BatchRows) -> Result<Option<u64>> {
+        let rows: Vec<RecordBatch> = tidemill::datafusion::physical_plan::common::collect(rows.in_order()).await?;
         let (mut text, mut count) = (String::new(), 0);
         for batch in &rows {
             let (words, totals) = (batch.column(0).as_string_view(), batch.column(1).as_primitive::<Int64Type>());

@@ -1,4 +1,4 @@
-//! A source of your own: dice that are thrown for ever, read in SQL as any other stream.
+//! A source of your own as a connector: dice that are thrown for ever, `CREATE STREAM … USING dice` in SQL.
 //!
 //! `cargo run --example custom_source` throws 30 times, ten a batch, and prints how often each face came up.
 
@@ -8,7 +8,45 @@ use std::time::Duration;
 use tidemill::arrow::array::{ArrayRef, Int32Array, RecordBatch};
 use tidemill::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidemill::prelude::*;
-use tidemill::{MemoryScan, Offset, RangeScan, ReadLimit, Source, SourceContext, StreamProvider, async_trait};
+use tidemill::{
+    Connector, ConnectorRequest, MemoryScan, Offset, OptionReader, OptionSpec, OptionType, RangeScan, ReadLimit, Role,
+    Source, SourceContext, StreamProvider, async_trait,
+};
+
+/// What `USING dice` makes.
+#[derive(Debug)]
+pub struct DiceConnector;
+
+const OPTIONS: [OptionSpec; 2] = [
+    OptionSpec::new("throws", OptionType::WHOLE, "How many throws there are in all.").or("30"),
+    OptionSpec::new("throwsPerBatch", OptionType::COUNT, "How many throws a batch takes at most.").or("10"),
+];
+
+#[async_trait]
+impl Connector for DiceConnector {
+    fn name(&self) -> &'static str {
+        "dice"
+    }
+
+    fn help(&self) -> &'static str {
+        "Dice that are thrown again and again."
+    }
+
+    fn roles(&self) -> &'static [Role] {
+        &[Role::Stream]
+    }
+
+    fn options(&self, _role: Role) -> Vec<OptionSpec> {
+        OPTIONS.to_vec()
+    }
+
+    async fn stream(&self, request: ConnectorRequest<'_>) -> Result<Arc<dyn StreamProvider>> {
+        let options = OptionReader::new("the dice source", request.options, &[&OPTIONS]);
+        let (throws, per_batch) = (options.parse("throws")?, options.parse("throwsPerBatch")?);
+        options.finish()?;
+        Ok(Arc::new(Dice { throws: throws.unwrap_or_default(), throws_per_batch: per_batch.unwrap_or(1) }))
+    }
+}
 
 /// The stream as it is declared. Every query opens a source of its own.
 #[derive(Debug, Clone)]
@@ -111,10 +149,11 @@ impl Source for DiceSource {
 /// How often each face has come up, and how many batches that took.
 pub async fn run() -> Result<(Vec<RecordBatch>, u64)> {
     let session = Session::new();
-    session.register_stream("dice", Arc::new(Dice { throws: 30, throws_per_batch: 10 }))?;
+    session.register_connector(Arc::new(DiceConnector))?;
     session
         .sql(
-            "CREATE FLOW counts USING memory OUTPUT MODE COMPLETE TRIGGER AVAILABLE NOW AS
+            "CREATE STREAM dice USING dice OPTIONS (throws 30);
+             CREATE FLOW counts USING memory OUTPUT MODE COMPLETE TRIGGER AVAILABLE NOW AS
              SELECT face, count(*) AS n FROM dice GROUP BY face ORDER BY face",
         )
         .await?;

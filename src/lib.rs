@@ -48,6 +48,7 @@
 //! ```
 
 mod checkpoint;
+mod connector;
 mod disk;
 mod error;
 mod failpoint;
@@ -73,7 +74,9 @@ mod trigger;
 mod type_name;
 
 pub use checkpoint::CheckpointDescription;
+pub use connector::{Connector, ConnectorRequest, Connectors, Role};
 pub use error::{Error, ErrorKind, Result, Span};
+pub use function::reference::{Entry as FunctionReference, entries as function_reference};
 pub use offset::Offset;
 pub use operator::state_function::TimeMode;
 pub use operator::state_function::group_state::{GroupState, GroupStateTimeout};
@@ -82,7 +85,7 @@ pub use operator::state_function::processor::{
     TimerValues, ValueState, WithInitialState, WithoutInitialState,
 };
 pub use operator::state_function::rows::{GroupRows, OutputRows, Rows};
-pub use options::{OptionReader, Options};
+pub use options::{OptionReader, OptionSpec, OptionType, Options, did_you_mean};
 pub use output_mode::OutputMode;
 pub use plan::StreamTable;
 pub use query::{
@@ -96,7 +99,7 @@ pub use session::{
 };
 #[doc(hidden)]
 pub use sink::console_on_stderr;
-pub use sink::{BatchIdentity, ForeachWriter, LastCommitted, MemorySink, NoopSink, Sink, SinkContext};
+pub use sink::{BatchIdentity, BatchRows, ForeachWriter, LastCommitted, MemorySink, NoopSink, Sink, SinkContext};
 pub use source::{
     MemoryScan, MemoryStream, RangeScan, ReadLimit, ScanRequest, Source, SourceContext, SourceMetrics, StreamProvider,
 };

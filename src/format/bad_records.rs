@@ -8,7 +8,26 @@ use arrow::datatypes::SchemaRef;
 
 use super::lines::MAX_LINE_BYTES;
 use crate::error::{Error, Result};
-use crate::options::OptionReader;
+use crate::options::{OptionReader, OptionSpec, OptionType};
+
+const OWN: OptionSpec = OptionSpec::new(
+    "badRecords",
+    OptionType::Choice(&["null", "drop", "fail"]),
+    "What becomes of a record that cannot be read: NULL in the columns that it has no value for, no row, or the end of the query.",
+);
+/// What [`BadRecords::read`] reads where a record is NULL by default.
+pub const NULLING: [OptionSpec; 1] = [OWN.or("null")];
+/// The same where it is left out by default.
+pub const DROPPING: [OptionSpec; 1] = [OWN.or("drop")];
+/// What [`BadRecords::read_with_mode`] reads.
+pub const WITH_MODE: [OptionSpec; 2] = [
+    NULLING[0],
+    OptionSpec::new(
+        "mode",
+        OptionType::Choice(&["PERMISSIVE", "DROPMALFORMED", "FAILFAST"]),
+        "The same in Spark's words: PERMISSIVE is null, DROPMALFORMED drop, FAILFAST fail.",
+    ),
+];
 
 /// The option `badRecords`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,24 +42,29 @@ pub enum BadRecords {
 
 impl BadRecords {
     /// Reads `badRecords`.
-    pub fn read(options: &mut OptionReader<'_>, default: Self) -> Result<Self> {
-        Ok(Self::read_own(options)?.unwrap_or(default))
+    pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
+        match options.choice("badRecords")? {
+            Some("drop") => Ok(Self::Drop),
+            Some("fail") => Ok(Self::Fail),
+            _ => Ok(Self::Null),
+        }
     }
 
     /// Reads `badRecords`, or Spark's spelling `mode`.
-    pub fn read_with_mode(options: &mut OptionReader<'_>, default: Self) -> Result<Self> {
-        let own = Self::read_own(options)?;
-        let mode = options.choice("mode", &["PERMISSIVE", "DROPMALFORMED", "FAILFAST"])?.map(|m| match m {
+    pub fn read_with_mode(options: &mut OptionReader<'_>) -> Result<Self> {
+        let is_given = options.string("badRecords").is_some();
+        let own = Self::read(options)?;
+        let mode = options.choice("mode")?.map(|m| match m {
             "PERMISSIVE" => Self::Null,
             "DROPMALFORMED" => Self::Drop,
             _ => Self::Fail,
         });
-        match (own, mode) {
-            (Some(a), Some(b)) if a != b => {
+        match mode {
+            Some(mode) if is_given && mode != own => {
                 Err(Error::invalid("INVALID_OPTION", "options 'badRecords' and 'mode' say different things")
                     .with_help("give one of them"))
             }
-            (a, b) => Ok(a.or(b).unwrap_or(default)),
+            mode => Ok(mode.unwrap_or(own)),
         }
     }
 
@@ -55,22 +79,6 @@ impl BadRecords {
             }
             Self::Fail => Err(malformed(format, b"", &format!("it is longer than {MAX_LINE_BYTES} bytes"))),
         }
-    }
-
-    fn read_own(options: &mut OptionReader<'_>) -> Result<Option<Self>> {
-        Ok(match options.choice("badRecords", &["null", "drop", "fail", "deadletter"])? {
-            None => None,
-            Some("null") => Some(Self::Null),
-            Some("drop") => Some(Self::Drop),
-            Some("fail") => Some(Self::Fail),
-            Some(_) => {
-                return Err(Error::unsupported(
-                    "UNSUPPORTED_FEATURE",
-                    "option 'badRecords' is 'deadletter', which comes with the connectors",
-                )
-                .with_help("use 'null', 'drop' or 'fail'"));
-            }
-        })
     }
 }
 

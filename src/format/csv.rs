@@ -12,16 +12,26 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::bad_records::{BadRecordCounter, BadRecords, malformed};
 use super::csv_header::{check_names, column_names};
-use super::encoding::Encoding;
-use super::json::sampling_ratio;
+use super::encoding::{self, Encoding};
+use super::json::{SAMPLING, sampling_ratio};
 use super::lines::LineEnd;
 use crate::error::{Error, Result};
 use crate::function::csv::decode::{Decoder, lines};
 use crate::function::csv::dialect::StrayQuotes;
 use crate::function::csv::infer::Types;
-use crate::function::csv::options::ReadOptions;
+use crate::function::csv::options::{self as read_options, ReadOptions};
 use crate::function::csv::tokens::{Token, Tokens};
-use crate::options::OptionReader;
+use crate::options::OptionType::Boolean;
+use crate::options::{OptionReader, OptionSpec};
+
+const OPTIONS: [OptionSpec; 4] = [
+    OptionSpec::new("header", Boolean, "Whether the first line of a file holds names.").or("false"),
+    OptionSpec::new("enforceSchema", Boolean, "Whether the names in the first line are passed over, or must fit.")
+        .or("true"),
+    OptionSpec::new("inferSchema", Boolean, "Whether inference tells types; without it all columns are STRING.")
+        .or("false"),
+    OptionSpec::new("multiLine", Boolean, "Whether quoted values may hold line ends.").or("false"),
+];
 
 /// How CSV files are read.
 #[derive(Debug, Clone)]
@@ -38,12 +48,17 @@ pub struct CsvOptions {
 }
 
 impl CsvOptions {
+    /// What [`CsvOptions::read`] reads.
+    pub fn specs() -> Vec<&'static [OptionSpec]> {
+        [&[&OPTIONS[..], &SAMPLING, &encoding::OPTIONS][..], read_options::READING].concat()
+    }
+
     /// Reads Spark's CSV options.
     ///
     /// # Errors
     /// `INVALID_OPTION` for a value that does not fit, `UNSUPPORTED_FEATURE` for what is not done.
     pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
-        let multi_line = options.bool("multiLine", false)?;
+        let multi_line = options.bool("multiLine")?;
         let sampling_ratio = sampling_ratio(options)?;
         let read = ReadOptions::read(options)?;
         if multi_line && read.dialect.stray_quotes == StrayQuotes::BackToSeparator {
@@ -54,10 +69,10 @@ impl CsvOptions {
         }
         Ok(Self {
             read: Arc::new(read),
-            header: options.bool("header", false)?,
-            enforce_schema: options.bool("enforceSchema", true)?,
+            header: options.bool("header")?,
+            enforce_schema: options.bool("enforceSchema")?,
             multi_line,
-            infer_types: options.bool("inferSchema", false)?,
+            infer_types: options.bool("inferSchema")?,
             sampling_ratio,
             encoding: Encoding::read(options, multi_line)?,
         })

@@ -4,7 +4,14 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::options::OptionReader;
+use crate::options::{OptionReader, OptionSpec, OptionType};
+
+/// What [`Encoding::read`] reads.
+pub const OPTIONS: [OptionSpec; 2] = [
+    OptionSpec::new("encoding", OptionType::Text, "UTF-8, US-ASCII or ISO-8859-1; with multiLine UTF-16 too.")
+        .or("UTF-8"),
+    OptionSpec::new("charset", OptionType::Text, "Another name of encoding."),
+];
 
 /// How bytes are characters. Bytes that are none are `U+FFFD`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,13 +9,25 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::bad_records::{BadRecordCounter, BadRecords, malformed};
-use super::encoding::Encoding;
+use super::encoding::{self, Encoding};
 use super::lines::LineEnd;
 use crate::error::Result;
 use crate::function::json::decode::Decoder;
 use crate::function::json::infer::{InferOptions, Inference, Type, add_record};
-use crate::function::json::options::ReadOptions;
-use crate::options::OptionReader;
+use crate::function::json::options::{self as read_options, ReadOptions};
+use crate::options::OptionType::{Boolean, Number};
+use crate::options::{OptionReader, OptionSpec};
+
+/// What [`sampling_ratio`] reads.
+pub const SAMPLING: [OptionSpec; 1] =
+    [OptionSpec::new("samplingRatio", Number(0.0, 1.0), "The share of the records that inference looks at.").or("1.0")];
+const OPTIONS: [OptionSpec; 5] = [
+    OptionSpec::new("multiLine", Boolean, "Whether a file is one text, with line ends anywhere.").or("false"),
+    OptionSpec::new("primitivesAsString", Boolean, "Whether inference makes STRING of every plain value.").or("false"),
+    OptionSpec::new("prefersDecimal", Boolean, "Whether inference makes DECIMAL of numbers that it holds.").or("false"),
+    OptionSpec::new("inferTimestamp", Boolean, "Whether inference looks for times.").or("false"),
+    OptionSpec::new("dropFieldIfAllNull", Boolean, "Whether inference leaves out columns without a value.").or("false"),
+];
 
 /// How JSON files are read.
 #[derive(Debug, Clone)]
@@ -29,17 +41,22 @@ pub struct JsonOptions {
 }
 
 impl JsonOptions {
+    /// What [`JsonOptions::read`] reads.
+    pub fn specs() -> Vec<&'static [OptionSpec]> {
+        [&[&OPTIONS[..], &SAMPLING, &encoding::OPTIONS][..], read_options::READING].concat()
+    }
+
     /// Reads Spark's JSON options.
     ///
     /// # Errors
     /// `INVALID_OPTION` for a value that does not fit, `UNSUPPORTED_FEATURE` for what is not done.
     pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
-        let multi_line = options.bool("multiLine", false)?;
+        let multi_line = options.bool("multiLine")?;
         let infer = InferOptions {
-            primitives_as_string: options.bool("primitivesAsString", false)?,
-            prefers_decimal: options.bool("prefersDecimal", false)?,
-            timestamps: options.bool("inferTimestamp", false)?,
-            drop_all_null: options.bool("dropFieldIfAllNull", false)?,
+            primitives_as_string: options.bool("primitivesAsString")?,
+            prefers_decimal: options.bool("prefersDecimal")?,
+            timestamps: options.bool("inferTimestamp")?,
+            drop_all_null: options.bool("dropFieldIfAllNull")?,
         };
         Ok(Self {
             read: Arc::new(ReadOptions::read(options)?),
@@ -181,7 +198,7 @@ pub fn infer_json_schema(
 /// # Errors
 /// A number that is no share.
 pub fn sampling_ratio(options: &mut OptionReader<'_>) -> Result<f64> {
-    let ratio = options.parse::<f64>("samplingRatio", "a number from 0 to 1")?.unwrap_or(1.0);
+    let ratio = options.parse::<f64>("samplingRatio")?.unwrap_or(1.0);
     if !(ratio > 0.0 && ratio <= 1.0) {
         return Err(options.invalid("samplingRatio", &ratio.to_string(), "a number above 0, at most 1"));
     }

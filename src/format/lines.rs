@@ -9,6 +9,11 @@ use std::ops::Range;
 use memchr::{memchr2, memmem, memrchr2};
 
 use super::bytes::ReadAt;
+use crate::options::{OptionSpec, OptionType};
+
+/// The option that says what ends a line.
+pub const LINE_SEP: [OptionSpec; 1] =
+    [OptionSpec::new("lineSep", OptionType::Text, "What ends a record; without it \\n, \\r\\n and \\r all do.")];
 
 /// Bytes read at once, unless a line is longer.
 pub const BLOCK_BYTES: usize = 4 << 20;

@@ -3,7 +3,7 @@
 //! Owns how a record is cut out of bytes, decoded into Arrow, and what becomes of one that cannot be read. Does not own
 //! where the bytes come from: [`lines`] is given bytes, decoders are given a block of memory.
 
-mod bad_records;
+pub mod bad_records;
 pub mod bytes;
 pub mod compression;
 mod csv;

@@ -9,9 +9,27 @@ use chrono::{Offset, TimeZone};
 use super::cast::temporal::{parse_date, parse_timestamp};
 use super::display::write_date;
 use super::java_pattern::Pattern;
-use super::scalar::parse_time_zone;
 use crate::error::Result;
-use crate::options::OptionReader;
+use crate::options::OptionType::{Boolean, TimePattern};
+use crate::options::{OptionReader, OptionSpec, OptionType};
+
+/// What [`RecordTimes::read`] reads.
+pub const OPTIONS: [OptionSpec; 4] = [
+    OptionSpec::new("dateFormat", TimePattern, "How a DATE is written."),
+    OptionSpec::new("timestampFormat", TimePattern, "How a TIMESTAMP is written."),
+    OptionSpec::new("timestampNTZFormat", TimePattern, "How a TIMESTAMP_NTZ is written."),
+    OptionSpec::new(
+        "timeZone",
+        OptionType::TimeZone,
+        "The zone of times without one, and in which times are shown; else the session's.",
+    ),
+];
+/// What [`RecordTimes::for_reading`] reads besides.
+pub const READING: [OptionSpec; 1] = [OptionSpec::new(
+    "enableDateTimeParsingFallback",
+    Boolean,
+    "Whether a text that does not fit the pattern may be in the form that is used without one.",
+)];
 
 /// The options `dateFormat`, `timestampFormat`, `timestampNTZFormat` and `timeZone`.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +59,7 @@ impl RecordTimes {
         const KEY: &str = "enableDateTimeParsingFallback";
         let mut times = Self::read_patterns(options, Pattern::for_reading)?;
         if options.string(KEY).is_some() {
-            times.lenient = Some(options.bool(KEY, true)?);
+            times.lenient = Some(options.bool(KEY)?);
             if times.lenient == Some(false) && times.date.is_none() {
                 times.date = Some(Pattern::for_reading("yyyy-MM-dd")?);
             }
@@ -50,15 +68,10 @@ impl RecordTimes {
     }
 
     fn read_patterns(options: &mut OptionReader<'_>, read: fn(&str) -> Result<Pattern>) -> Result<Self> {
-        let mut pattern = |key| options.string(key).map(read).transpose();
+        let pattern = |key| options.string(key).map(read).transpose();
         let (date, timestamp, local) =
             (pattern("dateFormat")?, pattern("timestampFormat")?, pattern("timestampNTZFormat")?);
-        let time_zone = match options.string("timeZone") {
-            None => None,
-            Some(text) => Some(parse_time_zone(text).ok_or_else(|| {
-                options.invalid("timeZone", text, "a zone such as 'Europe/Berlin', or an offset such as '+02:00'")
-            })?),
-        };
+        let time_zone = options.parse("timeZone")?;
         Ok(Self { date, timestamp, local, time_zone, lenient: None })
     }
 

@@ -9,14 +9,9 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result as DfResult;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::prelude::SessionContext;
 
-use crate::error::{Error, Result};
-use crate::options::{OptionReader, Options};
-use crate::source::{StreamProvider, stream_provider};
-
-/// The option of every stream.
-pub const IDLE_TIMEOUT: &str = "watermark.idleTimeout";
+use crate::error::Error;
+use crate::source::StreamProvider;
 
 /// A named stream. A streaming query replaces its scans with slots that it fills batch by batch; nothing else can scan it.
 #[derive(Debug, Clone)]
@@ -32,22 +27,10 @@ impl StreamTable {
         Self { name: name.into(), provider, idle_timeout: None }
     }
 
-    /// The stream `name` of a format with these options: those of the format, and those of every stream.
-    ///
-    /// # Errors
-    /// The errors of the format, and an option that does not fit.
-    pub async fn create(
-        context: &SessionContext,
-        format: &str,
-        name: &str,
-        declared: Option<SchemaRef>,
-        options: &Options,
-    ) -> Result<Self> {
-        let idle_timeout = OptionReader::new(format!("the {format} source"), options).duration(IDLE_TIMEOUT)?;
-        let mut of_format = options.clone();
-        of_format.remove(IDLE_TIMEOUT);
-        let provider = stream_provider(context, format, name, declared, &of_format).await?;
-        Ok(Self { idle_timeout, ..Self::new(name, provider) })
+    /// The same with a time after which it no longer holds watermarks back, having no rows.
+    #[must_use]
+    pub fn with_idle_timeout(self, idle_timeout: Option<Duration>) -> Self {
+        Self { idle_timeout, ..self }
     }
 
     /// How long it may have no rows before it stops holding watermarks back; `None` for ever.

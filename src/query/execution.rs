@@ -26,7 +26,7 @@ use super::Environment;
 use super::conf::QueryConf;
 use super::idle::IdleInputs;
 use super::losses::{Losses, SourceSeen};
-use super::output::{execute_ordered, renamed};
+use super::output::execute;
 use super::progress::{ProgressBuilder, SourceFigures, StreamingQueryProgress, Timings};
 use super::recovery::Pending;
 use super::schedule::Schedule;
@@ -277,7 +277,7 @@ impl MicroBatchExecution {
             query: (self.query_id, self.run_id),
         };
         let task = Arc::new(self.task(batch));
-        let rows = renamed(execute_ordered(&plan, &task)?, self.sink_schema.clone());
+        let rows = execute(&plan, &task, &self.sink_schema)?;
         let prepared = self.sink.prepare(header.batch_id, rows).await;
         // An idle query does not hold the rows of its last batch.
         self.sources.iter().flat_map(|s| &s.slots).for_each(|slot| slot.release());

@@ -5,51 +5,19 @@ use std::sync::Arc;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::Result as DfResult;
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::{StreamExt, TryStreamExt};
-use tokio::sync::mpsc;
+use futures::TryStreamExt;
 
-/// Batches that a partition may be ahead of the sink.
-const AHEAD: usize = 4;
+use crate::sink::BatchRows;
 
-/// All partitions of the plan as one stream, in partition order. Several partitions run at once, each a few batches
-/// ahead of the reader.
-pub fn execute_ordered(plan: &Arc<dyn ExecutionPlan>, task: &Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-    let partitions = plan.properties().partitioning.partition_count();
-    if partitions == 1 {
-        return plan.execute(0, task.clone());
-    }
-    let streams = (0..partitions).map(|p| Ok(ahead(plan.execute(p, task.clone())?))).collect::<DfResult<Vec<_>>>()?;
-    let rows = futures::stream::iter(streams).flatten();
-    Ok(Box::pin(RecordBatchStreamAdapter::new(plan.schema(), rows)))
-}
-
-/// The stream, read by a task of its own that ends when the result is dropped.
-fn ahead(mut stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
-    let schema = stream.schema();
-    let (sender, receiver) = mpsc::channel::<DfResult<RecordBatch>>(AHEAD);
-    let task = SpawnedTask::spawn(async move {
-        while let Some(batch) = stream.next().await {
-            if sender.send(batch).await.is_err() {
-                return;
-            }
-        }
-    });
-    // The task ends the channel by returning or by panicking: only a look at it tells which.
-    let rows = futures::stream::unfold((receiver, Some(task)), |(mut receiver, mut task)| async move {
-        if let Some(batch) = receiver.recv().await {
-            return Some((batch, (receiver, task)));
-        }
-        match task.take()?.join().await {
-            Ok(()) => None,
-            Err(e) => Some((Err(DataFusionError::ExecutionJoin(Box::new(e))), (receiver, None))),
-        }
-    });
-    Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+/// The partitions of the plan, under the schema that the sink sees. Several run at once.
+pub fn execute(plan: &Arc<dyn ExecutionPlan>, task: &Arc<TaskContext>, schema: &SchemaRef) -> DfResult<BatchRows> {
+    let partitions = 0..plan.properties().partitioning.partition_count();
+    let partitions = partitions.map(|p| Ok(renamed(plan.execute(p, task.clone())?, schema.clone())));
+    Ok(BatchRows::new(schema.clone(), partitions.collect::<DfResult<_>>()?))
 }
 
 /// The schema with the names that users see, which need not be unique.
@@ -62,7 +30,7 @@ pub fn renamed_schema(schema: &SchemaRef, names: &[String]) -> SchemaRef {
 }
 
 /// The rows under another schema of the same types.
-pub fn renamed(stream: SendableRecordBatchStream, schema: SchemaRef) -> SendableRecordBatchStream {
+fn renamed(stream: SendableRecordBatchStream, schema: SchemaRef) -> SendableRecordBatchStream {
     let to = schema.clone();
     let rows = stream.and_then(move |batch| {
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

@@ -98,6 +98,7 @@ fn assemble(settings: &Settings, clock: Clock, failpoints: Failpoints) -> Sessio
         failpoints,
         conf: Mutex::new(settings.clone()),
         catalog: Mutex::new(Catalog::default()),
+        connectors: Mutex::default(),
         queries: StreamingQueryManager::new(),
         below: None,
         script: None,

@@ -9,8 +9,8 @@ use datafusion::prelude::SessionContext;
 
 use super::start::{Flow, checkpoint_of_two, written_already};
 use crate::error::{Error, Result};
-use crate::options::{OptionReader, Options, did_you_mean};
-use crate::sink::{MemorySink, Sink};
+use crate::options::{Options, did_you_mean};
+use crate::sink::Sink;
 use crate::sql::statement::{IfThere, Name, ObjectKind};
 
 /// The objects of a session. Streams, tables, sinks and views share their names; flows have names of their own, since a
@@ -209,10 +209,3 @@ pub(super) fn replace_table(context: &SessionContext, key: &str, table: Option<N
 
 /// What a query can read by name.
 pub(super) type NamedTable = Arc<dyn TableProvider>;
-
-/// A memory sink, and itself as a table.
-pub(super) fn memory_sink(name: &str, options: &Options) -> Result<(Arc<dyn Sink>, NamedTable)> {
-    OptionReader::new("the memory sink", options).finish()?;
-    let sink = Arc::new(MemorySink::new(name));
-    Ok((sink.clone(), sink))
-}

@@ -27,6 +27,8 @@ pub(super) enum Filled {
     Memory(String),
     /// The files of a directory.
     Directory(PathBuf),
+    /// Whatever a sink of this description writes to.
+    Sink(String),
 }
 
 impl fmt::Display for Filled {
@@ -34,6 +36,7 @@ impl fmt::Display for Filled {
         match self {
             Self::Memory(key) => write!(f, "table '{key}' in memory"),
             Self::Directory(path) => write!(f, "directory '{}'", path.display()),
+            Self::Sink(description) => f.write_str(description),
         }
     }
 }

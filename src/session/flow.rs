@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::catalog::{Object, may_create, memory_sink};
+use super::catalog::{NamedTable, Object, may_create};
 use super::filled::Filled;
 use super::insert::under_columns;
 use super::relation::{MEMORY, ResultTable};
 use super::script::{Action, Preparation};
 use super::start::Draft;
 use super::{Session, conf, foreach};
+use crate::connector::Role;
 use crate::error::{Error, Result, Span};
 use crate::options::Options;
 use crate::output_mode::OutputMode;
@@ -21,8 +22,6 @@ use crate::trigger::Trigger;
 
 /// The sink that is always there.
 pub(super) const CONSOLE: &str = "console";
-/// Formats whose sinks own a directory.
-const FILE_FORMATS: [&str; 4] = ["csv", "json", "parquet", "text"];
 
 /// Where a flow writes.
 pub(super) struct Destination {
@@ -38,12 +37,6 @@ pub(super) struct Destination {
 }
 
 impl Destination {
-    pub(super) fn new(format: &str, options: &Options, name: &str, target: String) -> Result<Self> {
-        let sink = crate::sink::create_sink(format, options, name)?;
-        let path = options.get("path").filter(|_| FILE_FORMATS.contains(&format));
-        Ok(Self { prints: format == CONSOLE, ..Self::filling(sink, target, path.map(Filled::output)) })
-    }
-
     pub(super) fn filling(sink: Arc<dyn Sink>, target: String, exclusive: Option<Filled>) -> Self {
         Self { sink, target, fills: exclusive.clone().into_iter().collect(), exclusive, prints: false }
     }
@@ -89,10 +82,16 @@ impl Session {
                 Destination { sink, target: "FOREACH BATCH".into(), exclusive: None, fills, prints }
             }
             (_, Some(target), None) => self.destination(target)?,
-            (Some(format), None, None) if format.key() == MEMORY => {
-                self.own_table(&create.name, &sink_options, &planned)?
+            (Some(format), None, None) => {
+                let (destination, table) = self
+                    .own_sink(&format.key(), &sink_options, &create.name.text)
+                    .map_err(|e| if e.condition() == "DATA_SOURCE_NOT_FOUND" { e.with_span(format.span) } else { e })?;
+                if let Some(rows) = table {
+                    self.name_result(&create.name, rows, &planned)?;
+                }
+                destination
             }
-            (format, None, None) => own_sink(format.as_ref(), &sink_options, &create.name.text)?,
+            (None, None, None) => self.console()?,
         };
         let query = create.query.span;
         let draft = Draft {
@@ -114,13 +113,15 @@ impl Session {
         }
         let planned = self.plan_streaming(&create.query, &create.name.text).await?;
         let format = create.format.as_ref().map_or_else(|| MEMORY.to_owned(), Name::key);
-        let destination = if format == MEMORY {
-            self.own_table(&create.name, &create.options, &planned)?
-        } else {
-            let destination = own_sink(create.format.as_ref(), &create.options, &create.name.text)?;
-            self.readable(&create, &format, &planned)?;
-            destination
+        let at_format = |e: Error| match (&create.format, e.condition()) {
+            (Some(format), "DATA_SOURCE_NOT_FOUND") => e.with_span(format.span),
+            _ => e,
         };
+        let (destination, table) = self.own_sink(&format, &create.options, &create.name.text).map_err(at_format)?;
+        match table {
+            Some(rows) => self.name_result(&create.name, rows, &planned)?,
+            None => self.readable(&create, &format, &planned).await.map_err(at_format)?,
+        }
         let object = Object {
             kind: ObjectKind::StreamingTable,
             name: create.name.text.clone(),
@@ -160,7 +161,7 @@ impl Session {
             let reads = self.reads(&planned.plan);
             return Ok(Action::Query { planned, reads, place: query.span });
         }
-        let destination = console()?;
+        let destination = self.console()?;
         let output_mode = Some(crate::plan::default_output_mode(&planned.plan));
         self.start_anonymous(CONSOLE, query, planned, destination, output_mode, p).await
     }
@@ -209,7 +210,7 @@ impl Session {
     /// A sink by name. The name `console` needs no sink.
     pub(super) fn destination(&self, target: &Name) -> Result<Destination> {
         if self.is_console(target) {
-            return console();
+            return self.console();
         }
         let catalog = self.catalog();
         let object = catalog.relation(&target.key()).ok_or_else(|| catalog.not_found(ObjectKind::Sink, target))?;
@@ -218,7 +219,9 @@ impl Session {
             (ObjectKind::Sink, Some(sink)) => {
                 Ok(Destination::filling(sink.clone(), words, Some(Filled::Memory(target.key()))))
             }
-            (ObjectKind::Sink, None) => Destination::new(&object.format, &object.options, &object.name, words),
+            (ObjectKind::Sink, None) => {
+                Ok(self.destination_of(&object.format, &object.options, &object.name, words)?)
+            }
             _ => Err(catalog.not_found(ObjectKind::Sink, target).with_help(format!(
                 "'{}' is a {}; a flow writes to a sink: CREATE SINK",
                 object.name,
@@ -248,21 +251,46 @@ impl Session {
         target.key() == CONSOLE && self.catalog().relation(CONSOLE).is_none()
     }
 
-    /// A table in memory of the flow's own, readable under the flow's name.
-    fn own_table(&self, name: &Name, options: &Options, planned: &PlannedQuery) -> Result<Destination> {
-        let (sink, rows) = memory_sink(&name.text, options)?;
+    /// The sink that is always there.
+    pub(super) fn console(&self) -> Result<Destination> {
+        self.destination_of(CONSOLE, &Options::new(), CONSOLE, CONSOLE.into())
+    }
+
+    /// A sink of a format; `name` is its own, or that of its query.
+    fn destination_of(&self, format: &str, options: &Options, name: &str, target: String) -> Result<Destination> {
+        let sink = self.sink_of(format, options, name)?;
+        let exclusive = match self.connectors().find(format, Role::Sink)?.has_one_writer() {
+            true => Some(options.get("path").map_or_else(|| Filled::Sink(sink.description()), Filled::output)),
+            false => None,
+        };
+        Ok(Destination { prints: format == CONSOLE, ..Destination::filling(sink, target, exclusive) })
+    }
+
+    /// A sink of a query's own, and what it is as a table, if it is one.
+    pub(super) fn own_sink(
+        &self,
+        format: &str,
+        options: &Options,
+        name: &str,
+    ) -> Result<(Destination, Option<NamedTable>)> {
+        let destination = self.destination_of(format, options, name, format!("format {format}"))?;
+        let Some(table) = destination.sink.clone().table() else { return Ok((destination, None)) };
+        let target = format!("table '{name}' in memory");
+        let exclusive = Some(Filled::Memory(name.to_lowercase()));
+        Ok((Destination::filling(destination.sink, target, exclusive), Some(table)))
+    }
+
+    /// Names what a flow's own sink holds as the flow.
+    fn name_result(&self, name: &Name, rows: NamedTable, planned: &PlannedQuery) -> Result<()> {
         let table = ResultTable::new(planned.plan.schema().as_arrow(), &planned.names, rows);
-        self.set_table(&name.key(), Some(Arc::new(table)))?;
-        let target = format!("table '{}' in memory", name.text);
-        Ok(Destination::filling(sink, target, Some(Filled::Memory(name.key()))))
+        self.set_table(&name.key(), Some(Arc::new(table)))
     }
 
     /// Names the files of a streaming table as a static table, read as they are written.
-    fn readable(&self, create: &CreateStreamingTable, format: &str, planned: &PlannedQuery) -> Result<()> {
+    async fn readable(&self, create: &CreateStreamingTable, format: &str, planned: &PlannedQuery) -> Result<()> {
         let schema = super::rows::renamed(planned.plan.schema().as_arrow(), &planned.names);
-        let shared = ["path", "header", "sep", "delimiter", "quote", "escape", "nullValue", "lineSep"];
-        let options = shared.into_iter().filter_map(|key| create.options.get(key).map(|value| (key, value)));
-        let table = crate::source::output_table(format, &schema, &Options::from_iter(options))?;
+        let options = self.options_to_read(format, &create.options)?;
+        let table = self.table_of(format, &create.name.text, None, Some(schema), &options).await?;
         self.set_table(&create.name.key(), Some(table))
     }
 
@@ -277,17 +305,6 @@ fn temporary_checkpoint(name: &str) -> String {
         "flow '{name}' has a temporary checkpoint and begins anew after a restart; \
          CHECKPOINT LOCATION or SET checkpoint.root keeps it"
     )
-}
-
-pub(super) fn console() -> Result<Destination> {
-    Destination::new(CONSOLE, &Options::new(), CONSOLE, CONSOLE.into())
-}
-
-/// The sink of a flow that names a format, or nothing at all.
-fn own_sink(format: Option<&Name>, options: &Options, name: &str) -> Result<Destination> {
-    let Some(format) = format else { return console() };
-    let destination = Destination::new(&format.key(), options, name, format!("format {}", format.key()));
-    destination.map_err(|e| if e.condition() == "DATA_SOURCE_NOT_FOUND" { e.with_span(format.span) } else { e })
 }
 
 /// Options of a flow: those of its own sink, and settings of the query.

@@ -12,7 +12,6 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use datafusion::physical_plan::common::collect;
 use datafusion::prelude::SessionContext;
@@ -22,10 +21,10 @@ use uuid::Uuid;
 use super::insert::{InsertTarget, check_target, for_columns, insert_into_table, write_batch};
 use super::overlay::Overlay;
 use super::rows::{renamed, under};
-use super::{Session, Shared, flow};
+use super::{Session, Shared};
 use crate::error::{Error, Result};
 use crate::output_mode::OutputMode;
-use crate::sink::{BatchIdentity, LastCommitted, Sink, SinkContext};
+use crate::sink::{BatchIdentity, BatchRows, LastCommitted, Sink, SinkContext};
 use crate::sql::ScriptText;
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{Fragment, Name, Statement, StatementKind};
@@ -85,7 +84,7 @@ impl Step {
     fn open_target(&self, session: &Session) -> Result<InsertTarget> {
         match &self.target {
             Some(target) => session.insert_target(target),
-            None => flow::console().map(|d| InsertTarget::Sink(d.sink)),
+            None => session.console().map(|d| InsertTarget::Sink(d.sink)),
         }
     }
 }
@@ -121,8 +120,8 @@ impl Sink for BodySink {
         Ok(LastCommitted::Unknown)
     }
 
-    async fn prepare(&self, batch_id: u64, rows: SendableRecordBatchStream) -> Result<Option<u64>> {
-        let rows = collect(rows).await?;
+    async fn prepare(&self, batch_id: u64, rows: BatchRows) -> Result<Option<u64>> {
+        let rows = collect(rows.in_order()).await?;
         let count = rows.iter().map(|b| b.num_rows() as u64).sum();
         self.state.lock().await.prepared = Some((batch_id, rows));
         Ok(Some(count))

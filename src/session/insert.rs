@@ -197,7 +197,7 @@ pub(super) async fn write_batch(
         return Ok(());
     }
     let rows = DataFrame::new(context.state(), plan).execute_stream().await?;
-    if let Err(e) = sink.prepare(batch.batch_id, rows).await {
+    if let Err(e) = sink.prepare(batch.batch_id, rows.into()).await {
         sink.abort().await?;
         return Err(e);
     }

@@ -31,6 +31,7 @@ impl Layer {
             failpoints: base.0.failpoints.clone(),
             conf: Mutex::new(settings_before.clone()),
             catalog: Mutex::new(catalog_before.clone()),
+            connectors: Mutex::new(base.connectors()),
             queries: base.0.queries.clone(),
             below: Some((base.downgrade(), tables.clone())),
             script: Some(script.clone()),

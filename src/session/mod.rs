@@ -6,6 +6,7 @@
 mod build;
 mod catalog;
 mod conf;
+mod connect;
 mod execute;
 mod filled;
 mod flow;
@@ -31,6 +32,7 @@ pub use build::SessionBuilder;
 pub use conf::RuntimeConf;
 #[cfg(feature = "cli")]
 pub use conf::{checked_all as checked_conf, is_known as is_setting};
+pub(crate) use connect::IDLE_TIMEOUT;
 pub use execute::StatementResult;
 pub use frame::{Delay, StreamingDataFrameExt};
 pub use grouped::{Columns, GroupedByKey};
@@ -41,6 +43,7 @@ pub(crate) use script::ParsedScript;
 pub use script::{Script, Variables};
 pub use writer::{DataStreamWriter, WriteStreamExt};
 
+use crate::connector::Connectors;
 use crate::error::{Error, Result};
 use crate::failpoint::Failpoints;
 use crate::query::{Environment, StreamingQueryManager};
@@ -62,6 +65,7 @@ pub(crate) struct Shared {
     /// Settings and catalog change by single assignments, so they are whole even if a holder panicked.
     conf: Mutex<conf::Settings>,
     catalog: Mutex<Catalog>,
+    connectors: Mutex<Connectors>,
     queries: StreamingQueryManager,
     /// The session that this one is laid over while a script is prepared, and its names that are not that session's.
     below: Option<(Weak<Shared>, Arc<overlay::Overlay>)>,

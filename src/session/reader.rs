@@ -1,5 +1,7 @@
 //! `session.read_stream()`: a DataFrame over a source, as Spark's `DataStreamReader`.
 
+use std::sync::Arc;
+
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::prelude::DataFrame;
 
@@ -7,7 +9,7 @@ use super::Session;
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::plan::StreamTable;
-use crate::source::MemoryStream;
+use crate::source::{MemoryStream, StreamProvider};
 
 /// Describes a source; [`DataStreamReader::load`] makes the DataFrame.
 #[derive(Debug, Clone)]
@@ -59,9 +61,9 @@ impl DataStreamReader {
         let format = self.format.ok_or_else(|| {
             Error::invalid("DATA_SOURCE_NOT_FOUND", "read_stream() has no format").with_help("call .format(\"socket\")")
         })?;
-        let (context, format) = (self.session.context(), format.to_lowercase());
-        let stream = StreamTable::create(context, &format, &format, self.schema, &self.options).await?;
-        Ok(context.read_table(std::sync::Arc::new(stream))?)
+        let format = format.to_lowercase();
+        let stream = self.session.stream_of(&format, &format, self.schema, &self.options).await?;
+        Ok(self.session.context().read_table(Arc::new(stream))?)
     }
 
     /// A DataFrame over rows that the program adds itself, as Spark's `MemoryStream`.
@@ -89,10 +91,26 @@ impl DataStreamReader {
     /// ```
     ///
     /// # Errors
-    /// Never so far; what is wrong with the rows is said when they are added.
+    /// As [`DataStreamReader::source`]; what is wrong with the rows is said when they are added.
     pub fn memory(self, stream: &MemoryStream) -> Result<DataFrame> {
-        let table = crate::plan::StreamTable::new("memory", std::sync::Arc::new(stream.clone()));
-        Ok(self.session.context().read_table(std::sync::Arc::new(table))?)
+        self.source(Arc::new(stream.clone()))
+    }
+
+    /// A DataFrame over a stream of your own: every query that reads it opens a source. The twin of
+    /// [`DataStreamWriter::sink`](super::DataStreamWriter::sink).
+    ///
+    /// # Errors
+    /// The reader was given a format, options or columns, which a stream of your own has by itself.
+    pub fn source(self, stream: Arc<dyn StreamProvider>) -> Result<DataFrame> {
+        if self.format.is_some() || self.schema.is_some() || !self.options.is_empty() {
+            return Err(Error::invalid(
+                "INVALID_OPTION",
+                "a stream of your own has a format, options and columns by itself",
+            )
+            .with_help("call .source(…) on read_stream() alone"));
+        }
+        let table = StreamTable::new(stream.format(), stream);
+        Ok(self.session.context().read_table(Arc::new(table))?)
     }
 
     /// A DataFrame over a stream that the session knows by name.

@@ -1,34 +1,28 @@
 //! `CREATE STREAM | TABLE | SINK | VIEW`, and `DROP`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session as DataFusionSession, TableProvider};
-use datafusion::datasource::{MemTable, ViewTable};
+use datafusion::datasource::ViewTable;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
 use super::Session;
-use super::catalog::{NamedTable, Object, may_create, memory_sink};
+use super::catalog::{Object, may_create};
 use super::script::Preparation;
 use crate::error::{Error, Result, Span};
-use crate::options::{OptionReader, Options};
-use crate::plan::StreamTable;
-use crate::source::RefreshingTable;
+use crate::options::Options;
 use crate::sql::ScriptText;
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{CreateRelation, CreateView, Fragment, Name, ObjectKind, Watermark};
 
-/// Formats that can be read as a table while a query writes them, and need one sink for all that.
+/// The format of a streaming table that says none.
 pub(super) const MEMORY: &str = "memory";
 /// Before the name of a stream whose own name is that of a view with its watermark.
 pub(super) const HIDDEN_STREAM: &str = "__stream_";
-
-/// A sink that is shared, and the table that it is.
-type SinkObject = (Option<Arc<dyn crate::sink::Sink>>, Option<NamedTable>);
 
 impl Session {
     /// Plans a query of a script; places in errors are those of the script.
@@ -58,22 +52,16 @@ impl Session {
             }
             ObjectKind::Sink => {
                 no_columns(&create)?;
-                (sink, table) = self.create_sink_object(&create, &format).map_err(at_format)?;
+                let made = self.sink_of(&format, &create.options, &create.name.text).map_err(at_format)?;
+                table = made.clone().table();
+                // One that can be read is made once and for all, others anew by each flow.
+                sink = table.is_some().then_some(made);
             }
             _ => {
-                let (refresh, options) = split_refresh(&create.options)?;
-                let options = &options;
-                let made = match self.columns_to_come(options) {
-                    _ if format == MEMORY => memory_table(&create.name.text, declared, options),
-                    // A flow makes the files: they need not be there before it has run.
-                    Some(columns) => crate::source::output_table(&format, &declared.unwrap_or(columns), options),
-                    None => crate::source::static_table(self.context(), &format, declared, options).await,
-                };
-                let made = made.map_err(at_format)?;
-                table = Some(match refresh {
-                    Some(every) => Arc::new(RefreshingTable::new(made, every)),
-                    None => made,
-                });
+                // A flow makes the files: they need not be there before it has run.
+                let to_come = self.columns_to_come(&create.options);
+                let made = self.table_of(&format, &create.name.text, declared, to_come, &create.options).await;
+                table = Some(made.map_err(at_format)?);
             }
         }
         if create.kind != ObjectKind::Stream {
@@ -105,8 +93,8 @@ impl Session {
 
     /// A stream with a watermark is a view with the watermark over a stream of a hidden name.
     async fn create_stream(&self, create: &CreateRelation, format: &str, declared: Option<SchemaRef>) -> Result<()> {
-        let (key, ctx) = (create.name.key(), self.context());
-        let stream = Arc::new(StreamTable::create(ctx, format, &create.name.text, declared, &create.options).await?);
+        let key = create.name.key();
+        let stream = Arc::new(self.stream_of(format, &create.name.text, declared, &create.options).await?);
         let Some(watermark) = &create.watermark else {
             return self.set_table(&key, Some(stream));
         };
@@ -121,16 +109,6 @@ impl Session {
         let text = format!("SELECT * FROM `{table}` WATERMARK `{column}` DELAY OF {}", watermark.delay.text);
         let planned = crate::sql::query::plan_query(self.context(), &text, None).await;
         planned.map_err(|e| e.map_span(|_| watermark.column.span).with_span(watermark.column.span))
-    }
-
-    /// Checks format and options; a memory sink is made once and for all, others anew by each flow.
-    fn create_sink_object(&self, create: &CreateRelation, format: &str) -> Result<SinkObject> {
-        if format == MEMORY {
-            let (sink, table) = memory_sink(&create.name.text, &create.options)?;
-            return Ok((Some(sink), Some(table)));
-        }
-        crate::sink::create_sink(format, &create.options, &create.name.text)?;
-        Ok((None, None))
     }
 
     pub(super) async fn create_view(&self, create: CreateView) -> Result<()> {
@@ -180,14 +158,6 @@ impl Session {
     }
 }
 
-/// The option `refresh`, which every table has, and those of its format.
-fn split_refresh(options: &Options) -> Result<(Option<Duration>, Options)> {
-    let every = OptionReader::new("the table", options).duration("refresh")?;
-    let mut rest = options.clone();
-    rest.remove("refresh");
-    Ok((every, rest))
-}
-
 fn no_columns(create: &CreateRelation) -> Result<()> {
     match &create.columns {
         Some(columns) => Err(Error::unsupported("UNSUPPORTED_FEATURE", "a sink has no columns of its own")
@@ -195,13 +165,6 @@ fn no_columns(create: &CreateRelation) -> Result<()> {
             .with_help("leave them out: the columns are those of the query")),
         None => Ok(()),
     }
-}
-
-/// A table in memory that `INSERT INTO` fills.
-fn memory_table(name: &str, declared: Option<SchemaRef>, options: &Options) -> Result<NamedTable> {
-    OptionReader::new("a table in memory", options).finish()?;
-    let schema = declared.ok_or_else(|| crate::source::schema_needed(MEMORY, name))?;
-    Ok(Arc::new(MemTable::try_new(crate::source::source_schema(&schema), vec![vec![]])?))
 }
 
 /// A view whose columns have the names that users see.

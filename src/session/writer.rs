@@ -7,9 +7,9 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::DataFrame;
 use futures::future::BoxFuture;
 
-use super::catalog::{NamedTable, memory_sink};
+use super::catalog::NamedTable;
 use super::flow::Destination;
-use super::relation::{MEMORY, ResultTable};
+use super::relation::ResultTable;
 use super::start::Draft;
 use super::{Session, conf};
 use crate::error::{Error, Result};
@@ -176,7 +176,7 @@ impl DataStreamWriter {
         }
         let checkpoint = self.options.remove("checkpointLocation");
         let (options, conf) = split(&self.options)?;
-        let (destination, table) = self.destination(&options)?;
+        let (destination, table) = self.destination(&session, &options)?;
         let names: Vec<_> = self.plan.schema().fields().iter().map(|f| f.name().clone()).collect();
         let rows = table.map(|rows| ResultTable::new(self.plan.schema().as_arrow(), &names, rows));
         let text = self.plan.display_indent().to_string();
@@ -200,7 +200,7 @@ impl DataStreamWriter {
     }
 
     /// Where the rows go, and the table that a memory sink is.
-    fn destination(&mut self, options: &Options) -> Result<(Destination, Option<NamedTable>)> {
+    fn destination(&mut self, session: &Session, options: &Options) -> Result<(Destination, Option<NamedTable>)> {
         let name = self.query_name.as_deref();
         match std::mem::replace(&mut self.output, Output::None) {
             Output::None => Err(Error::invalid("DATA_SOURCE_NOT_FOUND", "write_stream() has no format and no sink")
@@ -213,18 +213,17 @@ impl DataStreamWriter {
                 no_options(options)?;
                 Ok((destination, None))
             }
-            Output::Format(format) if format.eq_ignore_ascii_case(MEMORY) => {
-                let name = name.ok_or_else(|| {
-                    Error::invalid("STREAMING_QUERY_NAME_REQUIRED", "the memory sink is a table named as its query")
-                        .with_help("call .query_name(…)")
-                })?;
-                let (sink, table) = memory_sink(name, options)?;
-                Ok((Destination::filling(sink, format!("table '{name}' in memory"), None), Some(table)))
-            }
             Output::Format(format) => {
                 let format = format.to_lowercase();
-                let target = format!("format {format}");
-                Ok((Destination::new(&format, options, name.unwrap_or(&format), target)?, None))
+                let (destination, table) = session.own_sink(&format, options, name.unwrap_or(&format))?;
+                if table.is_some() && name.is_none() {
+                    let message = format!("the {format} sink is a table named as its query");
+                    return Err(
+                        Error::invalid("STREAMING_QUERY_NAME_REQUIRED", message).with_help("call .query_name(…)")
+                    );
+                }
+                // Nothing but the table's own name says that two queries write the same.
+                Ok((Destination { exclusive: destination.exclusive.filter(|_| table.is_none()), ..destination }, table))
             }
         }
     }

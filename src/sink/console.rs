@@ -8,15 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::time_zone::Tz;
 use async_trait::async_trait;
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 use tokio::sync::Mutex;
 
 use super::rows::{not_open, not_prepared, rename};
 use super::table::{TextTable, Truncate};
-use super::{BatchIdentity, LastCommitted, Sink, SinkContext};
+use super::{BatchIdentity, BatchRows, LastCommitted, Sink, SinkContext};
 use crate::error::{Error, OutputError, Result};
-use crate::options::{OptionReader, Options};
+use crate::options::{OptionReader, OptionSpec, OptionType, Options};
 
 const RULE: &str = "-------------------------------------------";
 
@@ -97,19 +96,31 @@ struct State {
 }
 
 impl ConsoleSink {
+    /// The options.
+    pub const OPTIONS: &[&[OptionSpec]] = &[&[
+        OptionSpec::new("numRows", OptionType::WHOLE, "How many rows of a batch are shown.").or("20"),
+        OptionSpec::new(
+            "truncate",
+            OptionType::Text,
+            "true cuts values to 20 characters, false to none, a number to so many.",
+        )
+        .or("true"),
+        OptionSpec::new("timeZone", OptionType::TimeZone, "The zone in which times are shown; else the session's."),
+    ]];
+
     /// Options: `numRows` (20), `truncate` (`true` = 20, `false`, or a length), `timeZone` (the session's).
     pub fn new(options: &Options, writer: ConsoleWriter) -> Result<Self> {
-        let mut reader = OptionReader::new("the console sink", options);
-        let num_rows = reader.parse("numRows", "a number of rows")?.unwrap_or(20);
+        let mut reader = OptionReader::new("the console sink", options, Self::OPTIONS);
+        let num_rows = reader.parse("numRows")?.unwrap_or_default();
         let truncate = read_truncate(&mut reader)?;
-        let time_zone = reader.parse("timeZone", "a time zone such as 'Europe/Berlin'")?;
+        let time_zone = reader.parse("timeZone")?;
         reader.finish()?;
         Ok(Self { writer, num_rows, truncate, time_zone, state: Mutex::default() })
     }
 }
 
 fn read_truncate(reader: &mut OptionReader<'_>) -> Result<Truncate> {
-    let Some(text) = reader.string("truncate") else { return Ok(Truncate::At(20)) };
+    let text = reader.text("truncate");
     match text.trim().to_ascii_lowercase().as_str() {
         "true" => Ok(Truncate::At(20)),
         "false" | "0" => Ok(Truncate::Never),
@@ -137,12 +148,12 @@ impl Sink for ConsoleSink {
         Ok(LastCommitted::Unknown)
     }
 
-    async fn prepare(&self, batch_id: u64, mut rows: SendableRecordBatchStream) -> Result<Option<u64>> {
+    async fn prepare(&self, batch_id: u64, rows: BatchRows) -> Result<Option<u64>> {
         let mut state = self.state.lock().await;
         let context = state.context.as_ref().ok_or_else(|| not_open("the console sink"))?;
         let (schema, time_zone) = (&context.schema, self.time_zone.unwrap_or(context.time_zone));
         let mut table = TextTable::new(schema, self.num_rows, self.truncate, time_zone);
-        let mut num_rows = 0;
+        let (mut rows, mut num_rows) = (rows.in_order(), 0);
         while let Some(batch) = rows.try_next().await? {
             num_rows += batch.num_rows() as u64;
             table.push(&rename(&batch, schema)?);

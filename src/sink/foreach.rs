@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::rows::{Prepared, not_open, not_prepared};
-use super::{BatchIdentity, LastCommitted, Sink, SinkContext};
+use super::{BatchIdentity, BatchRows, LastCommitted, Sink, SinkContext};
 use crate::error::{Error, Result};
 
 type BatchFn = dyn Fn(Vec<RecordBatch>, u64) -> BoxFuture<'static, Result<()>> + Send + Sync;
@@ -59,8 +59,8 @@ impl Sink for ForeachBatchSink {
         Ok(LastCommitted::Unknown)
     }
 
-    async fn prepare(&self, batch_id: u64, rows: SendableRecordBatchStream) -> Result<Option<u64>> {
-        self.held.prepare(batch_id, rows).await.map(Some)
+    async fn prepare(&self, batch_id: u64, rows: BatchRows) -> Result<Option<u64>> {
+        self.held.prepare(batch_id, rows.in_order()).await.map(Some)
     }
 
     async fn commit(&self, batch: BatchIdentity) -> Result<()> {
@@ -128,8 +128,8 @@ impl Sink for ForeachSink {
         Ok(LastCommitted::Unknown)
     }
 
-    async fn prepare(&self, batch_id: u64, rows: SendableRecordBatchStream) -> Result<Option<u64>> {
-        self.held.prepare(batch_id, rows).await.map(Some)
+    async fn prepare(&self, batch_id: u64, rows: BatchRows) -> Result<Option<u64>> {
+        self.held.prepare(batch_id, rows.in_order()).await.map(Some)
     }
 
     async fn commit(&self, batch: BatchIdentity) -> Result<()> {

@@ -11,14 +11,13 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result as DataFusionResult;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::rows::{Prepared, not_open, not_prepared};
-use super::{BatchIdentity, LastCommitted, Sink, SinkContext};
+use super::{BatchIdentity, BatchRows, LastCommitted, Sink, SinkContext};
 use crate::error::Result;
 use crate::output_mode::OutputMode;
 
@@ -97,6 +96,10 @@ impl Sink for MemorySink {
         "MemorySink".into()
     }
 
+    fn table(self: Arc<Self>) -> Option<Arc<dyn TableProvider>> {
+        Some(self)
+    }
+
     async fn open(&self, context: &SinkContext) -> Result<()> {
         let mut state = self.state();
         state.context = Some(context.clone());
@@ -111,10 +114,10 @@ impl Sink for MemorySink {
         Ok(state.last(context.query_id).map_or(LastCommitted::Unknown, LastCommitted::Batch))
     }
 
-    async fn prepare(&self, batch_id: u64, rows: SendableRecordBatchStream) -> Result<Option<u64>> {
+    async fn prepare(&self, batch_id: u64, rows: BatchRows) -> Result<Option<u64>> {
         let schema =
             self.state().context.as_ref().map(|c| c.schema.clone()).ok_or_else(|| not_open("the memory sink"))?;
-        let prepared = Prepared::collect(batch_id, &schema, rows).await?;
+        let prepared = Prepared::collect(batch_id, &schema, rows.in_order()).await?;
         let num_rows = prepared.num_rows();
         self.state().prepared = Some(prepared);
         Ok(Some(num_rows))

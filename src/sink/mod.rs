@@ -1,7 +1,7 @@
 //! Sinks: where results go, in two steps so that a transaction fits.
 
+mod batch_rows;
 mod console;
-mod create;
 pub mod file;
 mod foreach;
 mod memory;
@@ -11,8 +11,8 @@ mod table;
 #[cfg(test)]
 pub mod testing;
 
+pub use batch_rows::BatchRows;
 pub use console::{ConsoleSink, ConsoleWriter, console_on_stderr, set_several_flows};
-pub use create::create_sink;
 pub use file::FileSink;
 pub use foreach::{ForeachBatchSink, ForeachSink, ForeachWriter};
 pub use memory::MemorySink;
@@ -20,10 +20,11 @@ pub use noop::NoopSink;
 pub use table::{Truncate, show_table};
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::catalog::TableProvider;
 use uuid::Uuid;
 
 use crate::error::Result;
@@ -94,6 +95,11 @@ pub trait Sink: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// The rows that it has, as a table under its name, if they can be read from it.
+    fn table(self: Arc<Self>) -> Option<Arc<dyn TableProvider>> {
+        None
+    }
+
     /// Whether the rows that are there already are those of this query, wherever the sink says that it is. Asked when the
     /// description is another than that in the checkpoint: the output may have been moved.
     fn holds_output_of(&self, query_id: Uuid) -> Result<bool> {
@@ -107,9 +113,9 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// The last batch of this query that is visible.
     async fn last_committed(&self) -> Result<LastCommitted>;
 
-    /// Takes the rows of a batch; nothing is visible yet. Reads the stream to its end. Returns the number of rows, or
-    /// `None` if the sink does not count.
-    async fn prepare(&self, batch_id: u64, rows: SendableRecordBatchStream) -> Result<Option<u64>>;
+    /// Takes the rows of a batch; nothing is visible yet. Reads them to their end, each partition by a writer of its own or all of
+    /// them in order, as suits the sink. Returns the number of rows, or `None` if the sink does not count.
+    async fn prepare(&self, batch_id: u64, rows: BatchRows) -> Result<Option<u64>>;
 
     /// Makes the prepared batch visible.
     async fn commit(&self, batch: BatchIdentity) -> Result<()>;

@@ -1,10 +1,12 @@
 //! The noop sink: runs the query and throws its rows away, to measure everything else.
 
 use async_trait::async_trait;
+use datafusion::common::runtime::JoinSet;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 
-use super::{BatchIdentity, LastCommitted, Sink, SinkContext};
+use super::{BatchIdentity, BatchRows, LastCommitted, Sink, SinkContext};
 use crate::error::Result;
 
 /// Counts rows and drops them.
@@ -25,10 +27,18 @@ impl Sink for NoopSink {
         Ok(LastCommitted::Unknown)
     }
 
-    async fn prepare(&self, _: u64, mut rows: SendableRecordBatchStream) -> Result<Option<u64>> {
-        let mut num_rows = 0;
-        while let Some(batch) = rows.try_next().await? {
-            num_rows += batch.num_rows() as u64;
+    async fn prepare(&self, _: u64, rows: BatchRows) -> Result<Option<u64>> {
+        let count = |rows: SendableRecordBatchStream| {
+            rows.try_fold(0, |n, batch| std::future::ready(Ok(n + batch.num_rows() as u64)))
+        };
+        let mut partitions = rows.into_partitions().into_iter();
+        // The first is read here: most batches have no other.
+        let Some(first) = partitions.next() else { return Ok(Some(0)) };
+        let mut others = JoinSet::new();
+        partitions.for_each(|rows| drop(others.spawn(count(rows))));
+        let mut num_rows = count(first).await?;
+        while let Some(counted) = others.join_next().await {
+            num_rows += counted.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))??;
         }
         Ok(Some(num_rows))
     }

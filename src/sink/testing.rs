@@ -8,7 +8,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use uuid::Uuid;
 
-use super::{BatchIdentity, Sink, SinkContext};
+use super::{BatchIdentity, BatchRows, Sink, SinkContext};
 use crate::failpoint::Failpoints;
 use crate::output_mode::OutputMode;
 
@@ -40,9 +40,11 @@ pub fn values(rows: &[RecordBatch]) -> Vec<i32> {
 }
 
 /// Rows as a sink gets them.
-pub fn stream(rows: Vec<RecordBatch>) -> SendableRecordBatchStream {
+pub fn stream(rows: Vec<RecordBatch>) -> BatchRows {
     let schema = rows.first().map_or_else(schema, RecordBatch::schema);
-    Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(rows.into_iter().map(Ok))))
+    let rows: SendableRecordBatchStream =
+        Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(rows.into_iter().map(Ok))));
+    rows.into()
 }
 
 /// The identity of batch `batch_id` in these tests.

@@ -18,14 +18,18 @@ mod static_table;
 #[cfg(test)]
 mod testing;
 
+pub use file::FileStream;
 pub use identity::StreamIdentity;
 pub use memory::MemoryStream;
-pub use provider::{StreamProvider, schema_needed, source_schema, stream_provider};
+pub use provider::{StreamProvider, schema_needed, source_schema};
+pub use rate::RateStream;
+pub use rate_micro_batch::RateMicroBatchStream;
 pub use refreshing::RefreshingTable;
 pub use rows_scan::MemoryScan;
 pub(crate) use scan::pushdown;
 pub use scan::{RangeScan, ScanRequest};
-pub use static_table::{output_table, static_table};
+pub use socket::SocketStream;
+pub use static_table::StaticFiles;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Streams by format name: what `CREATE STREAM … USING format` makes.
+//! A stream as a statement made it, and what streams have for columns.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,20 +6,10 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::logical_expr::Expr;
-use datafusion::prelude::SessionContext;
 
-use super::file::FileStream;
 use super::memory::MemoryStream;
-use super::rate::RateStream;
-use super::rate_micro_batch::RateMicroBatchStream;
-use super::socket::SocketStream;
 use super::{Source, SourceContext, StreamIdentity};
 use crate::error::{Error, Result};
-use crate::options::{OptionReader, Options, did_you_mean};
-
-/// Formats of streams.
-pub const STREAM_FORMATS: [&str; 8] =
-    ["socket", "rate", "rate-micro-batch", "memory", "text", "csv", "json", "parquet"];
 
 /// A stream as it was created: options are checked, nothing is read yet. Every query opens a source of its own.
 #[async_trait]
@@ -46,41 +36,6 @@ pub trait StreamProvider: Send + Sync + fmt::Debug {
     /// The memory stream, if it is one.
     fn as_memory(&self) -> Option<&MemoryStream> {
         None
-    }
-}
-
-/// The stream `name` of `format`; `declared` are the columns of the statement, if it has any.
-///
-/// # Errors
-/// `DATA_SOURCE_NOT_FOUND` for an unknown format; an option that is missing, unknown or wrong; columns that the format
-/// needs and were not given, or that are not those it has.
-pub async fn stream_provider(
-    ctx: &SessionContext,
-    format: &str,
-    name: &str,
-    declared: Option<SchemaRef>,
-    options: &Options,
-) -> Result<Arc<dyn StreamProvider>> {
-    let declared = declared.map(|s| source_schema(&s));
-    Ok(match format.to_ascii_lowercase().as_str() {
-        "socket" => Arc::new(SocketStream::new(name, declared, options)?),
-        "rate" => Arc::new(RateStream::new(name, declared, options)?),
-        "rate-micro-batch" => Arc::new(RateMicroBatchStream::new(name, declared, options)?),
-        "memory" => {
-            OptionReader::new("the memory source", options).finish()?;
-            Arc::new(MemoryStream::new(declared.ok_or_else(|| schema_needed("memory", name))?))
-        }
-        "text" | "csv" | "json" | "parquet" => Arc::new(FileStream::new(ctx, format, name, declared, options)?),
-        _ => return Err(unknown_format(format, "stream", &STREAM_FORMATS)),
-    })
-}
-
-/// The error for a format that nobody provides.
-pub fn unknown_format(format: &str, kind: &str, formats: &[&'static str]) -> Error {
-    let e = Error::invalid("DATA_SOURCE_NOT_FOUND", format!("there is no {kind} format '{format}'"));
-    match did_you_mean(format, formats.iter().copied()) {
-        Some(near) => e.with_help(format!("did you mean '{near}'?")),
-        None => e.with_help(format!("formats are: {}", formats.join(", "))),
     }
 }
 
@@ -142,22 +97,4 @@ fn source_field(field: &FieldRef) -> FieldRef {
         other => other.clone(),
     };
     Arc::new(field.as_ref().clone().with_data_type(data_type).with_nullable(true))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn error(format: &str, declared: Option<SchemaRef>) -> Error {
-        stream_provider(&SessionContext::new(), format, "s", declared, &Options::new()).await.unwrap_err()
-    }
-
-    #[tokio::test]
-    async fn formats_and_schemas_are_checked() {
-        let e = error("sockt", None).await;
-        assert_eq!((e.condition(), e.help()), ("DATA_SOURCE_NOT_FOUND", Some("did you mean 'socket'?")));
-        assert_eq!(error("memory", None).await.condition(), "UNABLE_TO_INFER_SCHEMA");
-        let wrong = Arc::new(Schema::new(vec![Field::new("value", DataType::Int64, true)]));
-        assert_eq!(error("rate", Some(wrong)).await.condition(), "INVALID_SCHEMA");
-    }
 }

@@ -20,7 +20,7 @@ use super::rows_scan::GeneratedScan;
 use super::{RangeScan, ReadLimit, Source, SourceContext, SourceMetrics, StreamProvider};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
-use crate::options::{OptionReader, Options};
+use crate::options::{OptionReader, OptionSpec, OptionType, Options};
 
 /// `CREATE STREAM … USING rate`.
 #[derive(Debug, Clone)]
@@ -56,11 +56,30 @@ pub fn rate_columns() -> [(&'static str, arrow::datatypes::DataType); 2] {
     [("timestamp", timestamp_type()), ("value", arrow::datatypes::DataType::Int64)]
 }
 
+/// The option `numPartitions`.
+pub const NUM_PARTITIONS: OptionSpec = OptionSpec::new(
+    "numPartitions",
+    OptionType::COUNT,
+    "How many partitions rows are made in; else those of the session.",
+);
+
 impl RateStream {
-    /// Reads `rowsPerSecond`, `rampUpTime` and `numPartitions`.
+    /// The options.
+    pub const OPTIONS: &[&[OptionSpec]] = &[&[
+        OptionSpec::new("rowsPerSecond", OptionType::COUNT, "How many rows come in a second.").or("1"),
+        OptionSpec::new(
+            "rampUpTime",
+            OptionType::Text,
+            "How long it takes to become so many; a bare number is seconds.",
+        )
+        .or("0s"),
+        NUM_PARTITIONS,
+    ]];
+
+    /// Reads the options.
     pub fn new(name: &str, declared: Option<SchemaRef>, options: &Options) -> Result<Self> {
-        let mut reader = OptionReader::new("the rate source", options);
-        let rows_per_second = positive(&mut reader, "rowsPerSecond")?.unwrap_or(1);
+        let reader = OptionReader::new("the rate source", options, Self::OPTIONS);
+        let rows_per_second = reader.parse("rowsPerSecond")?.unwrap_or(1);
         let ramp_up = reader.string("rampUpTime").map(|text| {
             // Spark's bare numbers are seconds here.
             let seconds =
@@ -68,7 +87,7 @@ impl RateStream {
             seconds.ok_or_else(|| reader.invalid("rampUpTime", text, "a duration such as '10 seconds'"))
         });
         let ramp_up_seconds = i64::try_from(ramp_up.transpose()?.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
-        let num_partitions = positive(&mut reader, "numPartitions")?.map(|n| n as usize);
+        let num_partitions = reader.parse("numPartitions")?;
         reader.finish()?;
         if ramp_up_seconds > i64::MAX / rows_per_second {
             return Err(Error::invalid(
@@ -83,14 +102,6 @@ impl RateStream {
         }
         let schema = fixed_schema("rate", name, declared, &rate_columns())?;
         Ok(Self { schema, rate: Rate { rows_per_second, ramp_up_seconds }, num_partitions })
-    }
-}
-
-/// A whole number above zero.
-pub fn positive(reader: &mut OptionReader<'_>, key: &'static str) -> Result<Option<i64>> {
-    match reader.parse::<i64>(key, "a whole number above 0")? {
-        Some(n) if n <= 0 => Err(reader.invalid(key, &n.to_string(), "a whole number above 0")),
-        n => Ok(n),
     }
 }
 

@@ -12,12 +12,12 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::provider::fixed_schema;
-use super::rate::{positive, rate_columns};
+use super::rate::{NUM_PARTITIONS, rate_columns};
 use super::rows_scan::GeneratedScan;
 use super::{RangeScan, ReadLimit, Source, SourceContext, StreamProvider};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
-use crate::options::{OptionReader, Options};
+use crate::options::{OptionReader, OptionSpec, OptionType, Options};
 
 /// `CREATE STREAM … USING rate-micro-batch`.
 #[derive(Debug, Clone)]
@@ -53,24 +53,30 @@ impl Position {
 }
 
 impl RateMicroBatchStream {
-    /// Reads `rowsPerBatch`, `startTimestamp`, `advanceMillisPerBatch` and `numPartitions`.
+    /// The options.
+    pub const OPTIONS: &[&[OptionSpec]] = &[&[
+        OptionSpec::new("rowsPerBatch", OptionType::COUNT, "How many rows a batch has.").required(),
+        OptionSpec::new(
+            "startTimestamp",
+            OptionType::WHOLE,
+            "The time of the first batch, in milliseconds since 1970.",
+        )
+        .or("0"),
+        OptionSpec::new("advanceMillisPerBatch", OptionType::WHOLE, "By how much each batch is later.").or("1000"),
+        NUM_PARTITIONS,
+    ]];
+
+    /// Reads the options.
     pub fn new(name: &str, declared: Option<SchemaRef>, options: &Options) -> Result<Self> {
-        let mut reader = OptionReader::new("the rate-micro-batch source", options);
+        let reader = OptionReader::new("the rate-micro-batch source", options, Self::OPTIONS);
         reader.required("rowsPerBatch")?;
-        let rows_per_batch = positive(&mut reader, "rowsPerBatch")?.unwrap_or(1);
-        let start_ms = not_negative(&mut reader, "startTimestamp")?.unwrap_or(0);
-        let advance_ms = not_negative(&mut reader, "advanceMillisPerBatch")?.unwrap_or(1000);
-        let num_partitions = positive(&mut reader, "numPartitions")?.map(|n| n as usize);
+        let rows_per_batch = reader.parse("rowsPerBatch")?.unwrap_or(1);
+        let start_ms = reader.parse("startTimestamp")?.unwrap_or(0);
+        let advance_ms = reader.parse("advanceMillisPerBatch")?.unwrap_or(1000);
+        let num_partitions = reader.parse("numPartitions")?;
         reader.finish()?;
         let schema = fixed_schema("rate-micro-batch", name, declared, &rate_columns())?;
         Ok(Self { schema, rows_per_batch, start_ms, advance_ms, num_partitions })
-    }
-}
-
-fn not_negative(reader: &mut OptionReader<'_>, key: &'static str) -> Result<Option<i64>> {
-    match reader.parse::<i64>(key, "a number of milliseconds")? {
-        Some(n) if n < 0 => Err(reader.invalid(key, &n.to_string(), "a number of milliseconds, 0 or more")),
-        n => Ok(n),
     }
 }
 

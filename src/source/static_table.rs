@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::not_impl_err;
@@ -18,108 +18,106 @@ use super::file::format::FormatOptions;
 use super::file::listing::Location;
 use super::file::read::{Compression, Decoding, FileReader, Lenience};
 use super::file::scan::{self, FilesScan};
-use super::file::{file_schema, format_name, zone_of};
-use super::provider::{source_schema, unknown_format};
+use super::file::{file_schema, zone_of};
+use super::provider::source_schema;
 use super::scan::{RangeScan, ScanRequest, pushdown};
 use crate::error::{Error, Result};
 use crate::format::BadRecordCounter;
 use crate::function::scalar::session_time_zone;
-use crate::options::{OptionReader, Options};
-use crate::sink::file::{FileAppend, FileFormatKind};
+use crate::options::{OptionReader, OptionSpec, Options};
+use crate::sink::file::{FileAppend, FileFormat, FileFormatKind};
 
-/// Formats of static tables.
-pub const TABLE_FORMATS: [&str; 4] = ["text", "csv", "json", "parquet"];
-
-/// The table of `format` at the option `path`. Without `declared` columns, they are told from the first file. The path is
-/// listed again whenever a scan of the table is planned.
-///
-/// # Errors
-/// `DATA_SOURCE_NOT_FOUND` for an unknown format, `PATH_NOT_FOUND`, options that are missing, unknown or wrong.
-pub async fn static_table(
-    ctx: &SessionContext,
-    format: &str,
-    declared: Option<SchemaRef>,
-    options: &Options,
-) -> Result<Arc<dyn TableProvider>> {
-    let Given { kind, read, location, lenience } = read_options(format, options)?;
-    if !location.exists() {
-        return Err(Error::invalid("PATH_NOT_FOUND", format!("the path '{}' does not exist", location.path))
-            .with_span(options.span("path"))
-            .with_help(match std::env::current_dir() {
-                _ if location.hint().is_some() => location.hint().unwrap_or_default(),
-                Ok(dir) if !std::path::Path::new(&location.path).is_absolute() => {
-                    format!(
-                        "relative paths start at the working directory, '{}'; make the directory for a table that begins empty",
-                        dir.display()
-                    )
-                }
-                _ => "check its spelling, or make the directory for a table that begins empty".to_owned(),
-            }));
-    }
-    let declared = declared.map(|declared| source_schema(&declared));
-    let schema = file_schema(
-        declared,
-        &read,
-        &location,
-        format_name(format)?,
-        &location.path,
-        zone_of(ctx),
-        Compression::ByName,
-    )?;
-    table(Given { kind, read, location, lenience }, schema, options)
-}
-
-/// The table of what a query writes to the option `path`, which need not be there before the query's first batch.
-///
-/// # Errors
-/// As [`static_table`], but for the path.
-pub fn output_table(format: &str, schema: &SchemaRef, options: &Options) -> Result<Arc<dyn TableProvider>> {
-    let given = read_options(format, options)?;
-    let given = Given { location: given.location.of_output(), ..given };
-    table(given, source_schema(schema), options)
-}
-
-/// What the options say.
-struct Given {
-    kind: FileFormatKind,
-    read: FormatOptions,
-    location: Location,
-    lenience: Lenience,
-}
-
-fn read_options(format: &str, options: &Options) -> Result<Given> {
-    let Some(kind) = FileFormatKind::of(&format.to_ascii_lowercase()) else {
-        return Err(unknown_format(format, "table", &TABLE_FORMATS));
-    };
-    let format = format_name(format)?;
-    let mut reader = OptionReader::new(format!("the {format} table"), options);
-    let location = Location::read(&mut reader)?;
-    let lenience = Lenience::read(&mut reader)?;
-    let read = FormatOptions::read(format, &mut reader)?;
-    // How rows are written to the table.
-    for key in ["compression", "partitionBy"] {
-        reader.string(key);
-    }
-    if kind == FileFormatKind::Csv {
-        ["quoteAll", "escapeQuotes"].into_iter().try_for_each(|key| reader.bool(key, false).map(drop))?;
-    }
-    reader.finish()?;
-    Ok(Given { kind, read, location, lenience })
-}
-
-fn table(given: Given, schema: SchemaRef, options: &Options) -> Result<Arc<dyn TableProvider>> {
-    let Given { kind, read: format, location, lenience } = given;
-    Ok(Arc::new(StaticFiles { schema, location, format, lenience, kind, options: options.clone() }))
-}
-
+/// Files that are there, as a table.
 #[derive(Debug)]
-struct StaticFiles {
+pub struct StaticFiles {
     schema: SchemaRef,
     location: Location,
     format: FormatOptions,
     lenience: Lenience,
     kind: FileFormatKind,
     options: Options,
+}
+
+impl StaticFiles {
+    /// The options: how files are read, and how `INSERT INTO` writes them.
+    pub fn specs(kind: FileFormatKind) -> Vec<OptionSpec> {
+        let mut specs = reading(kind).concat();
+        let is_new = |spec: &&OptionSpec| !specs.iter().any(|known| known.is_named(spec.name));
+        let writing = FileFormat::specs(kind).concat();
+        let writing: Vec<_> = writing.iter().filter(is_new).copied().collect();
+        specs.extend(writing);
+        specs
+    }
+
+    /// The table of the files at the option `path`. Without `declared` columns, they are told from the files. The path is listed
+    /// again whenever a scan of the table is planned.
+    ///
+    /// # Errors
+    /// `PATH_NOT_FOUND`, options that are missing, unknown or wrong.
+    pub async fn find(
+        ctx: &SessionContext,
+        kind: FileFormatKind,
+        declared: Option<SchemaRef>,
+        options: &Options,
+    ) -> Result<Self> {
+        let mut table = Self::read(kind, options)?;
+        let location = &table.location;
+        if !location.exists() {
+            return Err(not_found(location).with_span(options.span("path")));
+        }
+        table.schema = file_schema(
+            declared,
+            &table.format,
+            location,
+            kind.name(),
+            &location.path,
+            zone_of(ctx),
+            Compression::ByName,
+        )?;
+        Ok(table)
+    }
+
+    /// The table of what a query writes to the option `path`, which need not be there before the query's first batch.
+    ///
+    /// # Errors
+    /// As [`StaticFiles::find`], but for the path.
+    pub fn of_output(kind: FileFormatKind, schema: &SchemaRef, options: &Options) -> Result<Self> {
+        let table = Self::read(kind, options)?;
+        Ok(Self { location: table.location.of_output(), schema: source_schema(schema), ..table })
+    }
+
+    /// The table without its columns.
+    fn read(kind: FileFormatKind, options: &Options) -> Result<Self> {
+        let specs = reading(kind);
+        let writing = FileFormat::specs(kind);
+        let mut reader = OptionReader::new(format!("the {kind} table"), options, &specs).beside(&writing);
+        let location = Location::read(&mut reader)?;
+        let lenience = Lenience::read(&mut reader)?;
+        let format = FormatOptions::read(kind, &mut reader)?;
+        reader.finish()?;
+        FileAppend::check_options(kind, options)?;
+        Ok(Self { schema: Arc::new(Schema::empty()), location, format, lenience, kind, options: options.clone() })
+    }
+}
+
+/// What is read of the options when files are read.
+fn reading(kind: FileFormatKind) -> Vec<&'static [OptionSpec]> {
+    [&[&Location::OPTIONS[..], &Lenience::OPTIONS][..], &FormatOptions::specs(kind)].concat()
+}
+
+fn not_found(location: &Location) -> Error {
+    Error::invalid("PATH_NOT_FOUND", format!("the path '{}' does not exist", location.path)).with_help(
+        match std::env::current_dir() {
+            _ if location.hint().is_some() => location.hint().unwrap_or_default(),
+            Ok(dir) if !std::path::Path::new(&location.path).is_absolute() => {
+                format!(
+                    "relative paths start at the working directory, '{}'; make the directory for a table that begins empty",
+                    dir.display()
+                )
+            }
+            _ => "check its spelling, or make the directory for a table that begins empty".to_owned(),
+        },
+    )
 }
 
 #[async_trait]
@@ -179,6 +177,10 @@ mod tests {
     use super::*;
     use arrow::util::pretty::pretty_format_batches;
 
+    async fn table(ctx: &SessionContext, kind: FileFormatKind, options: &Options) -> Arc<dyn TableProvider> {
+        Arc::new(StaticFiles::find(ctx, kind, None, options).await.unwrap())
+    }
+
     async fn query(ctx: &SessionContext, sql: &str) -> String {
         let batches = ctx.sql(sql).await.unwrap().collect().await.unwrap();
         pretty_format_batches(&batches).unwrap().to_string().lines().skip(3).filter(|l| l.starts_with('|')).collect()
@@ -195,7 +197,7 @@ mod tests {
             ("inferSchema", "true"),
             ("pathGlobFilter", "*.csv"),
         ]);
-        ctx.register_table("t", static_table(&ctx, "CSV", None, &options).await.unwrap()).unwrap();
+        ctx.register_table("t", table(&ctx, FileFormatKind::Csv, &options).await).unwrap();
         assert_eq!(query(&ctx, "SELECT sum(id) AS s, max(name) AS m FROM t").await, "| 3 | b |");
         std::fs::write(dir.path().join("2.csv"), "id,name\n3,c\n").unwrap();
         assert_eq!(query(&ctx, "SELECT count(*) AS n FROM t").await, "| 3 |");
@@ -204,7 +206,7 @@ mod tests {
         let copy = format!("COPY (SELECT * FROM t) TO '{}' STORED AS PARQUET", out.display());
         ctx.sql(&copy).await.unwrap().collect().await.unwrap();
         let options = Options::from_iter([("path", out.to_str().unwrap())]);
-        ctx.register_table("p", static_table(&ctx, "parquet", None, &options).await.unwrap()).unwrap();
+        ctx.register_table("p", table(&ctx, FileFormatKind::Parquet, &options).await).unwrap();
         assert_eq!(query(&ctx, "SELECT count(*) AS n FROM p").await, "| 3 |");
         assert_eq!(query(&ctx, "SELECT name FROM p WHERE id = 2").await, "| b    |");
     }
@@ -220,7 +222,8 @@ mod tests {
             true,
         )]));
         let ctx = SessionContext::new();
-        ctx.register_table("t", output_table("json", &schema, &options).unwrap()).unwrap();
+        ctx.register_table("t", Arc::new(StaticFiles::of_output(FileFormatKind::Json, &schema, &options).unwrap()))
+            .unwrap();
         assert_eq!(query(&ctx, "SELECT count(*) AS n FROM t").await, "| 0 |");
         std::fs::create_dir(&out).unwrap();
         std::fs::write(out.join("1.json"), "{\"n\":7}\n").unwrap();
@@ -231,8 +234,7 @@ mod tests {
     async fn what_is_not_there_is_told() {
         let ctx = SessionContext::new();
         let options = Options::from_iter([("path", "/no/such/dir")]);
-        assert_eq!(static_table(&ctx, "json", None, &options).await.unwrap_err().condition(), "PATH_NOT_FOUND");
-        let e = static_table(&ctx, "parket", None, &options).await.unwrap_err();
-        assert_eq!((e.condition(), e.help()), ("DATA_SOURCE_NOT_FOUND", Some("did you mean 'parquet'?")));
+        let e = StaticFiles::find(&ctx, FileFormatKind::Json, None, &options).await.unwrap_err();
+        assert_eq!(e.condition(), "PATH_NOT_FOUND");
     }
 }

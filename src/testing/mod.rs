@@ -1,7 +1,10 @@
-//! What tests need: failpoints, and the pipeline tests of `tidemill test`.
+//! What tests need: suites that say whether a source or a sink keeps its contract, failpoints, and the pipeline tests of `tidemill test`.
 
+mod clauses;
+pub mod sink;
 #[cfg(feature = "cli")]
 mod slt;
+pub mod source;
 
 pub use crate::failpoint::{Action, FAILPOINTS, Failpoints};
 pub use crate::query::{Environment, MicroBatchExecution, QuerySpec};

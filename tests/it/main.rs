@@ -6,10 +6,14 @@
 
 mod checkpoint;
 mod cli;
+
 mod conditions;
+mod conformance;
+mod connectors;
 mod console;
 mod crash;
 mod deep;
+mod documents;
 mod errors;
 mod event_time;
 mod examples;

@@ -43,6 +43,8 @@ pub enum Command {
     Test(TestArgs),
     /// Interactive shell
     Sql(SessionArgs),
+    /// What can be read, written and called, with all options
+    List(ListArgs),
     /// Look into checkpoints
     Checkpoint {
         #[command(subcommand)]
@@ -54,6 +56,31 @@ pub enum Command {
 pub enum CheckpointCommand {
     /// What a checkpoint directory holds
     Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Of what
+    #[arg(value_enum)]
+    pub what: Listed,
+    /// Only this one, with its options
+    pub name: Option<String>,
+    /// As a JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `tidemill list` lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Listed {
+    /// What stands behind USING in CREATE STREAM and CREATE TABLE
+    Sources,
+    /// What stands behind USING in CREATE SINK
+    Sinks,
+    /// Formats of files
+    Formats,
+    /// Functions and operators of SQL
+    Functions,
 }
 
 #[derive(Debug, Args)]

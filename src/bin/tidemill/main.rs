@@ -5,6 +5,7 @@
 
 mod cli;
 mod demo;
+mod list;
 mod output;
 mod progress;
 mod run;
@@ -73,6 +74,7 @@ fn dispatch(runtime: &tokio::runtime::Runtime, command: Command) -> u8 {
         Command::Explain(args) => runtime.block_on(run::explain(args)),
         Command::Test(args) => runtime.block_on(test(args)),
         Command::Sql(args) => shell::shell(runtime, &args),
+        Command::List(args) => list::list(&args),
         Command::Checkpoint { command: CheckpointCommand::Show(args) } => show_checkpoint(&args),
     }
 }

@@ -1,7 +1,41 @@
 //! How CSV text is written: separators, quotes, blanks and what stands for NULL.
 
 use crate::error::Result;
-use crate::options::OptionReader;
+use crate::options::OptionType::{Boolean, Character, Choice, Text, Whole};
+use crate::options::{OptionReader, OptionSpec};
+
+/// What [`Dialect::read`] reads, besides [`KEEPING`] or [`TRIMMING`].
+pub const OPTIONS: [OptionSpec; 6] = [
+    OptionSpec::new("sep", Text, "What stands between values: one character or more.").or(","),
+    OptionSpec::new("delimiter", Text, "Another name of sep."),
+    OptionSpec::new("quote", Character, "What stands around a value that holds a separator or a line end.").or("\""),
+    OptionSpec::new("escape", Character, "What stands before a quote inside a quoted value.").or("\\"),
+    OptionSpec::new(
+        "charToEscapeQuoteEscaping",
+        Character,
+        "What stands before an escape inside a quoted value; none if escape and quote are the same.",
+    ),
+    OptionSpec::new("comment", Character, "What begins a line that is no record; none by default."),
+];
+/// Blanks around values are kept.
+pub const KEEPING: [OptionSpec; 2] = [
+    OptionSpec::new("ignoreLeadingWhiteSpace", Boolean, "Whether blanks before a value are left out.").or("false"),
+    OptionSpec::new("ignoreTrailingWhiteSpace", Boolean, "Whether blanks behind a value are left out.").or("false"),
+];
+/// Blanks around values are left out.
+pub const TRIMMING: [OptionSpec; 2] = [KEEPING[0].or("true"), KEEPING[1].or("true")];
+/// What [`Dialect::read_limits`] reads.
+pub const LIMITS: [OptionSpec; 3] = [
+    OptionSpec::new("maxColumns", Whole(1, i64::MAX), "A record with more values cannot be read.").or("20480"),
+    OptionSpec::new("maxCharsPerColumn", Whole(-1, i64::MAX), "A longer value cannot be read; -1 is no limit.")
+        .or("-1"),
+    OptionSpec::new(
+        "unescapedQuoteHandling",
+        Choice(&["STOP_AT_CLOSING_QUOTE", "STOP_AT_DELIMITER", "BACK_TO_DELIMITER", "SKIP_VALUE", "RAISE_ERROR"]),
+        "What becomes of a quote in the middle of a value.",
+    )
+    .or("STOP_AT_DELIMITER"),
+];
 
 /// What becomes of a quote in the middle of a quoted value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,11 +95,11 @@ impl Default for Dialect {
 }
 
 impl Dialect {
-    /// Reads Spark's options; blanks are kept or trimmed as `trim` says unless an option says otherwise.
+    /// Reads Spark's options.
     ///
     /// # Errors
     /// `INVALID_OPTION` for a value that is no character, number or choice.
-    pub fn read(options: &mut OptionReader<'_>, trim: bool) -> Result<Self> {
+    pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
         let default = Self::default();
         let quote = character(options, "quote")?.unwrap_or(default.quote);
         let escape = character(options, "escape")?.unwrap_or(default.escape);
@@ -76,8 +110,8 @@ impl Dialect {
             escape,
             escape_escape: escape_escape.unwrap_or(if quote == escape { 0 } else { escape }),
             comment: character(options, "comment")?.filter(|c| *c != 0),
-            trim_leading: options.bool("ignoreLeadingWhiteSpace", trim)?,
-            trim_trailing: options.bool("ignoreTrailingWhiteSpace", trim)?,
+            trim_leading: options.bool("ignoreLeadingWhiteSpace")?,
+            trim_trailing: options.bool("ignoreTrailingWhiteSpace")?,
             ..default
         })
     }
@@ -87,16 +121,14 @@ impl Dialect {
     /// # Errors
     /// As [`Dialect::read`].
     pub fn read_limits(mut self, options: &mut OptionReader<'_>) -> Result<Self> {
-        if let Some(n) = options.parse::<usize>("maxColumns", "a number of columns")? {
+        if let Some(n) = options.parse::<usize>("maxColumns")? {
             self.max_columns = n;
         }
-        self.max_chars = match options.parse::<i64>("maxCharsPerColumn", "a number of characters, or -1 for any")? {
+        self.max_chars = match options.parse::<i64>("maxCharsPerColumn")? {
             Some(n) if n >= 0 => Some(n as usize),
             _ => None,
         };
-        const CHOICES: [&str; 5] =
-            ["STOP_AT_CLOSING_QUOTE", "STOP_AT_DELIMITER", "BACK_TO_DELIMITER", "SKIP_VALUE", "RAISE_ERROR"];
-        self.stray_quotes = match options.choice("unescapedQuoteHandling", &CHOICES)? {
+        self.stray_quotes = match options.choice("unescapedQuoteHandling")? {
             Some("STOP_AT_CLOSING_QUOTE") => StrayQuotes::StopAtClosingQuote,
             Some("BACK_TO_DELIMITER") => StrayQuotes::BackToSeparator,
             Some("SKIP_VALUE") => StrayQuotes::SkipValue,

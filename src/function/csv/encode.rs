@@ -4,12 +4,23 @@ use crate::time_zone::Tz;
 use arrow::array::*;
 use arrow::datatypes::*;
 
-use super::dialect::Dialect;
-use super::options::english;
+use super::dialect::{self, Dialect};
+use super::options::{LOCALE, english};
 use crate::error::Result;
 use crate::function::display::{Style, write_value};
-use crate::function::record_times::RecordTimes;
-use crate::options::OptionReader;
+use crate::function::record_times::{self, RecordTimes};
+use crate::options::OptionType::{Boolean, Text};
+use crate::options::{OptionReader, OptionSpec};
+
+/// What [`WriteOptions::read`] reads.
+pub const WRITING: &[&[OptionSpec]] =
+    &[&dialect::OPTIONS, &dialect::TRIMMING, &OPTIONS, &record_times::OPTIONS, &LOCALE];
+const OPTIONS: [OptionSpec; 4] = [
+    OptionSpec::new("nullValue", Text, "What is written for NULL.").or(""),
+    OptionSpec::new("emptyValue", Text, "What is written for an empty text.").or("\"\""),
+    OptionSpec::new("quoteAll", Boolean, "Whether every value is written in quotes.").or("false"),
+    OptionSpec::new("escapeQuotes", Boolean, "Whether a value that holds a quote is written in quotes.").or("true"),
+];
 
 /// How CSV is written.
 #[derive(Debug, Clone)]
@@ -43,13 +54,12 @@ impl WriteOptions {
     /// `INVALID_OPTION` for a value that does not fit, `UNSUPPORTED_FEATURE` for a locale that is not English.
     pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
         english(options)?;
-        let default = Self::default();
         Ok(Self {
-            dialect: Dialect::read(options, true)?,
-            null_value: options.string("nullValue").unwrap_or_default().to_owned(),
-            empty_value: options.string("emptyValue").map_or(default.empty_value, str::to_owned),
-            quote_all: options.bool("quoteAll", false)?,
-            escape_quotes: options.bool("escapeQuotes", true)?,
+            dialect: Dialect::read(options)?,
+            null_value: options.text("nullValue").to_owned(),
+            empty_value: options.text("emptyValue").to_owned(),
+            quote_all: options.bool("quoteAll")?,
+            escape_quotes: options.bool("escapeQuotes")?,
             times: RecordTimes::read(options)?,
         })
     }

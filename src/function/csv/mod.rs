@@ -21,12 +21,20 @@ use datafusion::logical_expr::ScalarUDF;
 use super::json::schema_argument;
 use super::record_options::{malformed, option_map};
 use super::scalar::{Call, Types, function};
-use crate::options::OptionReader;
+use crate::options::{OptionReader, OptionSpec, OptionType};
 use crate::{Error, Result};
 use decode::Decoder;
-use encode::{Encoder, WriteOptions};
-use options::ReadOptions;
+use encode::{Encoder, WRITING, WriteOptions};
+use options::{READING, ReadOptions};
 use tokens::Tokens;
+
+/// The option `mode` of `from_csv` and `from_json`.
+pub const MODE: [OptionSpec; 1] = [OptionSpec::new(
+    "mode",
+    OptionType::Choice(&["PERMISSIVE", "FAILFAST"]),
+    "Whether a value that cannot be read is NULL, or an error.",
+)
+.or("PERMISSIVE")];
 
 /// All functions of this module.
 pub fn functions() -> Vec<ScalarUDF> {
@@ -44,9 +52,9 @@ fn from_csv(call: &Call) -> Result<ArrayRef> {
             .with_help("write its columns: from_csv(text, 'a INT, b STRING')"));
     };
     let map = option_map(call, 2)?;
-    let mut reader = OptionReader::new("'from_csv'", &map);
+    let mut reader = OptionReader::new("'from_csv'", &map, &[READING, &[&MODE]].concat());
     let options = Arc::new(ReadOptions::read(&mut reader)?);
-    let fail_fast = reader.choice("mode", &["PERMISSIVE", "FAILFAST"])? == Some("FAILFAST");
+    let fail_fast = reader.choice("mode")? == Some("FAILFAST");
     reader.finish()?;
     let decoder = Decoder::new(fields.clone(), options, call.tz())?;
     let texts = call.strings(0)?;
@@ -85,7 +93,7 @@ fn to_csv_type(types: &Types) -> Result<DataType> {
 
 fn to_csv(call: &Call) -> Result<ArrayRef> {
     let map = option_map(call, 1)?;
-    let mut reader = OptionReader::new("'to_csv'", &map);
+    let mut reader = OptionReader::new("'to_csv'", &map, WRITING);
     let options = WriteOptions::read(&mut reader)?;
     reader.finish()?;
     let array = call.array(0)?;
@@ -108,7 +116,7 @@ fn to_csv(call: &Call) -> Result<ArrayRef> {
 
 fn schema_of_csv(call: &Call) -> Result<ArrayRef> {
     let map = option_map(call, 1)?;
-    let mut reader = OptionReader::new("'schema_of_csv'", &map);
+    let mut reader = OptionReader::new("'schema_of_csv'", &map, READING);
     let options = ReadOptions::read(&mut reader)?;
     reader.finish()?;
     let tz = options.zone(call.tz());

@@ -2,10 +2,40 @@
 
 use crate::time_zone::Tz;
 
-use super::dialect::Dialect;
+use super::dialect::{self, Dialect};
 use crate::error::{Error, Result};
-use crate::function::record_times::RecordTimes;
-use crate::options::OptionReader;
+use crate::function::record_times::{self, RecordTimes};
+use crate::options::OptionType::{Boolean, Text};
+use crate::options::{OptionReader, OptionSpec};
+
+/// What [`english`] reads.
+pub const LOCALE: [OptionSpec; 1] =
+    [OptionSpec::new("locale", Text, "The language of numbers and of names of months: en-US and no other.")
+        .or("en-US")];
+/// What [`ReadOptions::read`] reads.
+pub const READING: &[&[OptionSpec]] = &[
+    &dialect::OPTIONS,
+    &dialect::KEEPING,
+    &dialect::LIMITS,
+    &OPTIONS,
+    &record_times::OPTIONS,
+    &record_times::READING,
+    &LOCALE,
+];
+const OPTIONS: [OptionSpec; 7] = [
+    OptionSpec::new("nullValue", Text, "A value that is NULL; nothing at all is always NULL.").or(""),
+    OptionSpec::new("emptyValue", Text, "What a pair of quotes with nothing between them stands for.").or(""),
+    OptionSpec::new("nanValue", Text, "How a number that is none is written.").or("NaN"),
+    OptionSpec::new("positiveInf", Text, "How infinity is written.").or("Inf"),
+    OptionSpec::new("negativeInf", Text, "How negative infinity is written.").or("-Inf"),
+    OptionSpec::new(
+        "columnNameOfCorruptRecord",
+        Text,
+        "The column, if it is declared, for the text of a record that cannot be read.",
+    )
+    .or("_corrupt_record"),
+    OptionSpec::new("preferDate", Boolean, "Whether inference makes DATE of a column of days.").or("true"),
+];
 
 /// What the options say about texts and their values.
 #[derive(Debug, Clone)]
@@ -37,18 +67,17 @@ impl ReadOptions {
     /// `INVALID_OPTION` for a value that does not fit, `UNSUPPORTED_FEATURE` for a locale that is not English.
     pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
         english(options)?;
-        let text =
-            |options: &mut OptionReader<'_>, key, default: &str| options.string(key).unwrap_or(default).to_owned();
+        let text = |options: &OptionReader<'_>, key| options.text(key).to_owned();
         Ok(Self {
-            dialect: Dialect::read(options, false)?.read_limits(options)?,
-            null_value: text(options, "nullValue", ""),
-            empty_value: text(options, "emptyValue", ""),
-            nan: text(options, "nanValue", "NaN"),
-            infinity: text(options, "positiveInf", "Inf"),
-            minus_infinity: text(options, "negativeInf", "-Inf"),
+            dialect: Dialect::read(options)?.read_limits(options)?,
+            null_value: text(options, "nullValue"),
+            empty_value: text(options, "emptyValue"),
+            nan: text(options, "nanValue"),
+            infinity: text(options, "positiveInf"),
+            minus_infinity: text(options, "negativeInf"),
             times: RecordTimes::for_reading(options)?,
-            corrupt_record: text(options, "columnNameOfCorruptRecord", "_corrupt_record"),
-            prefer_date: options.bool("preferDate", true)?,
+            corrupt_record: text(options, "columnNameOfCorruptRecord"),
+            prefer_date: options.bool("preferDate")?,
         })
     }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::decode::{Decoder, lines};
 use super::encode::{Encoder, WriteOptions};
-use super::options::ReadOptions;
+use super::options::{READING, ReadOptions};
 use crate::function::cast::{Mode, cast_array};
 use crate::function::ddl::parse_schema;
 use crate::function::display::{Style, write_value};
@@ -54,7 +54,7 @@ fn shown(array: &ArrayRef, row: usize, tz: Tz) -> Option<String> {
 fn from_csv(case: &Case) -> crate::Result<Vec<Vec<Option<String>>>> {
     let tz: Tz = case.zone.parse().unwrap();
     let options: Options = case.opts.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-    let mut reader = OptionReader::new("the test", &options);
+    let mut reader = OptionReader::new("the test", &options, &[READING, &[&super::MODE]].concat());
     let read = ReadOptions::read(&mut reader)?;
     let mode = reader.string("mode");
     reader.finish()?;
@@ -154,7 +154,7 @@ fn values_are_written_as_spark_writes_them() {
         let case: Written = serde_json::from_str(line).unwrap();
         let tz: Tz = case.zone.parse().unwrap();
         let options: Options = case.opts.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-        let mut reader = OptionReader::new("the test", &options);
+        let mut reader = OptionReader::new("the test", &options, super::encode::WRITING);
         let write = match WriteOptions::read(&mut reader) {
             Ok(write) => write,
             Err(e) if e.condition() == "UNSUPPORTED_FEATURE" => continue,
@@ -202,7 +202,8 @@ fn any_text_has_records() {
         || Fields::from(vec![Field::new("a", DataType::Utf8View, true), Field::new("b", DataType::Int32, true)]);
     for options in dialects {
         let options = Options::from_iter(options);
-        let read = std::sync::Arc::new(ReadOptions::read(&mut OptionReader::new("the test", &options)).unwrap());
+        let read =
+            std::sync::Arc::new(ReadOptions::read(&mut OptionReader::new("the test", &options, READING)).unwrap());
         let decoder = Decoder::new(fields(), read.clone(), Tz::UTC).unwrap();
         let short = (0..2000).map(|_| (0..random(14)).map(|_| CHARACTERS[random(12)]).collect::<String>());
         let long = ["\"a\"b", "\" ", "\"\\\"x,", "\" \"", "\n\"", "\"\\"].map(|text| text.repeat(30_000));

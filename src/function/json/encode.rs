@@ -9,8 +9,15 @@ use base64::engine::general_purpose::STANDARD;
 use super::write::{write_real, write_text};
 use crate::error::Result;
 use crate::function::display::{Style, write_float, write_value};
-use crate::function::record_times::RecordTimes;
-use crate::options::OptionReader;
+use crate::function::record_times::{self, RecordTimes};
+use crate::options::{OptionReader, OptionSpec, OptionType};
+
+/// What [`WriteOptions::read`] reads.
+pub const WRITING: &[&[OptionSpec]] = &[
+    &[OptionSpec::new("ignoreNullFields", OptionType::Boolean, "Whether fields that are NULL are left out.")
+        .or("true")],
+    &record_times::OPTIONS,
+];
 
 /// The options of writing JSON, the same for files and for `to_json`.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +33,7 @@ impl WriteOptions {
     /// # Errors
     /// `INVALID_OPTION` for a value that does not fit.
     pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
-        let keeps_nulls = !options.bool("ignoreNullFields", true)?;
+        let keeps_nulls = !options.bool("ignoreNullFields")?;
         Ok(Self { times: RecordTimes::read(options)?, keeps_nulls })
     }
 }

@@ -21,6 +21,7 @@ use datafusion::logical_expr::ScalarUDF;
 use serde_json::Value;
 
 use super::cast::{Mode, cast_array};
+use super::csv::MODE;
 use super::ddl::parse_schema;
 use super::record_options::{malformed, option_map};
 use super::scalar::{Call, Types, function, list_of};
@@ -29,8 +30,8 @@ use crate::type_name::sql_type_name;
 use crate::{Error, Result};
 use column::Slots;
 use decode::{Decoded, Decoder, ValueDecoder};
-use encode::{Encoder, WriteOptions};
-use options::ReadOptions;
+use encode::{Encoder, WRITING, WriteOptions};
+use options::{READING, ReadOptions};
 
 /// All functions of this module.
 pub fn functions() -> Vec<ScalarUDF> {
@@ -58,7 +59,7 @@ fn from_json_type(types: &Types) -> Result<DataType> {
     match &data_type {
         DataType::Struct(fields) => {
             let none = Options::new();
-            let options = ReadOptions::read(&mut OptionReader::new("'from_json'", &none))?;
+            let options = ReadOptions::read(&mut OptionReader::new("'from_json'", &none, READING))?;
             Decoder::new(fields, &options, Tz::UTC, false).map(drop)?;
         }
         DataType::List(_) | DataType::Map(_, _) => Slots::new(&data_type).map(drop)?,
@@ -74,9 +75,9 @@ fn from_json_type(types: &Types) -> Result<DataType> {
 /// Text to values of a schema: NULL, and a row of NULLs where a struct is wanted, for what is no JSON.
 fn from_json(call: &Call) -> Result<ArrayRef> {
     let map = option_map(call, 2)?;
-    let mut reader = OptionReader::new("'from_json'", &map);
+    let mut reader = OptionReader::new("'from_json'", &map, &[READING, &[&MODE]].concat());
     let options = ReadOptions::read(&mut reader)?;
-    let fails = reader.choice("mode", &["PERMISSIVE", "FAILFAST"])? == Some("FAILFAST");
+    let fails = reader.choice("mode")? == Some("FAILFAST");
     reader.finish()?;
     let texts = call.strings(0)?;
     let present = |i: usize| texts.is_valid(i) && !texts.value(i).trim_matches(|c| c <= ' ').is_empty();
@@ -114,7 +115,7 @@ fn from_json(call: &Call) -> Result<ArrayRef> {
 
 fn to_json(call: &Call) -> Result<ArrayRef> {
     let map = option_map(call, 1)?;
-    let mut reader = OptionReader::new("'to_json'", &map);
+    let mut reader = OptionReader::new("'to_json'", &map, WRITING);
     let encoder = Encoder::new(WriteOptions::read(&mut reader)?, call.tz());
     reader.finish()?;
     let array = call.array(0)?;

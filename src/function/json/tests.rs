@@ -8,8 +8,9 @@ use arrow::datatypes::*;
 use serde::Deserialize;
 
 use super::decode::{Decoder, ValueDecoder};
-use super::options::ReadOptions;
+use super::options::{READING, ReadOptions};
 use crate::function::cast::{Mode, cast_array};
+use crate::function::csv::MODE;
 use crate::function::ddl::parse_schema;
 use crate::options::{OptionReader, Options};
 
@@ -30,7 +31,7 @@ fn cases() -> Vec<Case> {
 
 fn options(case: &Case) -> (ReadOptions, bool) {
     let map: Options = case.opts.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-    let mut reader = OptionReader::new("the test", &map);
+    let mut reader = OptionReader::new("the test", &map, &[READING, &[&MODE]].concat());
     let options = ReadOptions::read(&mut reader).unwrap();
     let drops = reader.string("mode") == Some("DROPMALFORMED");
     reader.finish().unwrap();
@@ -117,7 +118,7 @@ fn nesting_is_bounded_everywhere() {
     let deep = format!("{{\"a\":{}", "[".repeat(100_000));
     let fields = Fields::from(vec![Field::new("a", DataType::Utf8View, true)]);
     let none = Options::new();
-    let options = ReadOptions::read(&mut OptionReader::new("the test", &none)).unwrap();
+    let options = ReadOptions::read(&mut OptionReader::new("the test", &none, READING)).unwrap();
     for is_file in [false, true] {
         let mut decoder = Decoder::new(&fields, &options, Tz::UTC, is_file).unwrap();
         let mut tokens = decoder.tokens();

@@ -23,40 +23,9 @@ use super::manifest::file_name;
 use super::{FileFormatKind, blocking, disk, local_dir, manifest};
 use crate::error::{Error, Result};
 use crate::glob;
-use crate::options::{OptionReader, Options};
+use crate::options::{OptionReader, OptionSpec, OptionType, Options};
 
-/// Options of a table that concern its reading only.
-const READ_ONLY: [&str; 29] = [
-    "path",
-    "basePath",
-    "pathGlobFilter",
-    "recursiveFileLookup",
-    "ignoreMissingFiles",
-    "ignoreCorruptFiles",
-    "inferSchema",
-    "badRecords",
-    "mode",
-    "wholetext",
-    "columnNameOfCorruptRecord",
-    "enforceSchema",
-    "multiLine",
-    "samplingRatio",
-    "maxColumns",
-    "maxCharsPerColumn",
-    "unescapedQuoteHandling",
-    "nanValue",
-    "positiveInf",
-    "negativeInf",
-    "preferDate",
-    "enableDateTimeParsingFallback",
-    "allowComments",
-    "allowUnquotedFieldNames",
-    "allowSingleQuotes",
-    "allowNumericLeadingZeros",
-    "allowNonNumericNumbers",
-    "allowBackslashEscapingAnyCharacter",
-    "allowUnquotedControlChars",
-];
+const PATH: [OptionSpec; 1] = [OptionSpec::new("path", OptionType::Path, "The directory.").required()];
 
 /// Appends to a directory.
 #[derive(Debug)]
@@ -73,16 +42,19 @@ impl FileAppend {
     /// # Errors
     /// A path that is no directory of the table's own, an option that files cannot be written with.
     pub fn new(kind: FileFormatKind, options: &Options, schema: SchemaRef, tz: Tz) -> Result<Self> {
-        let mut reader = OptionReader::new(format!("writing to a {kind} table"), options);
-        let dir = literal_dir(reader.required("path")?)?;
-        let format = FileFormat::read(kind, &mut reader)?;
-        for key in READ_ONLY {
-            reader.string(key);
-        }
-        reader.finish()?;
+        let (path, format) = read(kind, options)?;
+        let dir = literal_dir(path)?;
         check_dir(&dir)?;
         format.check_schema(&schema)?;
         Ok(Self { dir, format, schema, tz })
+    }
+
+    /// Whether the options of a table are such that rows can be written.
+    ///
+    /// # Errors
+    /// An option that does not fit.
+    pub fn check_options(kind: FileFormatKind, options: &Options) -> Result<()> {
+        read(kind, options).map(drop)
     }
 
     async fn append(&self, mut rows: SendableRecordBatchStream) -> Result<u64> {
@@ -108,6 +80,13 @@ impl FileAppend {
         })
         .await
     }
+}
+
+/// The path, and how files are written. Options of reading are those of the table.
+fn read(kind: FileFormatKind, options: &Options) -> Result<(&str, FileFormat)> {
+    let specs = [&[&PATH[..]][..], &FileFormat::specs(kind)].concat();
+    let mut reader = OptionReader::new(format!("writing to a {kind} table"), options, &specs);
+    Ok((reader.required("path")?, FileFormat::read(kind, &mut reader)?))
 }
 
 /// Gives complete and durable files the names that readers look for.

@@ -9,8 +9,8 @@ use arrow::datatypes::SchemaRef;
 use super::encode::write_failed;
 use super::output::Output;
 use crate::error::Result;
-use crate::function::csv::encode::{Encoder, WriteOptions};
-use crate::options::OptionReader;
+use crate::function::csv::encode::{Encoder, WRITING, WriteOptions};
+use crate::options::{OptionReader, OptionSpec, OptionType};
 
 /// Spark's options of CSV files.
 #[derive(Debug, Clone)]
@@ -26,7 +26,16 @@ impl Default for CsvOptions {
     }
 }
 
+const HEADER: [OptionSpec; 1] =
+    [OptionSpec::new("header", OptionType::Boolean, "Whether the first line of a file holds the names of columns.")
+        .or("false")];
+
 impl CsvOptions {
+    /// What [`CsvOptions::read`] reads, besides `lineSep`.
+    pub fn specs() -> Vec<&'static [OptionSpec]> {
+        [&[&HEADER[..]][..], WRITING].concat()
+    }
+
     /// `header`, `lineSep`, and the options of [`WriteOptions::read`].
     pub fn read(reader: &mut OptionReader<'_>) -> Result<Self> {
         let line_sep = reader.string("lineSep");
@@ -35,7 +44,7 @@ impl CsvOptions {
         }
         Ok(Self {
             write: WriteOptions::read(reader)?,
-            header: reader.bool("header", false)?,
+            header: reader.bool("header")?,
             line_sep: line_sep.unwrap_or("\n").to_owned(),
         })
     }

@@ -20,7 +20,9 @@ use super::output::Output;
 use super::partition::PartitionBy;
 use crate::error::{Error, Result};
 use crate::format::compression::Codec;
-use crate::options::OptionReader;
+use crate::function::json::encode as json_encode;
+use crate::options::OptionType::{Choice, Text};
+use crate::options::{OptionReader, OptionSpec};
 
 /// What to do after a failed write.
 const RESTART: &str = "the batch was not acknowledged: make room or give access, and start again from the checkpoint";
@@ -55,9 +57,17 @@ impl FileFormatKind {
         }
     }
 
-    /// By its name, in lower case.
-    pub fn of(format: &str) -> Option<Self> {
-        [Self::Csv, Self::Json, Self::Parquet, Self::Text].into_iter().find(|k| k.name() == format)
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Csv, Self::Json, Self::Parquet, Self::Text];
+
+    /// What it is, in a sentence.
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::Csv => "Files of lines of values with a separator between them.",
+            Self::Json => "Files of JSON: an object a line, an array of objects, or a file of either.",
+            Self::Parquet => "Apache Parquet files.",
+            Self::Text => "Files of lines of text, one STRING column.",
+        }
     }
 }
 
@@ -76,7 +86,33 @@ pub struct FileFormat {
     pub partition_by: PartitionBy,
 }
 
+/// What ends a record that is written.
+pub const LINE_SEP: [OptionSpec; 1] = [OptionSpec::new("lineSep", Text, "What ends a record.").or("\\n")];
+const LINES: [OptionSpec; 1] = [OptionSpec::new(
+    "compression",
+    Text,
+    "How files are compressed: none, gzip, zstd, bzip2, deflate, lz4 or snappy.",
+)
+.or("none")];
+const PARQUET: [OptionSpec; 1] = [OptionSpec::new(
+    "compression",
+    Choice(&["none", "uncompressed", "snappy", "gzip", "zstd", "brotli", "lz4", "lz4_raw"]),
+    "How columns are compressed.",
+)
+.or("snappy")];
+
 impl FileFormat {
+    /// What [`FileFormat::read`] reads.
+    pub fn specs(kind: FileFormatKind) -> Vec<&'static [OptionSpec]> {
+        let of_format: Vec<&'static [OptionSpec]> = match kind {
+            FileFormatKind::Parquet => return vec![&PartitionBy::OPTIONS, &PARQUET],
+            FileFormatKind::Csv => CsvOptions::specs(),
+            FileFormatKind::Json => json_encode::WRITING.to_vec(),
+            FileFormatKind::Text => vec![],
+        };
+        [&[&PartitionBy::OPTIONS[..], &LINES, &LINE_SEP][..], &of_format].concat()
+    }
+
     /// Reads the options that `kind` has.
     pub fn read(kind: FileFormatKind, reader: &mut OptionReader<'_>) -> Result<Self> {
         let mut format = Self {
@@ -219,8 +255,7 @@ fn write_text(out: &mut Output, batch: &RecordBatch, line_sep: &str) -> Result<(
 }
 
 fn parquet_compression(reader: &mut OptionReader<'_>) -> Result<Compression> {
-    let choices = ["none", "uncompressed", "snappy", "gzip", "zstd", "brotli", "lz4", "lz4_raw"];
-    Ok(match reader.choice("compression", &choices)? {
+    Ok(match reader.choice("compression")? {
         Some("none" | "uncompressed") => Compression::UNCOMPRESSED,
         Some("gzip") => Compression::GZIP(GzipLevel::default()),
         Some("zstd") => Compression::ZSTD(ZstdLevel::default()),

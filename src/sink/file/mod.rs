@@ -33,16 +33,15 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 pub use append::FileAppend;
-pub use encode::FileFormatKind;
+pub use encode::{FileFormat, FileFormatKind};
 pub use manifest::committed_files;
 
 use super::rows::{not_open, not_prepared};
-use super::{BatchIdentity, LastCommitted, Sink, SinkContext};
+use super::{BatchIdentity, BatchRows, LastCommitted, Sink, SinkContext};
 use crate::disk::local_path;
 use crate::error::{Error, Result};
-use crate::options::{OptionReader, Options};
+use crate::options::{OptionReader, OptionSpec, OptionType, Options};
 use crate::output_mode::OutputMode;
-use encode::FileFormat;
 use folders::{FilesByFolder, Written};
 use manifest::{Entry, FileEntry, Manifest};
 
@@ -61,10 +60,21 @@ struct Open {
     prepared: Option<(u64, Vec<FileEntry>)>,
 }
 
+const OPTIONS: [OptionSpec; 1] = [OptionSpec::new("path", OptionType::Path, "The directory for the files.").required()];
+
 impl FileSink {
-    /// Options: `path`, `compression`, and those of the format.
+    /// The options.
+    pub fn specs(kind: FileFormatKind) -> Vec<&'static [OptionSpec]> {
+        [&[&OPTIONS[..]][..], &FileFormat::specs(kind)].concat()
+    }
+
+    /// Reads the options.
+    ///
+    /// # Errors
+    /// Options that do not fit.
     pub fn new(kind: FileFormatKind, options: &Options) -> Result<Self> {
-        let mut reader = OptionReader::new(format!("the {kind} sink"), options);
+        let specs = Self::specs(kind);
+        let mut reader = OptionReader::new(format!("the {kind} sink"), options, &specs);
         let dir = local_dir(reader.required("path")?).map_err(|e| e.with_span(options.span("path")))?;
         let format = FileFormat::read(kind, &mut reader)?;
         reader.finish()?;
@@ -127,11 +137,11 @@ impl Sink for FileSink {
         Ok(open.manifest.last_identity().map_or(LastCommitted::Nothing, LastCommitted::Batch))
     }
 
-    async fn prepare(&self, batch_id: u64, rows: SendableRecordBatchStream) -> Result<Option<u64>> {
+    async fn prepare(&self, batch_id: u64, rows: BatchRows) -> Result<Option<u64>> {
         let mut state = self.state.lock().await;
         let open = state.as_mut().ok_or_else(|| not_open("the file sink"))?;
         open.prepared = None;
-        let (num_rows, files) = self.stage(batch_id, open, rows).await?;
+        let (num_rows, files) = self.stage(batch_id, open, rows.in_order()).await?;
         open.prepared = Some((batch_id, files));
         open.context.failpoints.hit("filesink.staged")?;
         Ok(Some(num_rows))

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
 use crate::function::cast::{Mode, cast_array};
-use crate::options::{OptionReader, did_you_mean};
+use crate::options::{OptionReader, OptionSpec, OptionType, did_you_mean};
 use crate::time_zone::Tz;
 
 /// The folder of rows whose value is NULL or an empty text.
@@ -23,6 +23,10 @@ pub struct PartitionBy {
 }
 
 impl PartitionBy {
+    /// What [`PartitionBy::read`] reads.
+    pub const OPTIONS: [OptionSpec; 1] =
+        [OptionSpec::new("partitionBy", OptionType::Text, "Columns that are folders, with commas between them.")];
+
     /// Reads `partitionBy`: names with commas between them.
     pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
         let Some(text) = options.string("partitionBy") else { return Ok(Self::default()) };
@@ -165,7 +169,7 @@ mod tests {
         ];
         let rows = RecordBatch::try_new(Arc::new(schema), columns).unwrap();
         let options = crate::options::Options::from_iter([("partitionBy", "K, s")]);
-        let by = PartitionBy::read(&mut OptionReader::new("t", &options)).unwrap();
+        let by = PartitionBy::read(&mut OptionReader::new("t", &options, &[&PartitionBy::OPTIONS])).unwrap();
         let parts = by.split(&rows, Tz::UTC).unwrap();
         let shown: Vec<_> =
             parts.iter().map(|(folder, rows)| (folder.as_str(), rows.num_rows(), rows.num_columns())).collect();

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use super::entry::FileEntry;
 use super::listing::Location;
 use crate::error::{Error, Result};
-use crate::options::OptionReader;
+use crate::options::{OptionReader, OptionSpec, OptionType};
 
 /// The option `cleanSource`.
 #[derive(Debug, Clone)]
@@ -21,9 +21,24 @@ pub enum CleanSource {
 }
 
 impl CleanSource {
+    /// What [`CleanSource::read`] reads.
+    pub const OPTIONS: [OptionSpec; 2] = [
+        OptionSpec::new(
+            "cleanSource",
+            OptionType::Choice(&["off", "delete", "archive"]),
+            "What becomes of files that a committed batch has read.",
+        )
+        .or("off"),
+        OptionSpec::new(
+            "sourceArchiveDir",
+            OptionType::Path,
+            "Where cleanSource archive moves files to, under their whole path; outside of path.",
+        ),
+    ];
+
     /// Reads `cleanSource` and `sourceArchiveDir`.
     pub fn read(options: &mut OptionReader<'_>, location: &Location) -> Result<Self> {
-        let choice = options.choice("cleanSource", &["off", "delete", "archive"])?;
+        let choice = options.choice("cleanSource")?;
         let dir = options.string("sourceArchiveDir");
         match (choice, dir) {
             (Some("archive"), Some(dir)) => {

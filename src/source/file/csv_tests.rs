@@ -18,6 +18,7 @@ use crate::format::BadRecordCounter;
 use crate::function::ddl::parse_schema;
 use crate::function::display::{Style, write_value};
 use crate::options::{OptionReader, Options};
+use crate::sink::file::FileFormatKind;
 use crate::source::scan::ScanRequest;
 use crate::source::testing::read_request;
 use crate::type_name::type_name;
@@ -50,8 +51,8 @@ fn cases(file: &str) -> Vec<Case> {
 
 fn options(case: &Case) -> Result<FormatOptions> {
     let options: Options = case.opts.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-    let mut reader = OptionReader::new("the test", &options);
-    let format = FormatOptions::read("csv", &mut reader)?;
+    let mut reader = OptionReader::new("the test", &options, &FormatOptions::specs(FileFormatKind::Csv));
+    let format = FormatOptions::read(FileFormatKind::Csv, &mut reader)?;
     reader.finish()?;
     Ok(format)
 }
@@ -74,7 +75,7 @@ async fn read(case: &Case, schema: SchemaRef, paths: &[std::path::PathBuf]) -> R
     let projection = case.cols.as_ref().map(|names| names.iter().map(|n| schema.index_of(n).unwrap()).collect());
     let files = paths.iter().map(|p| FileEntry::stat(p).unwrap().unwrap()).collect();
     let path = Options::from_iter([("path", paths[0].display())]);
-    let location = Location::read(&mut OptionReader::new("the test", &path))?;
+    let location = Location::read(&mut OptionReader::new("the test", &path, &[&Location::OPTIONS]))?;
     let scan = FilesScan::new("csv", location, Arc::new(FileReader::new(schema, decoding)?), files);
     let mut rows = vec![];
     for batch in read_request(&scan, &ScanRequest { projection, ..ScanRequest::default() }).await? {

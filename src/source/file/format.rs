@@ -13,12 +13,13 @@ use super::parquet::parquet_schema;
 use super::read::read_error;
 use crate::error::{Error, Result};
 use crate::format::compression::Codec;
-use crate::format::lines::LineEnd;
+use crate::format::lines::{LINE_SEP, LineEnd};
 use crate::format::{
-    BadRecordCounter, BadRecords, CsvFormat, CsvOptions, JsonFormat, JsonOptions, LineFormat, TextFormat,
+    BadRecordCounter, BadRecords, CsvFormat, CsvOptions, JsonFormat, JsonOptions, LineFormat, TextFormat, bad_records,
     infer_csv_schema, infer_json_schema,
 };
-use crate::options::OptionReader;
+use crate::options::{OptionReader, OptionSpec, OptionType};
+use crate::sink::file::FileFormatKind;
 use crate::source::provider::source_schema;
 use crate::source::record_log::io_error;
 use crate::type_name::sql_type_name;
@@ -81,26 +82,41 @@ impl FileFormat {
     }
 }
 
+const WHOLE_TEXT: [OptionSpec; 1] =
+    [OptionSpec::new("wholetext", OptionType::Boolean, "Whether a file is one record.").or("false")];
+
 impl FormatOptions {
-    /// Reads the options of `format`: text, csv, json or parquet.
-    pub fn read(format: &str, options: &mut OptionReader<'_>) -> Result<Self> {
-        Ok(match format {
-            "text" => Self::Text {
-                whole: options.bool("wholetext", false)?,
+    /// What [`FormatOptions::read`] reads.
+    pub fn specs(kind: FileFormatKind) -> Vec<&'static [OptionSpec]> {
+        let with_mode =
+            |specs: Vec<&'static [OptionSpec]>| [&[&LINE_SEP[..], &bad_records::WITH_MODE][..], &specs].concat();
+        match kind {
+            FileFormatKind::Text => vec![&WHOLE_TEXT, &LINE_SEP, &bad_records::NULLING],
+            FileFormatKind::Csv => with_mode(CsvOptions::specs()),
+            FileFormatKind::Json => with_mode(JsonOptions::specs()),
+            FileFormatKind::Parquet => vec![],
+        }
+    }
+
+    /// Reads the options of a format.
+    pub fn read(kind: FileFormatKind, options: &mut OptionReader<'_>) -> Result<Self> {
+        Ok(match kind {
+            FileFormatKind::Text => Self::Text {
+                whole: options.bool("wholetext")?,
                 line_end: line_end(options)?,
-                bad_records: BadRecords::read(options, BadRecords::Null)?,
+                bad_records: BadRecords::read(options)?,
             },
-            "csv" => Self::Csv {
+            FileFormatKind::Csv => Self::Csv {
                 csv: CsvOptions::read(options)?,
                 line_end: line_end(options)?,
-                bad_records: BadRecords::read_with_mode(options, BadRecords::Null)?,
+                bad_records: BadRecords::read_with_mode(options)?,
             },
-            "json" => Self::Json {
+            FileFormatKind::Json => Self::Json {
                 json: JsonOptions::read(options)?,
                 line_end: line_end(options)?,
-                bad_records: BadRecords::read_with_mode(options, BadRecords::Null)?,
+                bad_records: BadRecords::read_with_mode(options)?,
             },
-            _ => Self::Parquet,
+            FileFormatKind::Parquet => Self::Parquet,
         })
     }
 

@@ -12,7 +12,8 @@ use super::partition::has_partition;
 use super::spark_log;
 use crate::error::{Error, Result};
 use crate::glob::{self, Component, Glob};
-use crate::options::OptionReader;
+use crate::options::OptionType::{Boolean, Path as PathType, Text};
+use crate::options::{OptionReader, OptionSpec};
 use crate::sink::file::committed_files;
 use crate::source::record_log::io_error;
 
@@ -41,6 +42,23 @@ pub struct Listing {
 }
 
 impl Location {
+    /// What [`Location::read`] reads.
+    pub const OPTIONS: [OptionSpec; 4] = [
+        OptionSpec::new("path", PathType, "A file, a directory or a pattern of paths.").required(),
+        OptionSpec::new(
+            "pathGlobFilter",
+            Text,
+            "A pattern that names of files must fit; those of a batch that was not finished, too.",
+        ),
+        OptionSpec::new(
+            "recursiveFileLookup",
+            Boolean,
+            "Whether files in folders below are read too; then folders are no columns.",
+        )
+        .or("false"),
+        OptionSpec::new("basePath", PathType, "Where partition folders begin; else at the path."),
+    ];
+
     /// Reads `path`, a pattern, `pathGlobFilter` and `recursiveFileLookup`.
     pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
         let path = options.required("path")?;
@@ -52,7 +70,7 @@ impl Location {
             return Err(options.invalid("path", path, "a file, a directory or a pattern"));
         }
         let filter = options.string("pathGlobFilter");
-        let recursive = options.bool("recursiveFileLookup", false)?;
+        let recursive = options.bool("recursiveFileLookup")?;
         let wrong = |key: &str, text: &str, reason: String| {
             options
                 .invalid(key, text, &format!("a pattern, but {reason}"))
@@ -300,7 +318,8 @@ mod tests {
     fn names(path: String, more: &[(&str, &str)]) -> (Vec<String>, u64) {
         let mut options = Options::from_iter(more.iter().copied());
         options.set("path", path);
-        let listing = Location::read(&mut OptionReader::new("t", &options)).unwrap().list().unwrap();
+        let listing =
+            Location::read(&mut OptionReader::new("t", &options, &[&Location::OPTIONS])).unwrap().list().unwrap();
         let name = |f: &FileEntry| f.path.file_name().unwrap().to_string_lossy().into_owned();
         let mut names: Vec<_> = listing.files.iter().map(name).collect();
         names.sort();
@@ -351,10 +370,10 @@ mod tests {
         assert_eq!(names(at("x[1]"), &[]).0, ["of-x1"]);
         assert_eq!(names(at(r"x\[1\]"), &[]).0, ["of-x[1]"]);
         let options = Options::from_iter([("path", at("x[1]"))]);
-        let location = Location::read(&mut OptionReader::new("t", &options)).unwrap();
+        let location = Location::read(&mut OptionReader::new("t", &options, &[&Location::OPTIONS])).unwrap();
         assert_eq!(location.of_output().list().unwrap().files[0].path, PathBuf::from(at("x[1]/of-x[1]")));
         let options = Options::from_iter([("path", at("x[2]"))]);
-        let location = Location::read(&mut OptionReader::new("t", &options)).unwrap();
+        let location = Location::read(&mut OptionReader::new("t", &options, &[&Location::OPTIONS])).unwrap();
         assert!(!location.exists() && location.hint().is_none());
         fs::create_dir(at("x[2]")).unwrap();
         assert!(!location.exists() && location.hint().unwrap().contains(r"x\\[2\\]"));

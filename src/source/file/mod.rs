@@ -19,7 +19,7 @@ mod source;
 mod spark_log;
 mod told;
 
-pub use options::{FileStream, file_schema, format_name, zone_of};
+pub use options::{FileStream, file_schema, zone_of};
 
 #[cfg(test)]
 mod csv_tests;

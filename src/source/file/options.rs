@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::time_zone::Tz;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
@@ -19,19 +18,51 @@ use super::scan::prunes;
 use super::source::FileSource;
 use crate::error::{Error, Result};
 use crate::function::scalar::session_time_zone;
-use crate::options::{OptionReader, Options};
+use crate::options::OptionType::{self, Boolean, Choice, Number};
+use crate::options::{OptionReader, OptionSpec, Options};
+use crate::sink::file::FileFormatKind;
 use crate::source::provider::schema_needed;
-use crate::source::rate::positive;
 use crate::source::{Source, SourceContext, StreamIdentity, StreamProvider};
 
-const MAX_FILE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
-const MAX_CACHED_FILES: i64 = 10_000;
-const DISCARD_CACHED_INPUT_RATIO: f64 = 0.2;
+/// Which files a stream takes, and when.
+const OPTIONS: [OptionSpec; 9] = [
+    OptionSpec::new(
+        "maxFilesPerTrigger",
+        OptionType::COUNT,
+        "How many files a batch takes at most; else all there are.",
+    ),
+    OptionSpec::new("maxBytesPerTrigger", OptionType::COUNT, "How many bytes a batch takes at most, but a file at least; excludes maxFilesPerTrigger."),
+    OptionSpec::new("latestFirst", Boolean, "Whether the newest files are taken first.").or("false"),
+    OptionSpec::new("maxFileAge", OptionType::Duration, "A file older by more than this than the newest that was read is left out; not with latestFirst and a limit.")
+        .or("7 days"),
+    OptionSpec::new("fileNameOnly", Boolean, "Whether two files of one name are the same, whatever their folders.")
+        .or("false"),
+    OptionSpec::new(
+        "maxCachedFiles",
+        OptionType::WHOLE,
+        "How many files of a listing are remembered for later batches; 0 lists for each.",
+    )
+    .or("10000"),
+    OptionSpec::new(
+        "discardCachedInputRatio",
+        Number(0.0, 1.0),
+        "Below this share of maxFilesPerTrigger the remembered files are forgotten, and the path is listed anew.",
+    )
+    .or("0.2"),
+    OptionSpec::new(
+        "fileChanged",
+        Choice(&["fail", "skip"]),
+        "What becomes of a file that has changed since a batch took it: the end of the query, or it is left out.",
+    )
+    .or("fail"),
+    OptionSpec::new("schemaInference", Boolean, "Whether the columns, if none are declared, are told from the files: csv and json from all, others from the first.")
+        .or("false"),
+];
 
 /// A directory of files that are read as they come.
 #[derive(Debug, Clone)]
 pub struct FileStream {
-    pub(super) format: &'static str,
+    pub(super) kind: FileFormatKind,
     pub(super) format_options: FormatOptions,
     pub(super) schema: SchemaRef,
     pub(super) location: Location,
@@ -56,8 +87,8 @@ pub struct Limits {
 
 impl Limits {
     fn read(options: &mut OptionReader<'_>) -> Result<Self> {
-        let max_files = positive(options, "maxFilesPerTrigger")?.map(|n| n as usize);
-        let max_bytes = positive(options, "maxBytesPerTrigger")?.map(|n| n as u64);
+        let max_files = options.parse("maxFilesPerTrigger")?;
+        let max_bytes = options.parse("maxBytesPerTrigger")?;
         if max_files.is_some() && max_bytes.is_some() {
             return Err(Error::invalid(
                 "INVALID_OPTION",
@@ -65,18 +96,13 @@ impl Limits {
             )
             .with_help("keep one of them"));
         }
-        let latest_first = options.bool("latestFirst", false)?;
-        let max_cached =
-            options.parse::<i64>("maxCachedFiles", "a number of files, 0 or more")?.unwrap_or(MAX_CACHED_FILES);
-        let ratio = options
-            .parse::<f64>("discardCachedInputRatio", "a number from 0 to 1")?
-            .unwrap_or(DISCARD_CACHED_INPUT_RATIO);
-        if !(0.0..=1.0).contains(&ratio) {
-            return Err(options.invalid("discardCachedInputRatio", &ratio.to_string(), "a number from 0 to 1"));
-        }
-        let max_cached_files = usize::try_from(max_cached)
-            .map_err(|_| options.invalid("maxCachedFiles", &max_cached.to_string(), "a number of files, 0 or more"))?;
-        Ok(Self { max_files, max_bytes, latest_first, max_cached_files, discard_cached_ratio: ratio })
+        Ok(Self {
+            max_files,
+            max_bytes,
+            latest_first: options.bool("latestFirst")?,
+            max_cached_files: options.parse("maxCachedFiles")?.unwrap_or_default(),
+            discard_cached_ratio: options.parse("discardCachedInputRatio")?.unwrap_or_default(),
+        })
     }
 
     pub fn is_limited(&self) -> bool {
@@ -85,39 +111,54 @@ impl Limits {
 }
 
 impl FileStream {
-    /// Reads the options of the source and of `format`, one of text, csv, json and parquet.
+    /// The options.
+    pub fn specs(kind: FileFormatKind) -> Vec<&'static [OptionSpec]> {
+        let mut specs: Vec<&'static [OptionSpec]> =
+            vec![&Location::OPTIONS, &OPTIONS, &CleanSource::OPTIONS, &Lenience::OPTIONS];
+        if kind != FileFormatKind::Parquet {
+            specs.push(&Compression::OPTIONS);
+        }
+        specs.extend(FormatOptions::specs(kind));
+        specs
+    }
+
+    /// Reads the options of the source and of the format.
+    ///
+    /// # Errors
+    /// Options or columns that do not fit; files whose columns cannot be told.
     pub fn new(
         ctx: &SessionContext,
-        format: &str,
+        kind: FileFormatKind,
         name: &str,
         declared: Option<SchemaRef>,
         options: &Options,
     ) -> Result<Self> {
-        let format = format_name(format)?;
-        let mut reader = OptionReader::new(format!("the {format} file source"), options);
+        let specs = Self::specs(kind);
+        let mut reader = OptionReader::new(format!("the {kind} source"), options, &specs);
         let location = Location::read(&mut reader)?;
         let limits = Limits::read(&mut reader)?;
         let clean = CleanSource::read(&mut reader, &location)?;
-        let max_age = reader.duration("maxFileAge")?.unwrap_or(MAX_FILE_AGE);
+        let max_age = reader.duration("maxFileAge")?.unwrap_or_default();
         let max_age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
-        let file_name_only = reader.bool("fileNameOnly", false)?;
-        let lenience = Lenience {
-            changed: reader.choice("fileChanged", &["fail", "skip"])? == Some("skip"),
-            ..Lenience::read(&mut reader)?
+        let file_name_only = reader.bool("fileNameOnly")?;
+        let lenience =
+            Lenience { changed: reader.choice("fileChanged")? == Some("skip"), ..Lenience::read(&mut reader)? };
+        let codec = match kind {
+            FileFormatKind::Parquet => Compression::ByName,
+            _ => Compression::read(&mut reader)?,
         };
-        let codec = if format == "parquet" { Compression::ByName } else { Compression::read(&mut reader)? };
-        let infer = reader.bool("schemaInference", false)?;
-        let format_options = FormatOptions::read(format, &mut reader)?;
+        let infer = reader.bool("schemaInference")?;
+        let format_options = FormatOptions::read(kind, &mut reader)?;
         reader.finish()?;
         let schema = match declared {
-            None if !infer && format != "text" => return Err(schema_needed(format, name)),
-            declared => file_schema(declared, &format_options, &location, format, name, zone_of(ctx), codec)?,
+            None if !infer && kind != FileFormatKind::Text => return Err(schema_needed(kind.name(), name)),
+            declared => file_schema(declared, &format_options, &location, kind.name(), name, zone_of(ctx), codec)?,
         };
         Ok(Self {
-            format,
+            kind,
             format_options,
             schema,
-            identity: StreamIdentity::of_files(format, location.local(), options),
+            identity: StreamIdentity::of_files(kind.name(), location.local(), options),
             location,
             // Old files would never be read if a batch that begins with the newest made them too old.
             max_age_ms: (!(limits.latest_first && limits.is_limited())).then_some(max_age_ms),
@@ -128,12 +169,6 @@ impl FileStream {
             lenience,
         })
     }
-}
-
-/// The format's name as we write it.
-pub fn format_name(format: &str) -> Result<&'static str> {
-    let known = ["text", "csv", "json", "parquet"].into_iter().find(|f| f.eq_ignore_ascii_case(format));
-    known.ok_or_else(|| Error::internal(format!("'{format}' is no file format")))
 }
 
 /// The session's time zone.
@@ -200,7 +235,7 @@ fn infer(
 #[async_trait]
 impl StreamProvider for FileStream {
     fn format(&self) -> &'static str {
-        self.format
+        self.kind.name()
     }
 
     fn schema(&self) -> SchemaRef {

@@ -69,7 +69,7 @@ async fn read(file: &Path, declared: &str) -> DfResult<Vec<Option<String>>> {
     let schema = crate::source::source_schema(&Schema::new(fields));
     let decoding = Decoding { options: FormatOptions::Parquet, tz: Tz::UTC, bad_records: BadRecordCounter::default() };
     let path = Options::from_iter([("path", file.display())]);
-    let location = Location::read(&mut OptionReader::new("the test", &path))?;
+    let location = Location::read(&mut OptionReader::new("the test", &path, &[&Location::OPTIONS]))?;
     let reader = Arc::new(FileReader::new(schema, decoding)?);
     let scan = FilesScan::new("parquet", location, reader, vec![FileEntry::stat(file)?.unwrap()]);
     let mut rows = vec![];
@@ -148,7 +148,7 @@ async fn names_that_differ_in_case_alone_are_an_error() {
     let DataType::Struct(fields) = parse_schema("a INT").unwrap() else { panic!("columns are a struct") };
     let decoding = Decoding { options: FormatOptions::Parquet, tz: Tz::UTC, bad_records: BadRecordCounter::default() };
     let path = Options::from_iter([("path", file.display())]);
-    let location = Location::read(&mut OptionReader::new("the test", &path)).unwrap();
+    let location = Location::read(&mut OptionReader::new("the test", &path, &[&Location::OPTIONS])).unwrap();
     let reader = Arc::new(FileReader::new(Arc::new(Schema::new(fields)), decoding).unwrap());
     let scan = FilesScan::new("parquet", location, reader, vec![FileEntry::stat(&file).unwrap().unwrap()]);
     let e: crate::Error = read_request(&scan, &ScanRequest::default()).await.unwrap_err().into();

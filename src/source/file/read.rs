@@ -19,7 +19,7 @@ use crate::format::BadRecordCounter;
 use crate::format::bytes::Opened;
 use crate::format::compression::Codec;
 use crate::format::lines::LineEnd;
-use crate::options::OptionReader;
+use crate::options::{OptionReader, OptionSpec, OptionType};
 use crate::source::record_log::io_error;
 use crate::time_zone::Tz;
 
@@ -62,6 +62,13 @@ impl Decoding {
 }
 
 impl Compression {
+    /// What [`Compression::read`] reads.
+    pub const OPTIONS: [OptionSpec; 1] = [OptionSpec::new(
+        "compression",
+        OptionType::Text,
+        "How files are compressed: none, gzip, zstd, bzip2, deflate, lz4 or snappy; without it their names say it.",
+    )];
+
     /// The codec of a file, if it has one.
     pub fn of(self, path: &Path) -> Option<Codec> {
         match self {
@@ -95,10 +102,25 @@ pub struct Lenience {
 }
 
 impl Lenience {
+    /// What [`Lenience::read`] reads.
+    pub const OPTIONS: [OptionSpec; 2] = [
+        OptionSpec::new(
+            "ignoreMissingFiles",
+            OptionType::Boolean,
+            "Whether a file that is gone is left out, and no error.",
+        )
+        .or("false"),
+        OptionSpec::new(
+            "ignoreCorruptFiles",
+            OptionType::Boolean,
+            "Whether a file that cannot be read, or the rest of it, is left out, and no error.",
+        )
+        .or("false"),
+    ];
+
     /// Reads `ignoreMissingFiles` and `ignoreCorruptFiles`.
     pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
-        let (missing, corrupt) =
-            (options.bool("ignoreMissingFiles", false)?, options.bool("ignoreCorruptFiles", false)?);
+        let (missing, corrupt) = (options.bool("ignoreMissingFiles")?, options.bool("ignoreCorruptFiles")?);
         Ok(Self { missing, corrupt, changed: false })
     }
 }

@@ -282,7 +282,7 @@ impl Source for FileSource {
         // Files that are in a batch, and which the user has learned to leave out since.
         files.retain(|f| self.stream.location.takes(&f.path));
         let (location, reader) = (self.stream.location.clone(), self.reader.clone());
-        Ok(Arc::new(FilesScan::new(self.stream.format, location, reader, files)))
+        Ok(Arc::new(FilesScan::new(self.stream.kind.name(), location, reader, files)))
     }
 
     async fn commit(&self, end: &Offset) -> Result<()> {

@@ -14,6 +14,7 @@ use super::*;
 use crate::error::{Error, Result};
 use crate::offset::Offset;
 use crate::options::Options;
+use crate::sink::file::FileFormatKind;
 use crate::source::testing::{context, read_strings, try_read};
 use crate::source::{ReadLimit, ScanRequest, Source, StreamProvider};
 
@@ -41,16 +42,22 @@ impl Dir {
             .unwrap();
     }
 
-    fn stream(&self, format: &str, options: &[(&str, &str)]) -> Result<FileStream> {
+    fn stream(&self, kind: FileFormatKind, options: &[(&str, &str)]) -> Result<FileStream> {
         let mut all = Options::from_iter(options.iter().copied());
         all.set("path", self.path("").display());
         let declared =
             Schema::new(vec![Field::new("a", DataType::Utf8View, true), Field::new("b", DataType::Utf8View, true)]);
-        FileStream::new(&SessionContext::new(), format, "s", (format != "text").then(|| Arc::new(declared)), &all)
+        FileStream::new(
+            &SessionContext::new(),
+            kind,
+            "s",
+            (kind != FileFormatKind::Text).then(|| Arc::new(declared)),
+            &all,
+        )
     }
 
     async fn open(&self, options: &[(&str, &str)]) -> Arc<dyn Source> {
-        self.stream("text", options).unwrap().open(context(self.chk.path())).await.unwrap()
+        self.stream(FileFormatKind::Text, options).unwrap().open(context(self.chk.path())).await.unwrap()
     }
 }
 
@@ -162,14 +169,15 @@ async fn committed_files_are_cleaned() {
 async fn formats_header_and_whole_files() {
     let dir = Dir::new();
     dir.write("1.csv", 1, "\u{feff}x,y\n1,2\n3\n");
-    let source = dir.stream("csv", &[("header", "true")]).unwrap().open(context(dir.chk.path())).await.unwrap();
+    let source =
+        dir.stream(FileFormatKind::Csv, &[("header", "true")]).unwrap().open(context(dir.chk.path())).await.unwrap();
     latest(&*source, -1).await;
     assert_eq!(lines(&*source, -1, 0).await, ["1", "3"]);
     assert_eq!(source.metrics().bad_records, 1);
 
     let dir = Dir::new();
     dir.write("1.json", 1, "{\"a\":\"x\"}\nnonsense\n{\"a\":\"y\"}");
-    let source = dir.stream("json", &[]).unwrap().open(context(dir.chk.path())).await.unwrap();
+    let source = dir.stream(FileFormatKind::Json, &[]).unwrap().open(context(dir.chk.path())).await.unwrap();
     latest(&*source, -1).await;
     assert_eq!(lines(&*source, -1, 0).await, ["x", "NULL", "y"]);
 
@@ -198,7 +206,8 @@ async fn a_large_file_is_read_in_parts_and_in_order() {
 #[test]
 fn options_that_cannot_be() {
     let dir = Dir::new();
-    let condition = |options: &[(&str, &str)]| dir.stream("text", options).unwrap_err().condition().to_string();
+    let condition =
+        |options: &[(&str, &str)]| dir.stream(FileFormatKind::Text, options).unwrap_err().condition().to_string();
     assert_eq!(condition(&[("maxFilesPerTrigger", "1"), ("maxBytesPerTrigger", "1")]), "INVALID_OPTION");
     assert_eq!(condition(&[("cleanSource", "archive")]), "MISSING_OPTION");
     assert_eq!(
@@ -206,6 +215,12 @@ fn options_that_cannot_be() {
         "INVALID_OPTION"
     );
     assert_eq!(condition(&[("header", "true")]), "UNKNOWN_OPTION");
-    let none = FileStream::new(&SessionContext::new(), "json", "s", None, &Options::from_iter([("path", "/tmp")]));
+    let none = FileStream::new(
+        &SessionContext::new(),
+        FileFormatKind::Json,
+        "s",
+        None,
+        &Options::from_iter([("path", "/tmp")]),
+    );
     assert_eq!(none.unwrap_err().condition(), "UNABLE_TO_INFER_SCHEMA");
 }

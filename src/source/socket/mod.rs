@@ -19,9 +19,10 @@ use datafusion::common::runtime::SpawnedTask;
 use super::provider::{fixed_schema, timestamp_type};
 use super::{MemoryScan, RangeScan, ReadLimit, Source, SourceContext, SourceMetrics, StreamProvider};
 use crate::error::{Error, Result};
-use crate::format::{BadRecordCounter, BadRecords};
+use crate::format::{BadRecordCounter, BadRecords, bad_records};
 use crate::offset::Offset;
-use crate::options::{OptionReader, Options};
+use crate::options::OptionType::{self, Boolean, Text, Whole};
+use crate::options::{OptionReader, OptionSpec, Options};
 
 use buffer::ReceiveBuffer;
 use lines::LineCutter;
@@ -29,9 +30,24 @@ use parking_lot::Mutex;
 use receiver::Receiver;
 use wal::Wal;
 
-const MAX_LINE_BYTES: usize = 1 << 20;
-const LONGEST_LINE_BYTES: usize = 256 << 20;
-const MAX_BUFFERED_ROWS: u64 = 1_000_000;
+const OPTIONS: [OptionSpec; 6] = [
+    OptionSpec::new("host", Text, "The server that sends lines.").required(),
+    OptionSpec::new("port", Whole(1, 65_535), "The port of the server.").required(),
+    OptionSpec::new("includeTimestamp", Boolean, "Whether there is a column timestamp: when a line came.").or("false"),
+    OptionSpec::new("maxLineLength", Whole(1, 256 << 20), "A line of more bytes is a bad record.").or("1048576"),
+    OptionSpec::new(
+        "maxBufferedRows",
+        OptionType::COUNT,
+        "Rows that are received and in no batch yet; with so many, nothing is read.",
+    )
+    .or("1000000"),
+    OptionSpec::new(
+        "wal",
+        Boolean,
+        "Whether lines are written to the checkpoint before they are used, so that none is lost.",
+    )
+    .or("false"),
+];
 
 /// `CREATE STREAM … USING socket`.
 #[derive(Debug, Clone)]
@@ -47,30 +63,20 @@ pub struct SocketStream {
 }
 
 impl SocketStream {
-    /// Reads the options `host`, `port`, `includeTimestamp`, `maxLineLength`, `maxBufferedRows`, `wal` and `badRecords`.
+    /// The options.
+    pub const OPTIONS: &[&[OptionSpec]] = &[&OPTIONS, &bad_records::DROPPING];
+
+    /// Reads the options.
     pub fn new(name: &str, declared: Option<SchemaRef>, options: &Options) -> Result<Self> {
-        let mut reader = OptionReader::new("the socket source", options);
+        let mut reader = OptionReader::new("the socket source", options, Self::OPTIONS);
         let host = reader.required("host")?.to_string();
-        let port = reader.required("port")?;
-        let port = port
-            .trim()
-            .parse::<u16>()
-            .ok()
-            .filter(|p| *p > 0)
-            .ok_or_else(|| reader.invalid("port", port, "a number from 1 to 65535"))?;
-        let include_timestamp = reader.bool("includeTimestamp", false)?;
-        let max_line_bytes = reader.parse::<usize>("maxLineLength", "a number of bytes")?.unwrap_or(MAX_LINE_BYTES);
-        if max_line_bytes == 0 || max_line_bytes > LONGEST_LINE_BYTES {
-            let expected = format!("a number of bytes from 1 to {LONGEST_LINE_BYTES}");
-            return Err(reader.invalid("maxLineLength", &max_line_bytes.to_string(), &expected));
-        }
-        let max_buffered_rows =
-            reader.parse::<u64>("maxBufferedRows", "a number of rows")?.unwrap_or(MAX_BUFFERED_ROWS);
-        if max_buffered_rows == 0 {
-            return Err(reader.invalid("maxBufferedRows", "0", "a number of rows above 0"));
-        }
-        let wal = reader.bool("wal", false)?;
-        let bad_records = BadRecords::read(&mut reader, BadRecords::Drop)?;
+        reader.required("port")?;
+        let port = reader.parse("port")?.unwrap_or_default();
+        let include_timestamp = reader.bool("includeTimestamp")?;
+        let max_line_bytes = reader.parse("maxLineLength")?.unwrap_or_default();
+        let max_buffered_rows = reader.parse("maxBufferedRows")?.unwrap_or_default();
+        let wal = reader.bool("wal")?;
+        let bad_records = BadRecords::read(&mut reader)?;
         reader.finish()?;
         let mut columns = vec![("value", DataType::Utf8View)];
         if include_timestamp {

@@ -10,9 +10,8 @@ use datafusion::arrow::datatypes::Schema;
 use super::pipeline::TestFile;
 use crate::error::{Error, Result, Span};
 use crate::options::{Options, did_you_mean};
-use crate::plan::StreamTable;
 use crate::query::QuerySpec;
-use crate::session::{ParsedScript, Session, is_setting};
+use crate::session::{IDLE_TIMEOUT, ParsedScript, Session, is_setting};
 use crate::sql::statement::{CreateRelation, Fragment, Name, ObjectKind, Statement, StatementKind};
 use crate::type_name::sql_type_name;
 
@@ -139,12 +138,12 @@ fn only_settings(options: &Options) -> Options {
 async fn stream(session: &Session, create: &mut CreateRelation) -> Result<()> {
     if create.columns.is_none() {
         let (format, name) = (create.format.key(), &create.name.text);
-        let stream = StreamTable::create(session.context(), &format, name, None, &create.options).await;
+        let stream = session.stream_of(&format, name, None, &create.options).await;
         let stream = stream.map_err(|e| e.with_span(create.name.span))?;
         let text = ddl(&stream.provider().schema());
         create.columns = Some(Fragment { text, span: create.name.span });
     }
-    let idle = create.options.get(crate::plan::IDLE_TIMEOUT).map(|v| (crate::plan::IDLE_TIMEOUT, v.to_owned()));
+    let idle = create.options.get(IDLE_TIMEOUT.name).map(|v| (IDLE_TIMEOUT.name, v.to_owned()));
     create.options = Options::from_iter(idle);
     create.format.text = MEMORY.into();
     Ok(())

@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 
 use crate::error::Result;
 use crate::output_mode::OutputMode;
-use crate::sink::{BatchIdentity, LastCommitted, MemorySink, Sink, SinkContext};
+use crate::sink::{BatchIdentity, BatchRows, LastCommitted, MemorySink, Sink, SinkContext};
 
 /// Gives every row to both.
 #[derive(Debug)]
@@ -46,10 +46,13 @@ impl Sink for SeenSink {
         self.seen.last_committed().await
     }
 
-    async fn prepare(&self, batch_id: u64, rows: SendableRecordBatchStream) -> Result<Option<u64>> {
-        let schema = rows.schema();
-        let rows: Vec<_> = rows.try_collect().await?;
-        let again = || Ok::<_, crate::Error>(Box::pin(MemoryStream::try_new(rows.clone(), schema.clone(), None)?));
+    async fn prepare(&self, batch_id: u64, rows: BatchRows) -> Result<Option<u64>> {
+        let schema = rows.schema().clone();
+        let rows: Vec<_> = rows.in_order().try_collect().await?;
+        let again = || {
+            let rows: SendableRecordBatchStream = Box::pin(MemoryStream::try_new(rows.clone(), schema.clone(), None)?);
+            Ok::<_, crate::Error>(BatchRows::from(rows))
+        };
         self.own.prepare(batch_id, again()?).await?;
         self.seen.prepare(batch_id, again()?).await
     }
