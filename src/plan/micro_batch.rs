@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
@@ -31,6 +31,8 @@ use crate::source::{RangeScan, ScanRequest, StreamProvider, pushdown};
 pub struct Slot {
     batch: Mutex<Batch>,
     rows: AtomicU64,
+    /// Whether the query's conditions may leave out rows of a batch before they are counted.
+    is_pruned: AtomicBool,
 }
 
 /// What a batch reads.
@@ -59,8 +61,14 @@ impl Slot {
         self.rows.load(Ordering::Relaxed)
     }
 
+    /// Whether [`Slot::rows`] depends on the offsets of the batch alone, and not on the query.
+    pub fn is_whole(&self) -> bool {
+        !self.is_pruned.load(Ordering::Relaxed)
+    }
+
     /// The plan of the batch, if there are rows.
     fn plan(&self, request: &ScanRequest) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+        self.is_pruned.fetch_or(!request.filters.is_empty(), Ordering::Relaxed);
         let mut batch = self.batch.lock();
         if batch.plan.is_none()
             && let Some(scan) = batch.scan.take()

@@ -297,7 +297,8 @@ impl MicroBatchExecution {
     async fn log(&self, batch: &mut Batch, read: u64) -> Result<BatchIdentity> {
         let batch_id = batch.header.batch_id;
         if let Some(record_hash) = batch.logged {
-            if read != batch.header.num_input_rows {
+            let is_whole = self.sources.iter().flat_map(|s| &s.slots).all(|slot| slot.is_whole());
+            if is_whole && read != batch.header.num_input_rows {
                 let was = batch.header.num_input_rows;
                 return Err(Error::execution(
                     "SOURCE_CHANGED",
