@@ -48,6 +48,12 @@ pub const FAILPOINTS: &[&str] = &[
     "filesink.renamed",
     "filesink.manifest_synced",
     "filesink.compacted",
+    "filesink.roll_staged",
+    "filesink.rolled",
+    "storesink.intended",
+    "storesink.put",
+    "storesink.logged",
+    "storesink.compacted",
     "socket.wal_written",
     "source.cleaned",
 ];

@@ -67,6 +67,7 @@ mod sink;
 mod source;
 mod sql;
 mod state;
+mod store;
 pub mod testing;
 mod time;
 mod time_zone;

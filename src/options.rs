@@ -91,7 +91,21 @@ impl<K: Into<String>, V: ToString> FromIterator<(K, V)> for Options {
 /// Whether a key's value must never be printed.
 pub fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    ["password", "secret", "token", "sasl.jaas", "credential", "private"].iter().any(|s| key.contains(s))
+    [
+        "password",
+        "secret",
+        "token",
+        "sasl.jaas",
+        "credential",
+        "private",
+        "accountkey",
+        "account.key",
+        "accesskey",
+        "access.key",
+        "serviceaccountkey",
+    ]
+    .iter()
+    .any(|s| key.contains(s))
 }
 
 /// The candidate nearest to `word`, if one is near enough to be meant.

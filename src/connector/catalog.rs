@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Connector, Connectors, Role};
 use crate::options::OptionSpec;
+use crate::store;
 
 impl Connectors {
     /// A connector as JSON: its name, what it is, and its options in each role.
@@ -34,7 +35,12 @@ impl Connectors {
 
     /// All connectors as Markdown: a section for each, with a table of options for each role.
     pub fn to_markdown(&self) -> String {
-        self.iter().map(|connector| markdown(connector.as_ref())).collect::<Vec<_>>().join("\n")
+        let of_stores: String = store::OPTIONS.iter().map(row).collect();
+        let stores = format!(
+            "## Paths in stores\n\nWherever files are read or written, for paths of [object stores](sql.md#object-stores).\n\n{TABLE}{of_stores}"
+        );
+        let connectors = self.iter().map(|connector| markdown(connector.as_ref()));
+        connectors.chain([stores]).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -69,6 +75,8 @@ fn default_of(spec: &OptionSpec) -> Option<String> {
     }
 }
 
+const TABLE: &str = "| option | value | default | meaning |\n|---|---|---|---|\n";
+
 fn markdown(connector: &dyn Connector) -> String {
     let mut out = format!("## {}\n\n{}\n", connector.name(), connector.help());
     for (roles, specs) in by_role(connector) {
@@ -76,8 +84,12 @@ fn markdown(connector: &dyn Connector) -> String {
             out.push_str(&format!("\nAs {roles}: no options.\n"));
             continue;
         }
-        out.push_str(&format!("\nAs {roles}:\n\n| option | value | default | meaning |\n|---|---|---|---|\n"));
-        specs.iter().for_each(|spec| out.push_str(&row(spec)));
+        let (of_stores, own): (Vec<_>, Vec<_>) = specs.iter().partition(|spec| store::OPTIONS.contains(spec));
+        out.push_str(&format!("\nAs {roles}:\n\n{TABLE}"));
+        own.iter().for_each(|spec| out.push_str(&row(spec)));
+        if !of_stores.is_empty() {
+            out.push_str("\nAnd those of [paths in stores](#paths-in-stores).\n");
+        }
     }
     out
 }

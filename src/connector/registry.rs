@@ -106,7 +106,8 @@ impl Connectors {
     /// # Errors
     /// As [`Connectors::stream`].
     pub async fn table_of_sink(&self, format: &str, request: ConnectorRequest<'_>) -> Result<Arc<dyn TableProvider>> {
-        self.checked(format, Role::Table, &request)?.table_of_sink(request).await
+        // Its options are those of the sink, which has checked them.
+        self.find(format, Role::Table)?.table_of_sink(request).await
     }
 
     /// A sink of `format`.

@@ -39,6 +39,7 @@ impl MicroBatchExecution {
             output_mode: spec.output_mode,
             schema: sink_schema.clone(),
             time_zone: session_time_zone(env.context.state().config_options()),
+            clock: env.clock.clone(),
             failpoints: env.failpoints.clone(),
         };
         spec.sink.check(spec.output_mode, &sink_schema)?;

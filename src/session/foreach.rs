@@ -184,6 +184,7 @@ async fn open_step(
             output_mode: OutputMode::Append,
             schema: renamed(planned.plan.schema().as_arrow(), &planned.names),
             failpoints: outer.failpoints.clone(),
+            clock: outer.clock.clone(),
             time_zone: outer.time_zone,
         };
         sink.open(&context).await?;

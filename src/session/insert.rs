@@ -85,6 +85,7 @@ impl Session {
                     output_mode: OutputMode::Append,
                     schema,
                     failpoints: Failpoints::default(),
+                    clock: self.clock().clone(),
                     time_zone: session_time_zone(self.context().state().config_options()),
                 };
                 sink.open(&context).await?;

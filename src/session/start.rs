@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::Session;
 use super::filled::{Filled, Reads};
 use super::flow::Destination;
-use crate::disk::local_path;
+use crate::disk::only_local;
 use crate::error::{Error, Result, Span};
 use crate::options::Options;
 use crate::output_mode::OutputMode;
@@ -103,7 +103,7 @@ impl Session {
         let reads = self.reads(&planned.plan);
         let checkpoint = match (&name, draft.checkpoint) {
             (Some(name), given) => self.checkpoint_of(name, given.as_deref())?,
-            (None, given) => given.map(|dir| local_path(&dir).into()),
+            (None, given) => given.map(|dir| only_local(&dir, "a checkpoint").map(Into::into)).transpose()?,
         };
         let spec = QuerySpec {
             name,
@@ -156,13 +156,13 @@ impl Session {
     /// The checkpoint of a query: as given, else its directory under `checkpoint.root`, else none.
     pub(super) fn checkpoint_of(&self, name: &str, given: Option<&str>) -> Result<Option<PathBuf>> {
         if let Some(dir) = given {
-            return Ok(Some(local_path(dir).into()));
+            return Ok(Some(only_local(dir, "a checkpoint")?.into()));
         }
         let root = self.settings().get("checkpoint.root")?;
         if root.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Path::new(local_path(&root)).join(directory_of(name))))
+        Ok(Some(Path::new(only_local(&root, "a checkpoint")?).join(directory_of(name))))
     }
 }
 

@@ -30,6 +30,7 @@ use uuid::Uuid;
 use crate::error::Result;
 use crate::failpoint::Failpoints;
 use crate::output_mode::OutputMode;
+use crate::time::Clock;
 
 /// The query id of `INSERT INTO` from a batch query: all of them are one writer, whose batches follow each other.
 pub const BATCH_INSERTS: Uuid = Uuid::nil();
@@ -45,6 +46,8 @@ pub struct SinkContext {
     pub output_mode: OutputMode,
     /// Columns of the rows.
     pub schema: SchemaRef,
+    /// The clock of the query.
+    pub clock: Clock,
     /// The session's time zone, for sinks that show times as text.
     pub time_zone: crate::time_zone::Tz,
     /// Crash points of the session.

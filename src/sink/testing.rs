@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{BatchIdentity, BatchRows, Sink, SinkContext};
 use crate::failpoint::Failpoints;
 use crate::output_mode::OutputMode;
+use crate::time::Clock;
 
 /// One column, `value INT`.
 pub fn schema() -> SchemaRef {
@@ -25,6 +26,7 @@ pub fn context() -> SinkContext {
         query_name: Some("q".into()),
         output_mode: OutputMode::Append,
         schema: schema(),
+        clock: Clock::default(),
         failpoints: Failpoints::default(),
     }
 }

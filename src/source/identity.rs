@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
+use crate::disk::is_remote;
 use crate::options::Options;
 
 /// Options that decide where the records of a file begin and end and what their fields are, with their defaults.
@@ -40,10 +41,16 @@ impl StreamIdentity {
         Self { format: format.to_owned(), ..Self::default() }
     }
 
-    /// The files at the local path `path`.
+    /// The files at `path`, a local one or one in a store.
     pub fn of_files(format: &str, path: &str, options: &Options) -> Self {
-        let path = plain(path);
-        let location = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+        let (path, location) = match is_remote(path) {
+            true => (PathBuf::from(path), PathBuf::from(path)),
+            false => {
+                let path = plain(path);
+                let location = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+                (path, location)
+            }
+        };
         let mut cutting = BTreeMap::new();
         for (key, default) in CUTTING {
             let alias = ALIASES.iter().find(|(_, name)| *name == key).and_then(|(alias, _)| options.get(alias));
@@ -78,5 +85,6 @@ mod tests {
         assert_eq!(plain.location, of(&std::path::absolute("in").unwrap().display().to_string(), &[]).location);
         assert_ne!(plain, of("in", &[("sep", ";")]));
         assert_eq!(of("in", &[("sep", ";")]), of("in", &[("delimiter", ";")]));
+        assert_eq!(of("s3://b/in", &[]).location.as_deref(), Some("s3://b/in"));
     }
 }

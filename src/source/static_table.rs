@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::format::BadRecordCounter;
 use crate::function::scalar::session_time_zone;
 use crate::options::{OptionReader, OptionSpec, Options};
-use crate::sink::file::{FileAppend, FileFormat, FileFormatKind};
+use crate::sink::file::{FileAppend, FileFormat, FileFormatKind, Rolling};
 
 /// Files that are there, as a table.
 #[derive(Debug)]
@@ -60,9 +60,11 @@ impl StaticFiles {
         declared: Option<SchemaRef>,
         options: &Options,
     ) -> Result<Self> {
-        let mut table = Self::read(kind, options)?;
+        let mut table = Self::read(kind, options, &[])?;
         let location = &table.location;
-        if !location.exists() {
+        // A store has no directories: there a table that begins empty has its columns declared, and nothing else.
+        let may_be_empty = location.store.as_ref().is_some_and(|store| !store.is_web()) && declared.is_some();
+        if !may_be_empty && !location.exists()? {
             return Err(not_found(location).with_span(options.span("path")));
         }
         table.schema = file_schema(
@@ -82,14 +84,15 @@ impl StaticFiles {
     /// # Errors
     /// As [`StaticFiles::find`], but for the path.
     pub fn of_output(kind: FileFormatKind, schema: &SchemaRef, options: &Options) -> Result<Self> {
-        let table = Self::read(kind, options)?;
+        // The sink has read when it makes files, and how long it keeps them.
+        let table = Self::read(kind, options, &Rolling::OPTIONS)?;
         Ok(Self { location: table.location.of_output(), schema: source_schema(schema), ..table })
     }
 
     /// The table without its columns.
-    fn read(kind: FileFormatKind, options: &Options) -> Result<Self> {
+    fn read(kind: FileFormatKind, options: &Options, of_sink: &'static [OptionSpec]) -> Result<Self> {
         let specs = reading(kind);
-        let writing = FileFormat::specs(kind);
+        let writing = [&[of_sink][..], &FileFormat::specs(kind)].concat();
         let mut reader = OptionReader::new(format!("the {kind} table"), options, &specs).beside(&writing);
         let location = Location::read(&mut reader)?;
         let lenience = Lenience::read(&mut reader)?;
@@ -109,6 +112,9 @@ fn not_found(location: &Location) -> Error {
     Error::invalid("PATH_NOT_FOUND", format!("the path '{}' does not exist", location.path)).with_help(
         match std::env::current_dir() {
             _ if location.hint().is_some() => location.hint().unwrap_or_default(),
+            _ if location.store.is_some() => {
+                "check its spelling, or declare the columns of a table that begins empty".to_owned()
+            }
             Ok(dir) if !std::path::Path::new(&location.path).is_absolute() => {
                 format!(
                     "relative paths start at the working directory, '{}'; make the directory for a table that begins empty",
@@ -147,7 +153,7 @@ impl TableProvider for StaticFiles {
         let tz = session_time_zone(state.config_options());
         let decoding = Decoding { options: self.format.clone(), tz, bad_records: BadRecordCounter::default() };
         let mut reader = FileReader::new(self.schema.clone(), decoding)?;
-        reader.lenience = self.lenience;
+        (reader.lenience, reader.store) = (self.lenience, self.location.store.clone());
         let request = ScanRequest {
             projection: projection.cloned(),
             filters: filters.to_vec(),

@@ -28,6 +28,8 @@ mod recovery;
 mod signals;
 mod socket;
 mod spark_answers;
+mod spark_files;
 mod state_functions;
 mod stepped;
+mod stores;
 mod waiting;

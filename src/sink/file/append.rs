@@ -17,20 +17,24 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
 use futures::StreamExt;
 use uuid::Uuid;
 
-use super::encode::FileFormat;
+use super::encode::{FileFormat, write_failed};
 use super::folders::{FilesByFolder, Written};
-use super::manifest::file_name;
-use super::{FileFormatKind, blocking, disk, local_dir, manifest};
+use super::lines::file_name;
+use super::store_log::Place;
+use super::target::Target;
+use super::{FileFormatKind, blocking, disk, manifest};
 use crate::error::{Error, Result};
 use crate::glob;
 use crate::options::{OptionReader, OptionSpec, OptionType, Options};
+use crate::store::{NUM_OPTIONS, with_store_options};
 
-const PATH: [OptionSpec; 1] = [OptionSpec::new("path", OptionType::Path, "The directory.").required()];
+const PATH: [OptionSpec; 1 + NUM_OPTIONS] =
+    with_store_options([OptionSpec::new("path", OptionType::Path, "The directory.").required()]);
 
 /// Appends to a directory.
 #[derive(Debug)]
 pub struct FileAppend {
-    dir: PathBuf,
+    target: Target,
     format: FileFormat,
     schema: SchemaRef,
     tz: Tz,
@@ -42,11 +46,11 @@ impl FileAppend {
     /// # Errors
     /// A path that is no directory of the table's own, an option that files cannot be written with.
     pub fn new(kind: FileFormatKind, options: &Options, schema: SchemaRef, tz: Tz) -> Result<Self> {
-        let (path, format) = read(kind, options)?;
-        let dir = literal_dir(path)?;
-        check_dir(&dir)?;
+        let (target, format) = read(kind, options)?;
+        let target = literal_dir(target)?;
+        check_target(&target)?;
         format.check_schema(&schema)?;
-        Ok(Self { dir, format, schema, tz })
+        Ok(Self { target, format, schema, tz })
     }
 
     /// Whether the options of a table are such that rows can be written.
@@ -59,7 +63,16 @@ impl FileAppend {
 
     async fn append(&self, mut rows: SendableRecordBatchStream) -> Result<u64> {
         let name = |folder: &str| format!("{folder}part-{}.{}", Uuid::new_v4(), self.format.extension());
-        let hidden = |name: &str| self.dir.join(format!(".{}.staged", file_name(name)));
+        // Files for a store are written here first.
+        let workplace = match &self.target {
+            Target::Local(_) => None,
+            Target::Store(_) => Some(tempfile::tempdir().map_err(|e| write_failed(&e))?),
+        };
+        let folder = match (&self.target, &workplace) {
+            (Target::Local(dir), _) => dir.clone(),
+            (_, folder) => folder.as_ref().map(|f| f.path().to_owned()).unwrap_or_default(),
+        };
+        let hidden = |name: &str| folder.join(format!(".{}.staged", file_name(name)));
         let mut files = FilesByFolder::new(&self.format, self.schema.clone(), self.tz, name, hidden)?;
         let mut failed = None;
         while let Some(batch) = rows.next().await {
@@ -69,12 +82,16 @@ impl FileAppend {
             }
         }
         let (num_rows, written) = files.finish();
-        let dir = self.dir.clone();
+        let target = self.target.clone();
         blocking(move || {
+            let _workplace = workplace;
             let paths: Vec<_> = written.iter().map(|file| file.path.clone()).collect();
             let published = match failed {
                 Some(e) => Err(e),
-                None => publish(&dir, written),
+                None => match &target {
+                    Target::Local(dir) => publish(dir, written),
+                    Target::Store(place) => put(place, written),
+                },
             };
             published.map(|()| num_rows).inspect_err(|_| paths.iter().for_each(|path| drop(disk::remove(path))))
         })
@@ -83,10 +100,11 @@ impl FileAppend {
 }
 
 /// The path, and how files are written. Options of reading are those of the table.
-fn read(kind: FileFormatKind, options: &Options) -> Result<(&str, FileFormat)> {
+fn read(kind: FileFormatKind, options: &Options) -> Result<(Target, FileFormat)> {
     let specs = [&[&PATH[..]][..], &FileFormat::specs(kind)].concat();
     let mut reader = OptionReader::new(format!("writing to a {kind} table"), options, &specs);
-    Ok((reader.required("path")?, FileFormat::read(kind, &mut reader)?))
+    let target = Target::read(reader.required("path")?, &mut reader)?;
+    Ok((target, FileFormat::read(kind, &mut reader)?))
 }
 
 /// Gives complete and durable files the names that readers look for.
@@ -103,23 +121,58 @@ fn publish(dir: &Path, written: Vec<Written>) -> Result<()> {
     disk::sync_dir(dir)
 }
 
+/// Puts complete files into a store: each appears whole, one after the other. What fails leaves none.
+fn put(place: &Place, written: Vec<Written>) -> Result<()> {
+    let mut uploads = vec![];
+    for file in written {
+        let (name, path) = (file.name.clone(), file.path.clone());
+        let size = file.sync()?;
+        let opened = std::fs::File::open(&path).map_err(|e| disk::failed("opening", &path, &e))?;
+        uploads.push(place.store.begin_upload(&place.key(&name), opened, size)?);
+    }
+    let ids: Vec<_> = uploads.iter().map(|upload| upload.id.clone()).collect();
+    place.store.finish_uploads(uploads).map(drop).inspect_err(|_| drop(place.store.abandon(&ids)))
+}
+
 /// The directory of a table's path, which readers take for a pattern.
-fn literal_dir(path: &str) -> Result<PathBuf> {
-    let local = local_dir(path)?.display().to_string();
-    glob::literal(&local).map(PathBuf::from).ok_or_else(|| {
-        let message = format!("the path '{path}' of the table is a pattern, so that no file can be added to it");
+fn literal_dir(target: Target) -> Result<Target> {
+    let path = match &target {
+        Target::Local(dir) => dir.display().to_string(),
+        Target::Store(place) => place.dir.clone(),
+    };
+    let literal = glob::literal(&path).ok_or_else(|| {
+        let message = format!("the path '{target}' of the table is a pattern, so that no file can be added to it");
         Error::unsupported("UNSUPPORTED_INSERT.MULTI_PATH", message)
-            .with_help(format!("a directory of this name is written '{}'", glob::escape(&local)))
+            .with_help(format!("a directory of this name is written '{}'", glob::escape(&path)))
+    })?;
+    Ok(match target {
+        Target::Local(_) => Target::Local(PathBuf::from(literal)),
+        Target::Store(place) => Target::Store(Place { dir: literal, ..place }),
     })
 }
 
-fn check_dir(dir: &Path) -> Result<()> {
+fn output_of_a_sink(target: &Target) -> Error {
+    Error::invalid("SINK_IN_USE", format!("the directory '{target}' is the output of a sink"))
+        .with_help("readers see what its queries have committed only: insert into the sink, or into another directory")
+}
+
+fn check_target(target: &Target) -> Result<()> {
+    match target {
+        Target::Local(dir) => check_dir(dir, target),
+        Target::Store(place) => {
+            let spark = place.key("_spark_metadata");
+            match target.owner()?.is_some() || !place.store.list(&spark)?.is_empty() {
+                true => Err(output_of_a_sink(target)),
+                false => Ok(()),
+            }
+        }
+    }
+}
+
+fn check_dir(dir: &Path, target: &Target) -> Result<()> {
     let path = dir.display();
     if manifest::committed_files(dir)?.is_some() || dir.join("_spark_metadata").exists() {
-        let message = format!("the directory '{path}' is the output of a sink");
-        return Err(Error::invalid("SINK_IN_USE", message).with_help(
-            "readers see what its queries have committed only: insert into the sink, or into another directory",
-        ));
+        return Err(output_of_a_sink(target));
     }
     if !dir.is_dir() {
         let message = format!("the path '{path}' of the table is no directory, so that no file can be added to it");
@@ -131,7 +184,7 @@ fn check_dir(dir: &Path) -> Result<()> {
 
 impl DisplayAs for FileAppend {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "FileAppend[{}]", self.dir.display())
+        write!(f, "FileAppend[{}]", self.target)
     }
 }
 

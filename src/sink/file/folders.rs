@@ -31,6 +31,8 @@ pub struct FilesByFolder<'f, N, P> {
     files: Vec<Written>,
     /// Files before this one take no more rows.
     first_open: usize,
+    /// How many bytes of rows in memory a file takes.
+    limit: Option<u64>,
 }
 
 /// A file of the batch.
@@ -40,6 +42,8 @@ pub struct Written {
     /// Where it is now.
     pub path: PathBuf,
     contents: Contents,
+    /// The size of its rows in memory.
+    bytes: u64,
 }
 
 enum Contents {
@@ -49,6 +53,11 @@ enum Contents {
 }
 
 impl Written {
+    /// A file that is durable already.
+    pub fn durable(name: String, path: PathBuf, size: u64) -> Self {
+        Self { name, path, contents: Contents::Durable(size), bytes: 0 }
+    }
+
     /// Makes the file durable; its size.
     ///
     /// # Errors
@@ -69,7 +78,13 @@ impl<'f, N: Fn(&str) -> String, P: Fn(&str) -> PathBuf> FilesByFolder<'f, N, P> 
     pub fn new(format: &'f FileFormat, schema: SchemaRef, tz: Tz, name: N, path: P) -> Result<Self> {
         let of_files = format.partition_by.file_schema(&schema)?;
         let schemas = (schema, of_files);
-        Ok(Self { format, schemas, tz, name, path, num_rows: 0, open: HashMap::new(), files: vec![], first_open: 0 })
+        let open = HashMap::new();
+        Ok(Self { format, schemas, tz, name, path, num_rows: 0, open, files: vec![], first_open: 0, limit: None })
+    }
+
+    /// Begins another file in a folder once one has so many bytes of rows.
+    pub fn with_limit(self, limit: Option<u64>) -> Self {
+        Self { limit, ..self }
     }
 
     /// Adds rows.
@@ -84,30 +99,53 @@ impl<'f, N: Fn(&str) -> String, P: Fn(&str) -> PathBuf> FilesByFolder<'f, N, P> 
         for (folder, rows) in self.format.partition_by.split(&rename(rows, &self.schemas.0)?, self.tz)? {
             let file = match self.open.get(&folder) {
                 Some(file) => *file,
-                None => self.begin(folder)?,
+                None => self.begin(folder.clone())?,
             };
-            if let Contents::Open(encoder) = &mut self.files[file].contents {
-                encoder.write(&rows)?;
+            self.add(file, &folder, &rows)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, file: usize, folder: &str, rows: &RecordBatch) -> Result<()> {
+        let written = &mut self.files[file];
+        if let Contents::Open(encoder) = &mut written.contents {
+            encoder.write(rows)?;
+        }
+        if let Some(limit) = self.limit {
+            written.bytes +=
+                rows.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0) as u64).sum::<u64>();
+            if written.bytes >= limit {
+                self.open.remove(folder);
+                self.end(file)?;
             }
         }
         Ok(())
     }
 
+    /// Makes a file durable, which takes no more rows.
+    fn end(&mut self, file: usize) -> Result<()> {
+        let file = &mut self.files[file];
+        match std::mem::replace(&mut file.contents, Contents::Durable(0)) {
+            Contents::Open(encoder) => {
+                file.contents = Contents::Durable(disk::sync(&encoder.finish()?, &file.path)?);
+            }
+            durable => file.contents = durable,
+        }
+        Ok(())
+    }
+
     fn begin(&mut self, folder: String) -> Result<usize> {
-        if self.open.len() == MAX_OPEN {
+        while self.open.len() >= MAX_OPEN {
             let first = self.first_open;
             self.open.retain(|_, file| *file != first);
             self.first_open += 1;
-            let file = &mut self.files[first];
-            if let Contents::Open(encoder) = std::mem::replace(&mut file.contents, Contents::Durable(0)) {
-                file.contents = Contents::Durable(disk::sync(&encoder.finish()?, &file.path)?);
-            }
+            self.end(first)?;
         }
         let name = (self.name)(&folder);
         let path = (self.path)(&name);
         let encoder = self.format.start(disk::create(&path)?, &self.schemas.1, self.tz)?;
         self.open.insert(folder, self.files.len());
-        self.files.push(Written { name, path, contents: Contents::Open(Box::new(encoder)) });
+        self.files.push(Written { name, path, contents: Contents::Open(Box::new(encoder)), bytes: 0 });
         Ok(self.files.len() - 1)
     }
 

@@ -1,67 +1,35 @@
-//! The manifest of a file sink: which batches are in the directory, and in which files.
-//!
-//! One line for each batch, after a line that says who writes: the CRC-32C of the rest of the line as eight hex digits, a
-//! blank, JSON.
-//!
-//! ```text
-//! 1c0a5f3e {"version":1,"queryId":"7f0c…"}
-//! 9be83a11 {"batchId":0,"recordHash":291,"files":[{"name":"part-00000-5a….json","size":73}]}
-//! ```
+//! The log of a sink in a local directory: a file to which lines are appended.
 //!
 //! Only appended to, so a crash can only tear the last line: that one is cut. A damaged line before the last is
-//! corruption and an error. Owns everything below `_tidemill_metadata`; does not own how rows become bytes.
+//! corruption and an error. When most lines say nothing any more, the file is written anew beside the old one and takes its
+//! place. Owns everything below `_tidemill_metadata`; does not own how rows become bytes.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::disk;
+use super::folders::Written;
+use super::lines::{self, Committed, FileEntry, Header, Line, State, VERSION, file_name};
+use super::log::{Kind, Log};
 use crate::error::{Error, Result};
 use crate::failpoint::Failpoints;
-use crate::sink::{BATCH_INSERTS, BatchIdentity};
+use crate::sink::BATCH_INSERTS;
 
-const VERSION: u32 = 1;
-/// Lines of batches without files are dropped at `open` when there are more of them than this.
-const MAX_EMPTY_LINES: usize = 1000;
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Header {
-    version: u32,
-    query_id: Uuid,
-}
-
-/// A committed batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Entry {
-    /// Its id.
-    pub batch_id: u64,
-    /// Checksum of its record in the checkpoint.
-    pub record_hash: u32,
-    /// Where its rows are.
-    pub files: Vec<FileEntry>,
-}
-
-/// A file of a batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileEntry {
-    /// Its name in the directory, behind the partition folders that it is in.
-    pub name: String,
-    /// Its size in bytes.
-    pub size: u64,
-}
+/// The folder of the manifest, in the directory of the sink.
+pub const METADATA_DIR: &str = "_tidemill_metadata";
 
 /// The manifest of a directory, open for writing. Holds the lock of the directory.
 #[derive(Debug)]
 pub struct Manifest {
     dir: PathBuf,
     file: File,
-    last: Option<Entry>,
+    header: Header,
+    /// Without the files, of which there may be very many.
+    state: State,
     failpoints: Failpoints,
     _lock: File,
 }
@@ -71,17 +39,16 @@ pub fn staged_path(dir: &Path, name: &str) -> PathBuf {
     staged_dir(dir).join(format!("{}.staged", file_name(name)))
 }
 
-/// The name of a file without the partition folders before it: no two files of a directory share it.
-pub fn file_name(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
-}
-
 fn metadata_dir(dir: &Path) -> PathBuf {
-    dir.join("_tidemill_metadata")
+    dir.join(METADATA_DIR)
 }
 
 fn staged_dir(dir: &Path) -> PathBuf {
     metadata_dir(dir).join("staged")
+}
+
+fn pending_dir(dir: &Path) -> PathBuf {
+    metadata_dir(dir).join("pending")
 }
 
 fn manifest_path(dir: &Path) -> PathBuf {
@@ -96,55 +63,37 @@ impl Manifest {
     pub fn open(dir: &Path, query_id: Uuid, failpoints: Failpoints) -> Result<Self> {
         refuse_spark(dir)?;
         disk::create_dirs(&staged_dir(dir))?;
+        disk::create_dirs(&pending_dir(dir))?;
         let lock = lock(dir)?;
         let path = manifest_path(dir);
         if !path.exists() {
             replace(dir, &Header { version: VERSION, query_id }, &[])?;
         }
         let content = read(&path)?;
-        check_owner(dir, &content.header, query_id)?;
-        compact(dir, &content, &failpoints)?;
-        let manifest = Self {
-            dir: dir.to_owned(),
-            file: reopen(&path, &content)?,
-            last: content.entries.last().cloned(),
-            failpoints,
-            _lock: lock,
-        };
-        manifest.publish_last()?;
+        check_owner(&dir.display().to_string(), &content.header, query_id)?;
+        let file = reopen(&path, &content)?;
+        let header = content.header;
+        let state = State::of(content.lines);
+        let mut manifest = Self { dir: dir.to_owned(), file, header, state, failpoints, _lock: lock };
+        manifest.publish(&manifest.state.newest)?;
+        manifest.remove_committed()?;
         manifest.remove_leftovers()?;
+        if manifest.header.version != VERSION || manifest.state.wants_compaction() {
+            manifest.compact()?;
+        }
+        manifest.state.files = vec![];
         Ok(manifest)
     }
 
-    /// The last batch that is committed.
-    pub fn last_identity(&self) -> Option<BatchIdentity> {
-        self.last.as_ref().map(|e| BatchIdentity { batch_id: e.batch_id, record_hash: e.record_hash })
-    }
-
-    /// Commits a batch whose staged files are durable, and makes it visible. A batch it has is dropped.
-    pub fn commit(&mut self, entry: Entry) -> Result<()> {
-        if self.last.as_ref().is_some_and(|last| last.batch_id >= entry.batch_id) {
-            return self.remove_leftovers();
-        }
-        self.append(entry)?;
-        self.failpoints.hit("filesink.manifest_synced")?;
-        self.publish_last()?;
-        self.failpoints.hit("filesink.renamed")
-    }
-
-    /// From here on the batch is committed.
-    fn append(&mut self, entry: Entry) -> Result<()> {
+    /// From here on the step is done.
+    fn write(&mut self, line: &Line) -> Result<()> {
         let path = manifest_path(&self.dir);
-        let written = self.file.write_all(line(&entry)?.as_bytes()).and_then(|()| self.file.sync_data());
-        written.map_err(|e| disk::failed("writing manifest", &path, &e))?;
-        self.last = Some(entry);
-        Ok(())
+        let written = self.file.write_all(lines::text(line)?.as_bytes()).and_then(|()| self.file.sync_data());
+        written.map_err(|e| disk::failed("writing manifest", &path, &e))
     }
 
-    /// Gives the files of the last batch the names readers look for. They all have them already unless a crash came
-    /// between the two steps of a commit.
-    fn publish_last(&self) -> Result<()> {
-        let files = self.last.iter().flat_map(|e| &e.files);
+    /// Gives files the names readers look for. They all have them already unless a crash came before.
+    fn publish(&self, files: &[FileEntry]) -> Result<()> {
         for file in files {
             let staged = staged_path(&self.dir, &file.name);
             if staged.exists() {
@@ -159,19 +108,118 @@ impl Manifest {
         Ok(())
     }
 
-    fn remove_leftovers(&self) -> Result<()> {
-        let staged = staged_dir(&self.dir);
-        let entries = fs::read_dir(&staged).map_err(|e| disk::failed("listing directory", &staged, &e))?;
-        for entry in entries {
-            let path = entry.map_err(|e| disk::failed("listing directory", &staged, &e))?.path();
+    /// Deletes the files that lines remove, and folders that are empty without them.
+    fn remove_committed(&mut self) -> Result<()> {
+        for name in &self.state.removed {
+            let path = self.dir.join(name);
             disk::remove(&path)?;
+            let folders = path.ancestors().skip(1).take_while(|folder| *folder != self.dir);
+            for folder in folders {
+                if fs::remove_dir(folder).is_err() {
+                    break;
+                }
+            }
         }
+        Ok(())
+    }
+
+    /// Removes what no line names.
+    fn remove_leftovers(&self) -> Result<()> {
+        let pending: HashSet<&str> = self.state.pending.iter().map(|p| p.file.name.as_str()).collect();
+        for folder in [staged_dir(&self.dir), pending_dir(&self.dir)] {
+            let entries = fs::read_dir(&folder).map_err(|e| disk::failed("listing directory", &folder, &e))?;
+            for entry in entries {
+                let entry = entry.map_err(|e| disk::failed("listing directory", &folder, &e))?;
+                if !entry.file_name().to_str().is_some_and(|name| pending.contains(name)) {
+                    disk::remove(&entry.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the manifest anew, with the fewest lines: neither an idle query nor one of many small batches makes it grow for ever.
+    fn compact(&mut self) -> Result<()> {
+        let path = manifest_path(&self.dir);
+        let state = State::of(read(&path)?.lines);
+        self.header.version = VERSION;
+        replace(&self.dir, &self.header, &state.compacted())?;
+        self.failpoints.hit("filesink.compacted")?;
+        let content = read(&path)?;
+        self.file = reopen(&path, &content)?;
+        self.state = State { files: vec![], newest: vec![], ..State::of(content.lines) };
         Ok(())
     }
 }
 
+impl Log for Manifest {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn workplace(&self, kind: Kind) -> PathBuf {
+        match kind {
+            Kind::Visible => staged_dir(&self.dir),
+            Kind::Pending => pending_dir(&self.dir),
+        }
+    }
+
+    fn stage(&mut self, written: Vec<Written>, _kind: Kind) -> Result<Vec<FileEntry>> {
+        let mut entries = vec![];
+        for file in written {
+            let (name, path) = (file.name.clone(), file.path.clone());
+            let size = file.sync()?;
+            disk::sync_parent(&path)?;
+            entries.push(FileEntry { name, size, tag: None });
+        }
+        Ok(entries)
+    }
+
+    fn forget(&mut self) -> Result<()> {
+        self.remove_leftovers()
+    }
+
+    fn append(&mut self, line: Line) -> Result<()> {
+        self.write(&line)?;
+        self.failpoints.hit("filesink.manifest_synced")?;
+        self.publish(&line.files)?;
+        if !line.files.is_empty() {
+            self.failpoints.hit("filesink.renamed")?;
+        }
+        for name in &line.rolled {
+            disk::remove(&pending_dir(&self.dir).join(name))?;
+        }
+        self.state.apply(line);
+        self.state.files = vec![];
+        self.remove_committed()?;
+        self.state.removed = vec![];
+        if self.state.wants_compaction() {
+            self.compact()?;
+        }
+        Ok(())
+    }
+
+    fn files(&self) -> Result<Vec<Committed>> {
+        let mut files = State::of(read(&manifest_path(&self.dir))?.lines).files;
+        for old in files.iter_mut().filter(|f| f.at.is_none()) {
+            // Lines of version 1 say no time; the file does.
+            let path = self.dir.join(&old.file.name);
+            let written = fs::metadata(&path).and_then(|m| m.modified()).ok();
+            let since = written.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+            old.at = since.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+        }
+        Ok(files)
+    }
+
+    fn pending(&self, name: &str) -> Result<Box<dyn Read + Send>> {
+        let path = pending_dir(&self.dir).join(name);
+        let file = File::open(&path).map_err(|e| disk::failed("opening", &path, &e))?;
+        Ok(Box::new(file))
+    }
+}
+
 /// The files of committed batches in `dir`, in the order of the batches; `None` if there is no manifest, so that every
-/// file counts. A batch is listed when all its files have their names.
+/// file counts. The files of a step are listed when all of them have their names.
 ///
 /// # Errors
 /// `SINK_CORRUPT` for a damaged manifest; I/O.
@@ -180,10 +228,12 @@ pub fn committed_files(dir: &Path) -> Result<Option<Vec<PathBuf>>> {
     if !path.exists() {
         return Ok(None);
     }
-    let entries = read(&path)?.entries;
-    let is_visible = |e: &&Entry| !e.files.iter().any(|f| staged_path(dir, &f.name).exists());
-    let files = entries.iter().filter(is_visible).flat_map(|e| &e.files);
-    Ok(Some(files.map(|f| dir.join(&f.name)).collect()))
+    let State { mut files, newest, .. } = State::of(read(&path)?.lines);
+    if newest.iter().any(|f| staged_path(dir, &f.name).exists()) {
+        let hidden: HashSet<_> = newest.iter().map(|f| &f.name).collect();
+        files.retain(|f| !hidden.contains(&f.file.name));
+    }
+    Ok(Some(files.into_iter().map(|f| dir.join(f.file.name)).collect()))
 }
 
 /// The query whose output is in `dir`, if there is a manifest.
@@ -201,7 +251,7 @@ pub fn owner(dir: &Path) -> Result<Option<Uuid>> {
 /// What a manifest says, and how much of the file says it.
 struct Content {
     header: Header,
-    entries: Vec<Entry>,
+    lines: Vec<Line>,
     /// Bytes of whole lines; what follows is a tear.
     valid_bytes: usize,
     is_torn: bool,
@@ -209,42 +259,27 @@ struct Content {
 
 fn read(path: &Path) -> Result<Content> {
     let bytes = fs::read(path).map_err(|e| disk::failed("reading manifest", path, &e))?;
-    let mut lines = bytes.split_inclusive(|b| *b == b'\n').enumerate();
-    let (_, first) = lines.next().ok_or_else(|| corrupt(path, 1))?;
-    let header: Header = parse(first).ok_or_else(|| corrupt(path, 1))?;
-    let mut content = Content { header, entries: vec![], valid_bytes: first.len(), is_torn: false };
-    for (i, text) in lines {
+    let shown = path.display().to_string();
+    let mut texts = bytes.split_inclusive(|b| *b == b'\n').enumerate();
+    let (_, first) = texts.next().ok_or_else(|| corrupt(&shown, 1))?;
+    let header: Header = lines::parse(first).ok_or_else(|| corrupt(&shown, 1))?;
+    let mut content = Content { header, lines: vec![], valid_bytes: first.len(), is_torn: false };
+    if content.header.version > VERSION {
+        return Err(in_use(&path.display().to_string(), &version_text(&content.header)));
+    }
+    for (i, text) in texts {
         if content.is_torn {
-            return Err(corrupt(path, i));
+            return Err(corrupt(&shown, i));
         }
-        match parse::<Entry>(text).filter(is_sound) {
-            Some(entry) => {
-                content.entries.push(entry);
+        match lines::parse::<Line>(text).filter(Line::is_sound) {
+            Some(line) => {
+                content.lines.push(line);
                 content.valid_bytes += text.len();
             }
             None => content.is_torn = true,
         }
     }
     Ok(content)
-}
-
-/// A manifest never leads outside its directory.
-fn is_sound(entry: &Entry) -> bool {
-    let is_sound = |part: &str| !part.is_empty() && !part.contains(['\\', '\0']) && part != ".." && part != ".";
-    entry.files.iter().all(|f| f.name.split('/').all(is_sound))
-}
-
-fn parse<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
-    let text = std::str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
-    let (crc, json) = text.split_at_checked(8)?;
-    let json = json.strip_prefix(' ')?;
-    let is_whole = u32::from_str_radix(crc, 16).ok()? == crc32c::crc32c(json.as_bytes());
-    is_whole.then(|| serde_json::from_str(json).ok()).flatten()
-}
-
-fn line(value: &impl Serialize) -> Result<String> {
-    let json = serde_json::to_string(value).map_err(|e| Error::internal(format!("manifest line: {e}")))?;
-    Ok(format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes())))
 }
 
 /// Opens for appending, the tear cut off.
@@ -262,12 +297,12 @@ fn reopen(path: &Path, content: &Content) -> Result<File> {
 }
 
 /// Writes the manifest anew and puts it in place of the old one, if there is one.
-fn replace(dir: &Path, header: &Header, entries: &[&Entry]) -> Result<()> {
+fn replace(dir: &Path, header: &Header, all: &[Line]) -> Result<()> {
     let path = manifest_path(dir);
     let new = path.with_extension("new");
-    let mut text = line(header)?;
-    for entry in entries {
-        text.push_str(&line(entry)?);
+    let mut text = lines::text(header)?;
+    for line in all {
+        text.push_str(&lines::text(line)?);
     }
     let written = File::create(&new).and_then(|mut f| {
         f.write_all(text.as_bytes())?;
@@ -278,37 +313,23 @@ fn replace(dir: &Path, header: &Header, entries: &[&Entry]) -> Result<()> {
     disk::sync_parent(&path)
 }
 
-/// Drops the lines of batches that wrote nothing, but the last: an idle query must not grow the manifest for ever.
-fn compact(dir: &Path, content: &Content, failpoints: &Failpoints) -> Result<()> {
-    let useful: Vec<&Entry> = content
-        .entries
-        .iter()
-        .enumerate()
-        .filter(|(i, e)| i + 1 == content.entries.len() || !e.files.is_empty())
-        .map(|(_, e)| e)
-        .collect();
-    if content.entries.len() - useful.len() <= MAX_EMPTY_LINES {
-        return Ok(());
-    }
-    replace(dir, &content.header, &useful)?;
-    failpoints.hit("filesink.compacted")
-}
-
 fn lock(dir: &Path) -> Result<File> {
     let path = metadata_dir(dir).join("lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(|e| disk::failed("opening lock", &path, &e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(in_use(dir, "is being written by another query")),
+        Err(fs::TryLockError::WouldBlock) => {
+            Err(in_use(&dir.display().to_string(), "is being written by another query"))
+        }
         Err(fs::TryLockError::Error(e)) => Err(disk::failed("locking", &path, &e)),
     }
 }
 
-fn check_owner(dir: &Path, header: &Header, query_id: Uuid) -> Result<()> {
-    if header.version != VERSION {
-        let what = format!("has a manifest of version {}, this program writes version {VERSION}", header.version);
-        return Err(in_use(dir, &what));
+/// Refuses a log of another query, or of a later version.
+pub fn check_owner(dir: &str, header: &Header, query_id: Uuid) -> Result<()> {
+    if header.version > VERSION {
+        return Err(in_use(dir, &version_text(header)));
     }
     if header.query_id != query_id {
         let whose = match header.query_id {
@@ -320,26 +341,32 @@ fn check_owner(dir: &Path, header: &Header, query_id: Uuid) -> Result<()> {
     Ok(())
 }
 
+fn version_text(header: &Header) -> String {
+    format!("has a manifest of version {}, this program writes version {VERSION}", header.version)
+}
+
 fn refuse_spark(dir: &Path) -> Result<()> {
     if dir.join("_spark_metadata").exists() {
-        return Err(in_use(dir, "holds the output of a Spark query"));
+        return Err(in_use(&dir.display().to_string(), "holds the output of a Spark query"));
     }
     Ok(())
 }
 
-fn in_use(dir: &Path, what: &str) -> Error {
-    Error::invalid("SINK_IN_USE", format!("output directory '{}' {what}", dir.display()))
+/// The error of an output that another has.
+pub fn in_use(dir: &str, what: &str) -> Error {
+    Error::invalid("SINK_IN_USE", format!("output directory '{dir}' {what}"))
         .with_help("give each query a directory of its own, or start from the checkpoint of the query that wrote it")
 }
 
-fn corrupt(path: &Path, line: usize) -> Error {
-    let message = format!("manifest '{}' is damaged at line {line}", path.display());
+/// The error of a log that cannot be read.
+pub fn corrupt(path: &str, line: usize) -> Error {
+    let message = format!("manifest '{path}' is damaged at line {line}");
     Error::io("SINK_CORRUPT", message).with_help("restore the directory from a backup, or write to a new one")
 }
 
 /// Names in `dir` that are neither committed nor ours; for tests.
 #[cfg(test)]
-pub fn visible_names(dir: &Path) -> std::collections::HashSet<String> {
+pub fn visible_names(dir: &Path) -> HashSet<String> {
     let names = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     names.filter(|n| !n.starts_with('_')).collect()
 }

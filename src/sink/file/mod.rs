@@ -4,13 +4,15 @@
 //! out/part-00000-<uuid>.json                    what readers see, complete from the moment it appears
 //! out/_tidemill_metadata/manifest               which batches are committed, with their files
 //! out/_tidemill_metadata/staged/part-00001-….json.staged   rows of the batch that is prepared
+//! out/_tidemill_metadata/pending/part-00001-….arrow        rows of committed batches that wait to become a larger file
 //! out/_tidemill_metadata/lock                   held while a query writes
 //! ```
 //!
 //! `prepare` writes and syncs the staged file. `commit` appends the batch to the manifest, durably: from there on it is
 //! committed. Then it renames the file; a crash between the two is made good by the next `open`. So whoever lists the
 //! directory sees complete files of committed batches only, and whoever reads the manifest ([`committed_files`]) sees
-//! whole batches only.
+//! whole batches only. In a store it is the same with objects, see `store_log`. When rows become files, and when files go,
+//! is decided in `rolling`.
 
 mod append;
 mod csv;
@@ -18,11 +20,18 @@ mod disk;
 mod encode;
 mod folders;
 mod json;
+mod lines;
+mod log;
 mod manifest;
 mod output;
 mod partition;
+mod pending;
+mod roller;
+mod rolling;
+mod store_log;
+mod target;
 
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -34,38 +43,62 @@ use uuid::Uuid;
 
 pub use append::FileAppend;
 pub use encode::{FileFormat, FileFormatKind};
-pub use manifest::committed_files;
+pub use manifest::{METADATA_DIR, committed_files};
+pub use rolling::Rolling;
+pub use store_log::committed_objects;
 
 use super::rows::{not_open, not_prepared};
 use super::{BatchIdentity, BatchRows, LastCommitted, Sink, SinkContext};
-use crate::disk::local_path;
 use crate::error::{Error, Result};
 use crate::options::{OptionReader, OptionSpec, OptionType, Options};
 use crate::output_mode::OutputMode;
+use crate::store::{NUM_OPTIONS, with_store_options};
 use folders::{FilesByFolder, Written};
-use manifest::{Entry, FileEntry, Manifest};
+use lines::{FileEntry, Line};
+use log::{Kind, Log};
+use pending::PendingRows;
+use roller::Roller;
+use target::Target;
 
-/// Appends one file a batch to a directory; a batch without rows adds none.
+/// Appends files to a directory, local or in a store; a batch without rows adds none.
 #[derive(Debug)]
 pub struct FileSink {
-    dir: PathBuf,
+    target: Target,
     format: FileFormat,
-    state: Mutex<Option<Open>>,
+    rolling: Rolling,
+    state: Shared,
 }
+
+/// Shared with the task that rolls files whose time has come.
+type Shared = Arc<Mutex<Option<Open>>>;
 
 #[derive(Debug)]
 struct Open {
     context: SinkContext,
-    manifest: Manifest,
-    prepared: Option<(u64, Vec<FileEntry>)>,
+    log: Box<dyn Log>,
+    prepared: Option<(u64, Prepared)>,
+    roller: Roller,
+    /// Rolls files when their time has come, also if no batch does.
+    timer: Option<SpawnedTask<()>>,
+    /// What the timer could not do. Nobody knows what the log says since then: every batch fails with it.
+    failed: Option<Error>,
 }
 
-const OPTIONS: [OptionSpec; 1] = [OptionSpec::new("path", OptionType::Path, "The directory for the files.").required()];
+/// Files of a batch that is not committed.
+#[derive(Debug, Default)]
+struct Prepared {
+    files: Vec<FileEntry>,
+    pending: Vec<FileEntry>,
+}
+
+/// Where it writes.
+const OPTIONS: [OptionSpec; 1 + NUM_OPTIONS] =
+    with_store_options([OptionSpec::new("path", OptionType::Path, "The directory for the files.").required()]);
 
 impl FileSink {
     /// The options.
     pub fn specs(kind: FileFormatKind) -> Vec<&'static [OptionSpec]> {
-        [&[&OPTIONS[..]][..], &FileFormat::specs(kind)].concat()
+        [&[&OPTIONS[..], &Rolling::OPTIONS][..], &FileFormat::specs(kind)].concat()
     }
 
     /// Reads the options.
@@ -75,27 +108,19 @@ impl FileSink {
     pub fn new(kind: FileFormatKind, options: &Options) -> Result<Self> {
         let specs = Self::specs(kind);
         let mut reader = OptionReader::new(format!("the {kind} sink"), options, &specs);
-        let dir = local_dir(reader.required("path")?).map_err(|e| e.with_span(options.span("path")))?;
+        let path = reader.required("path")?;
+        let target = Target::read(path, &mut reader).map_err(|e| e.with_span(options.span("path")))?;
         let format = FileFormat::read(kind, &mut reader)?;
+        let rolling = Rolling::read(&reader)?;
         reader.finish()?;
-        Ok(Self { dir, format, state: Mutex::new(None) })
+        Ok(Self { target, format, rolling, state: Shared::default() })
     }
-}
-
-/// The path of a local directory, written as such or as a `file:` URI.
-fn local_dir(path: &str) -> Result<PathBuf> {
-    let local = local_path(path);
-    if local.contains("://") {
-        let message = format!("the file sink writes to local directories, not to '{path}'");
-        return Err(Error::unsupported("UNSUPPORTED_FILE_SYSTEM", message));
-    }
-    Ok(PathBuf::from(local))
 }
 
 #[async_trait]
 impl Sink for FileSink {
     fn description(&self) -> String {
-        format!("FileSink[{}]", self.dir.display())
+        format!("FileSink[{}]", self.target)
     }
 
     fn format(&self) -> Option<&str> {
@@ -117,7 +142,7 @@ impl Sink for FileSink {
     }
 
     fn holds_output_of(&self, query_id: Uuid) -> Result<bool> {
-        Ok(manifest::owner(&self.dir)? == Some(query_id))
+        Ok(self.target.owner()? == Some(query_id))
     }
 
     async fn open(&self, context: &SinkContext) -> Result<()> {
@@ -125,24 +150,51 @@ impl Sink for FileSink {
         let mut state = self.state.lock().await;
         // What this sink held before, the lock of the directory above all, goes first.
         *state = None;
-        let (dir, query_id, failpoints) = (self.dir.clone(), context.query_id, context.failpoints.clone());
-        let manifest = blocking(move || Manifest::open(&dir, query_id, failpoints)).await?;
-        *state = Some(Open { context: context.clone(), manifest, prepared: None });
+        let (target, query_id, failpoints) = (self.target.clone(), context.query_id, context.failpoints.clone());
+        let (context, format, rolling) = (context.clone(), self.format.clone(), self.rolling);
+        let mut open = blocking(move || {
+            let log = target.open(query_id, failpoints)?;
+            let roller = Roller::new(format, rolling, log.as_ref(), &context)?;
+            let mut open = Open { context, log, prepared: None, roller, timer: None, failed: None };
+            open.maintain()?;
+            Ok(open)
+        })
+        .await?;
+        self.set_timer(&mut open);
+        *state = Some(open);
         Ok(())
     }
 
     async fn last_committed(&self) -> Result<LastCommitted> {
         let state = self.state.lock().await;
         let open = state.as_ref().ok_or_else(|| not_open("the file sink"))?;
-        Ok(open.manifest.last_identity().map_or(LastCommitted::Nothing, LastCommitted::Batch))
+        Ok(open.log.last().map_or(LastCommitted::Nothing, LastCommitted::Batch))
     }
 
     async fn prepare(&self, batch_id: u64, rows: BatchRows) -> Result<Option<u64>> {
         let mut state = self.state.lock().await;
         let open = state.as_mut().ok_or_else(|| not_open("the file sink"))?;
-        open.prepared = None;
-        let (num_rows, files) = self.stage(batch_id, open, rows.in_order()).await?;
-        open.prepared = Some((batch_id, files));
+        open.check()?;
+        if open.prepared.take().is_some() {
+            open.log.forget()?;
+        }
+        let rows = rows.in_order();
+        let (num_rows, written, kind) = match self.rolling.waits() {
+            true => self.write_pending(batch_id, open, rows).await?,
+            false => self.write_files(batch_id, open, rows).await?,
+        };
+        let mut open = state.take().ok_or_else(|| not_open("the file sink"))?;
+        let (open, staged) = blocking(move || {
+            let staged = open.log.stage(written, kind);
+            Ok((open, staged))
+        })
+        .await?;
+        let open = state.insert(open);
+        let prepared = match kind {
+            Kind::Visible => Prepared { files: staged?, pending: vec![] },
+            Kind::Pending => Prepared { files: vec![], pending: staged? },
+        };
+        open.prepared = Some((batch_id, prepared));
         open.context.failpoints.hit("filesink.staged")?;
         Ok(Some(num_rows))
     }
@@ -151,66 +203,129 @@ impl Sink for FileSink {
         let mut state = self.state.lock().await;
         let mut open = state.take().ok_or_else(|| not_open("the file sink"))?;
         let prepared = open.prepared.take().filter(|(id, _)| *id == batch.batch_id);
-        let (_, files) = prepared.ok_or_else(|| not_prepared("the file sink", batch.batch_id))?;
-        let entry = Entry { batch_id: batch.batch_id, record_hash: batch.record_hash, files };
+        let (_, Prepared { files, pending }) = prepared.ok_or_else(|| not_prepared("the file sink", batch.batch_id))?;
         // After a failed write nobody knows what the disk holds: the sink stays closed, and the next `open` finds out.
-        *state = Some(
-            blocking(move || {
-                open.manifest.commit(entry)?;
-                Ok(open)
-            })
-            .await?,
-        );
+        let mut open = blocking(move || {
+            open.check()?;
+            if open.log.last().is_some_and(|last| last.batch_id >= batch.batch_id) {
+                open.log.forget()?;
+                return Ok(open);
+            }
+            let (batch_id, record_hash) = (Some(batch.batch_id), Some(batch.record_hash));
+            let at = Some(open.context.clock.now_ms());
+            open.log.append(Line { batch_id, record_hash, files, pending, at, ..Line::default() })?;
+            open.maintain()?;
+            Ok(open)
+        })
+        .await?;
+        self.set_timer(&mut open);
+        *state = Some(open);
         Ok(())
     }
 
     async fn abort(&self) -> Result<()> {
         let mut state = self.state.lock().await;
-        if let Some((_, files)) = state.as_mut().and_then(|open| open.prepared.take()) {
-            remove_staged(&self.dir, &files)?;
-        }
-        Ok(())
+        let Some(mut open) = state.take() else { return Ok(()) };
+        let (open, done) = blocking(move || {
+            let is_prepared = open.prepared.take().is_some() && open.failed.is_none();
+            let done = if is_prepared { open.log.forget() } else { Ok(()) };
+            Ok((open, done))
+        })
+        .await?;
+        *state = Some(open);
+        done
     }
 
     async fn close(&self) -> Result<()> {
         self.abort().await?;
-        *self.state.lock().await = None;
-        Ok(())
+        let Some(mut open) = self.state.lock().await.take() else { return Ok(()) };
+        // What waits becomes a file: a query that has stopped has all its rows where readers see them.
+        blocking(move || open.check().and_then(|()| open.roll())).await
     }
 }
 
 impl FileSink {
-    /// Writes the rows to staged files, one for each partition folder, durably. No rows, no file.
-    async fn stage(
+    /// Writes the rows to files, one for each partition folder. No rows, no file.
+    async fn write_files(
         &self,
         batch_id: u64,
         open: &Open,
         mut rows: SendableRecordBatchStream,
-    ) -> Result<(u64, Vec<FileEntry>)> {
-        let (dir, tz) = (self.dir.clone(), open.context.time_zone);
-        let name = |folder: &str| format!("{folder}part-{batch_id:05}-{}.{}", Uuid::new_v4(), self.format.extension());
-        let path = |name: &str| manifest::staged_path(&dir, name);
+    ) -> Result<(u64, Vec<Written>, Kind)> {
+        let (dir, tz) = (open.log.workplace(Kind::Visible), open.context.time_zone);
+        let name = |folder: &str| file_name(folder, batch_id, &self.format.extension());
+        let path = |name: &str| target::staged_path(&dir, name);
         let mut files = FilesByFolder::new(&self.format, open.context.schema.clone(), tz, name, path)?;
         while let Some(batch) = rows.try_next().await? {
             files.write(&batch)?;
         }
         let (num_rows, written) = files.finish();
-        let entries = blocking(move || {
-            let entry = |file: Written| {
-                let (name, path) = (file.name.clone(), file.path.clone());
-                let size = file.sync()?;
-                disk::sync_parent(&path)?;
-                Ok(FileEntry { name, size })
-            };
-            written.into_iter().map(entry).collect::<Result<Vec<_>>>()
-        })
-        .await?;
-        Ok((num_rows, entries))
+        Ok((num_rows, written, Kind::Visible))
+    }
+
+    /// Writes the rows where they wait to be put into a larger file.
+    async fn write_pending(
+        &self,
+        batch_id: u64,
+        open: &Open,
+        mut rows: SendableRecordBatchStream,
+    ) -> Result<(u64, Vec<Written>, Kind)> {
+        let name = file_name("", batch_id, "arrow");
+        let path = open.log.workplace(Kind::Pending).join(&name);
+        let mut pending = PendingRows::new(open.context.schema.clone(), name, path);
+        while let Some(batch) = rows.try_next().await? {
+            pending.write(&batch)?;
+        }
+        let (num_rows, written) = pending.finish()?;
+        Ok((num_rows, written, Kind::Pending))
+    }
+
+    /// Sees to it that rows that wait become a file in time, whether another batch comes or not.
+    fn set_timer(&self, open: &mut Open) {
+        open.timer = None;
+        let Some(deadline) = open.roller.deadline(open.log.state()) else { return };
+        // The task holds nothing that would outlive the sink.
+        let (state, clock) = (Arc::downgrade(&self.state), open.context.clock.clone());
+        open.timer = Some(SpawnedTask::spawn(async move {
+            clock.sleep_until(deadline).await;
+            let Some(state) = state.upgrade() else { return };
+            let mut state = state.lock().await;
+            // The batch that is being prepared rolls them with its commit.
+            let Some(mut open) = state.take_if(|open| open.prepared.is_none()) else { return };
+            // The sink keeps this task, whose end would otherwise come here.
+            let rolled = blocking(move || {
+                open.failed = open.maintain().err();
+                Ok(open)
+            });
+            if let Ok(open) = rolled.await {
+                *state = Some(open);
+            }
+        }));
     }
 }
 
-fn remove_staged(dir: &Path, files: &[FileEntry]) -> Result<()> {
-    files.iter().try_for_each(|f| disk::remove(&manifest::staged_path(dir, &f.name)))
+impl Open {
+    fn check(&self) -> Result<()> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Rolls files that are large or old enough, and removes those that are too old.
+    fn maintain(&mut self) -> Result<()> {
+        let now_ms = self.context.clock.now_ms();
+        if self.roller.is_due(self.log.state(), now_ms) {
+            self.roll()?;
+        }
+        self.roller.remove_old(self.log.as_mut(), now_ms)
+    }
+
+    fn roll(&mut self) -> Result<()> {
+        self.roller.roll(self.log.as_mut(), &self.context)
+    }
+}
+
+/// The name of a new file of a batch, behind its folder.
+fn file_name(folder: &str, batch_id: u64, extension: &str) -> String {
+    format!("{folder}part-{batch_id:05}-{}.{extension}", Uuid::new_v4())
 }
 
 /// Runs file system calls where they may block.
@@ -222,4 +337,8 @@ async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'sta
 }
 
 #[cfg(test)]
+mod store_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod years_tests;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::entry::FileEntry;
 use super::format::FormatOptions;
 use super::listing::Location;
-use super::read::{Decoding, FileReader};
+use super::read::{Compression, Decoding, FileReader, Unread};
 use super::scan::FilesScan;
 use crate::error::Result;
 use crate::format::BadRecordCounter;
@@ -117,11 +117,11 @@ async fn columns_are_told_as_spark_tells_them() {
         let write = |(i, text): (usize, &String)| {
             let path = dir.path().join(format!("f{i}.csv"));
             std::fs::write(&path, text).unwrap();
-            path
+            FileEntry::stat(&path).unwrap().unwrap()
         };
-        let paths: Vec<_> =
-            case.files.iter().enumerate().map(write).filter(|p| p.metadata().unwrap().len() > 0).collect();
-        let inferred = options(&case).and_then(|format| format.infer(&paths, Tz::UTC, |_| None));
+        let files: Vec<_> = case.files.iter().enumerate().map(write).filter(|f| f.size > 0).collect();
+        let unread = Unread { codec: Compression::Given(None), store: None };
+        let inferred = options(&case).and_then(|format| format.infer(&files, Tz::UTC, unread));
         let types = inferred.as_ref().map(|schema| {
             let fields = schema.fields().iter();
             fields.map(|f| (f.name().clone(), type_name(f.data_type()))).collect::<Vec<_>>()
@@ -139,7 +139,8 @@ async fn columns_are_told_as_spark_tells_them() {
                 continue;
             }
         }
-        if paths.len() == 1 && case.error.is_none() {
+        if files.len() == 1 && case.error.is_none() {
+            let paths: Vec<_> = files.iter().map(|f| f.path.clone()).collect();
             let rows = read(&case, inferred.unwrap(), &paths).await.map_err(|e| e.to_string());
             if rows.as_ref().ok() != case.rows.as_ref() {
                 wrong.push(format!("{:?} {:?}: {rows:?} / Spark {:?}", case.opts, case.files, case.rows));

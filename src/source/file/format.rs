@@ -1,18 +1,15 @@
 //! The format of a file source or table: options, schema, and which reader it takes.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::time_zone::Tz;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::entry::FileEntry;
 use super::parquet::parquet_schema;
-use super::read::read_error;
+use super::read::Unread;
 use crate::error::{Error, Result};
-use crate::format::compression::Codec;
 use crate::format::lines::{LINE_SEP, LineEnd};
 use crate::format::{
     BadRecordCounter, BadRecords, CsvFormat, CsvOptions, JsonFormat, JsonOptions, LineFormat, TextFormat, bad_records,
@@ -21,7 +18,6 @@ use crate::format::{
 use crate::options::{OptionReader, OptionSpec, OptionType};
 use crate::sink::file::FileFormatKind;
 use crate::source::provider::source_schema;
-use crate::source::record_log::io_error;
 use crate::type_name::sql_type_name;
 
 /// What the options say about the bytes of a file.
@@ -120,11 +116,10 @@ impl FormatOptions {
         })
     }
 
-    /// The schema that files have: csv and json look at all of them, parquet at the first. Local times are those of `tz`; `codec`
-    /// says how a file is compressed.
-    pub fn infer(&self, files: &[PathBuf], tz: Tz, codec: impl Fn(&Path) -> Option<Codec>) -> Result<SchemaRef> {
-        let Some(path) = files.first() else { return Err(Error::internal("no file to tell a schema from")) };
-        let read = |path: &PathBuf| unpacked(path, codec(path)).map_err(|e| read_error(path, codec(path), &e));
+    /// The schema that files have: csv and json look at all of them, parquet at the first. Local times are those of `tz`.
+    pub fn infer(&self, files: &[FileEntry], tz: Tz, unread: Unread<'_>) -> Result<SchemaRef> {
+        let Some(first) = files.first() else { return Err(Error::internal("no file to tell a schema from")) };
+        let read = |file: &FileEntry| unread.bytes(file);
         let schema = match self {
             Self::Text { .. } => return Ok(text_schema()),
             Self::Csv { csv, line_end, .. } => {
@@ -136,12 +131,13 @@ impl FormatOptions {
             Self::Json { json, line_end, bad_records } => {
                 infer_json_schema(files.iter().map(read), json, line_end, *bad_records, tz)
             }
-            Self::Parquet => {
-                let file = File::open(path).map_err(|e| io_error("opening", path, &e));
-                file.and_then(|file| parquet_schema(&file))
-            }
+            Self::Parquet => unread.open(first).and_then(|file| parquet_schema(&file)),
         };
+        let path = &first.path;
         let schema = schema.map_err(|e| {
+            if e.condition() == "STORE_IO" {
+                return e;
+            }
             Error::invalid(
                 "UNABLE_TO_INFER_SCHEMA",
                 format!("the schema of '{}' cannot be told: {}", path.display(), e.message()),
@@ -200,16 +196,6 @@ impl FormatOptions {
             Self::Parquet => FileFormat::Parquet,
         })
     }
-}
-
-/// What a file holds.
-fn unpacked(path: &Path, codec: Option<Codec>) -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![];
-    match codec {
-        Some(codec) => codec.decoder(Box::new(File::open(path)?))?.read_to_end(&mut bytes)?,
-        None => File::open(path)?.read_to_end(&mut bytes)?,
-    };
-    Ok(bytes)
 }
 
 /// `value STRING`.

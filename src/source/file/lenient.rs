@@ -184,7 +184,9 @@ impl OneFile {
 
 /// An error of the reader, as one of ours.
 fn unreadable(e: DataFusionError) -> Error {
-    let is_ours = |e: &Error| e.condition().starts_with("FAILED_READ_FILE") || e.condition() == "SOURCE_FILE_CHANGED";
+    let is_ours = |e: &Error| {
+        e.condition().starts_with("FAILED_READ_FILE") || ["SOURCE_FILE_CHANGED", "STORE_IO"].contains(&e.condition())
+    };
     let known = Error::from(e);
     if is_ours(&known) {
         return known;

@@ -4,9 +4,12 @@ mod clean;
 mod cursor;
 mod entry;
 pub mod format;
+#[cfg(feature = "notify")]
+mod hints;
 mod julian;
 mod lenient;
 pub mod listing;
+mod objects;
 mod options;
 mod parquet;
 mod parquet_columns;
@@ -18,6 +21,7 @@ mod seen;
 mod source;
 mod spark_log;
 mod told;
+mod walk;
 
 pub use options::{FileStream, file_schema, zone_of};
 

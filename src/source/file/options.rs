@@ -1,6 +1,5 @@
 //! `CREATE STREAM … USING text | csv | json | parquet`: options of the file source.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::time_zone::Tz;
@@ -13,7 +12,7 @@ use super::clean::CleanSource;
 use super::format::{FormatOptions, text_schema};
 use super::listing::Location;
 use super::partition::Partitions;
-use super::read::{Compression, Lenience};
+use super::read::{Compression, Lenience, Unread};
 use super::scan::prunes;
 use super::source::FileSource;
 use crate::error::{Error, Result};
@@ -158,7 +157,7 @@ impl FileStream {
             kind,
             format_options,
             schema,
-            identity: StreamIdentity::of_files(kind.name(), location.local(), options),
+            identity: StreamIdentity::of_files(kind.name(), location.plain_path(), options),
             location,
             // Old files would never be read if a batch that begins with the newest made them too old.
             max_age_ms: (!(limits.latest_first && limits.is_limited())).then_some(max_age_ms),
@@ -195,13 +194,15 @@ pub fn file_schema(
     let schema = match (declared, format) {
         (Some(declared), _) => declared,
         (None, FormatOptions::Text { .. }) => text_schema(),
-        (None, _) => infer(
-            format,
-            files.iter().filter(|f| f.size > 0).map(|f| f.path.clone()).collect(),
-            name,
-            stream,
-            (tz, codec),
-        )?,
+        (None, _) => {
+            let files: Vec<_> = files.iter().filter(|f| f.size > 0).cloned().collect();
+            if files.is_empty() {
+                let message = format!("'{stream}' has no {name} file that is not empty, to tell the columns from");
+                return Err(Error::invalid("UNABLE_TO_INFER_SCHEMA", message)
+                    .with_help("declare the columns, (name TYPE, …) behind the name, or add a file first"));
+            }
+            format.infer(&files, tz, Unread { codec, store: location.store.as_ref() })?
+        }
     };
     let (of_folders, in_files): (Vec<_>, Vec<_>) =
         schema.fields().iter().cloned().partition(|f| partitions.has(f.name()));
@@ -215,21 +216,6 @@ pub fn file_schema(
         |f: &FieldRef| of_folders.iter().find(|known| known.name().eq_ignore_ascii_case(f.name())).unwrap_or(f).clone();
     let fields: Vec<_> = in_files.into_iter().chain(inferred.iter().map(known)).collect();
     Ok(Arc::new(Schema::new(fields)))
-}
-
-fn infer(
-    format: &FormatOptions,
-    files: Vec<PathBuf>,
-    name: &str,
-    stream: &str,
-    (tz, codec): (Tz, Compression),
-) -> Result<SchemaRef> {
-    if files.is_empty() {
-        let message = format!("'{stream}' has no {name} file that is not empty, to tell the columns from");
-        return Err(Error::invalid("UNABLE_TO_INFER_SCHEMA", message)
-            .with_help("declare the columns, (name TYPE, …) behind the name, or add a file first"));
-    }
-    format.infer(&files, tz, |path| codec.of(path))
 }
 
 #[async_trait]

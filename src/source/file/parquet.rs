@@ -1,14 +1,14 @@
 //! Parquet files: DataFusion's own source, which prunes and prefetches, over files that are opened as all others are.
 
-use std::fs::File;
+use std::io::{Seek, SeekFrom};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use bytes::Bytes;
 use datafusion::common::DFSchema;
 use datafusion::common::config::TableParquetOptions;
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileSource, ParquetFileReaderFactory, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
@@ -19,6 +19,7 @@ use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::basic::{ConvertedType, Type as PhysicalType};
 use datafusion::parquet::errors::{ParquetError, Result as ParquetResult};
 use datafusion::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use datafusion::parquet::file::reader::{ChunkReader, Length};
 use datafusion::parquet::schema::types::ColumnDescPtr;
 use datafusion::physical_expr::conjunction_opt;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
@@ -29,9 +30,9 @@ use super::entry::FileEntry;
 use super::lenient::{LenientSource, PlainBytes};
 use super::parquet_columns::declared;
 use super::partition::physical;
-use super::read::FileReader;
+use super::read::{FileReader, store_fault};
 use crate::error::{Error, Result};
-use crate::format::bytes::Opened;
+use crate::format::bytes::{Opened, OpenedReader};
 
 /// The source of the Parquet files that `reader` opens. Row groups and pages in which no row can meet `filters` are not read.
 pub fn parquet_source(reader: &Arc<FileReader>, schema: TableSchema, filters: &[Expr]) -> Result<Arc<dyn FileSource>> {
@@ -59,11 +60,29 @@ pub fn parquet_source(reader: &Arc<FileReader>, schema: TableSchema, filters: &[
 ///
 /// # Errors
 /// A file that cannot be read as Parquet.
-pub fn parquet_schema(file: &File) -> Result<Schema> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(
-        file.try_clone().map_err(ParquetError::from).map_err(DataFusionError::from)?,
-    );
+pub fn parquet_schema(file: &Opened) -> Result<Schema> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file.clone());
     Ok(declared(reader.map_err(DataFusionError::from)?.schema()))
+}
+
+impl Length for Opened {
+    fn len(&self) -> u64 {
+        self.size()
+    }
+}
+
+impl ChunkReader for Opened {
+    type T = OpenedReader;
+
+    fn get_read(&self, start: u64) -> ParquetResult<OpenedReader> {
+        let mut reader = self.reader();
+        reader.seek(SeekFrom::Start(start))?;
+        Ok(reader)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        Ok(self.read(start..start.saturating_add(length as u64))?)
+    }
 }
 
 /// Whether least and greatest values say everything about the columns of a condition: they leave out NaN.
@@ -90,36 +109,43 @@ impl ParquetFileReaderFactory for OpenedFiles {
         Ok(match self.0.open(entry)? {
             Some(file) => {
                 let bytes = partitioned.extension::<PlainBytes>().cloned().unwrap_or_default();
-                Box::new(OpenedFile { file, bytes })
+                Box::new(OpenedFile { path: entry.path.clone(), file, bytes })
             }
             None => return Err(Error::internal("a file that is left out was opened").into()),
         })
     }
 }
 
+/// What is read from the end of a file at first.
+const FOOTER_BYTES: usize = 64 << 10;
+
 struct OpenedFile {
+    path: PathBuf,
     file: Opened,
     bytes: PlainBytes,
 }
 
-fn read(file: &Opened, range: Range<u64>) -> ParquetResult<Bytes> {
-    file.read(range).map_err(|e| ParquetError::External(e.into()))
-}
-
-/// Runs `f` where it may block.
-async fn blocking<T: Send + 'static>(f: impl FnOnce() -> ParquetResult<T> + Send + 'static) -> ParquetResult<T> {
-    SpawnedTask::spawn_blocking(f).join().await.map_err(|e| ParquetError::External(e.into()))?
+impl OpenedFile {
+    async fn fetch(&self, ranges: Vec<Range<u64>>) -> ParquetResult<Vec<Bytes>> {
+        let failed = |e| match store_fault(&self.path, &e) {
+            Some(e) => ParquetError::External(Box::new(e)),
+            None => ParquetError::External(Box::new(e)),
+        };
+        self.file.fetch(ranges).await.map_err(failed)
+    }
 }
 
 impl AsyncFileReader for OpenedFile {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
-        let file = self.file.clone();
-        blocking(move || read(&file, range)).boxed()
+        async move {
+            let bytes = self.fetch(vec![range]).await?;
+            bytes.into_iter().next().ok_or_else(|| ParquetError::General("a range without bytes".into()))
+        }
+        .boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, ParquetResult<Vec<Bytes>>> {
-        let file = self.file.clone();
-        blocking(move || ranges.into_iter().map(|range| read(&file, range)).collect()).boxed()
+        async move { self.fetch(ranges).await }.boxed()
     }
 
     fn get_metadata<'a>(
@@ -128,7 +154,8 @@ impl AsyncFileReader for OpenedFile {
     ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
         async move {
             let size = self.file.size();
-            let mut reader = ParquetMetaDataReader::new();
+            // The end of a remote file is read with one request, not with one for its length and one for the rest.
+            let mut reader = ParquetMetaDataReader::new().with_prefetch_hint(Some(FOOTER_BYTES));
             if let Some(options) = options {
                 reader = reader
                     .with_column_index_policy(options.column_index_policy())

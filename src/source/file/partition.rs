@@ -91,7 +91,16 @@ impl Partitions {
     /// `CONFLICTING_DIRECTORY_STRUCTURES` if their folders begin at different places.
     pub fn of<'f>(files: &'f [FileEntry], root: impl Fn(&'f Path) -> &'f Path) -> Result<Self> {
         let mut columns: Vec<(String, Vec<Option<String>>)> = vec![];
+        let mut last: Option<(&Path, Vec<(String, Option<String>)>)> = None;
         for (i, file) in files.iter().enumerate() {
+            // Many files of one folder say the same.
+            let folder = file.path.parent().unwrap_or(Path::new(""));
+            if let Some((known, found)) = &last
+                && known.as_os_str() == folder.as_os_str()
+            {
+                columns.iter_mut().zip(found).for_each(|((_, all), (_, text))| all.push(text.clone()));
+                continue;
+            }
             let base = root(&file.path);
             let found = values(&file.path, base)?;
             if !found.is_empty() && base != root(&files[0].path) {
@@ -103,7 +112,8 @@ impl Partitions {
             if !found.iter().map(|(name, _)| name).eq(columns.iter().map(|(name, _)| name)) {
                 return Err(conflict(&files[0].path, &file.path));
             }
-            columns.iter_mut().zip(found).for_each(|((_, all), (_, text))| all.push(text));
+            columns.iter_mut().zip(&found).for_each(|((_, all), (_, text))| all.push(text.clone()));
+            last = Some((folder, found));
         }
         Ok(Self { columns })
     }

@@ -21,6 +21,7 @@ use crate::format::compression::Codec;
 use crate::format::lines::LineEnd;
 use crate::options::{OptionReader, OptionSpec, OptionType};
 use crate::source::record_log::io_error;
+use crate::store::{Store, StoreFault, fault_of};
 use crate::time_zone::Tz;
 
 /// Everything about reading that is the same for all files of a source.
@@ -34,6 +35,8 @@ pub struct FileReader {
     pub codec: Compression,
     pub lenience: Lenience,
     pub seen: Arc<Seen>,
+    /// Where the files are, if not on the local disk.
+    pub store: Option<Store>,
 }
 
 /// How bytes become values, whatever the columns.
@@ -90,6 +93,39 @@ impl Compression {
     }
 }
 
+/// How files are opened to tell a schema from them, before there is a reader.
+#[derive(Debug, Clone, Copy)]
+pub struct Unread<'s> {
+    pub codec: Compression,
+    /// Where they are, if not on the local disk.
+    pub store: Option<&'s Store>,
+}
+
+impl Unread<'_> {
+    /// A file as it is now; one in a store as it was listed.
+    pub fn open(&self, file: &FileEntry) -> Result<Opened> {
+        if let Some(store) = self.store {
+            let key = store.key(&file.path).ok_or_else(|| Error::internal("a file of another store"))?;
+            return Ok(Opened::remote(store.file(key, file.size, file.tag.as_deref())?));
+        }
+        let opened =
+            File::open(&file.path).and_then(|opened| Ok(Opened::local(opened.try_clone()?, opened.metadata()?.len())));
+        opened.map_err(|e| io_error("opening", &file.path, &e))
+    }
+
+    /// What a file holds, unpacked.
+    pub fn bytes(&self, file: &FileEntry) -> Result<Vec<u8>> {
+        let (codec, mut bytes) = (self.codec.of(&file.path), vec![]);
+        let opened = self.open(file)?;
+        let read = match codec {
+            Some(codec) => codec.decoder(Box::new(opened.reader())).and_then(|mut r| r.read_to_end(&mut bytes)),
+            None => opened.reader().read_to_end(&mut bytes),
+        };
+        read.map_err(|e| read_error(&file.path, codec, &e))?;
+        Ok(bytes)
+    }
+}
+
 /// Which files are left out instead of being an error.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Lenience {
@@ -143,12 +179,15 @@ pub struct BadPlace {
     byte: Option<u64>,
     line_end: LineEnd,
     codec: Option<Codec>,
+    /// Lines of objects are not counted: they would have to be fetched again.
+    is_remote: bool,
 }
 
 impl BadPlace {
     /// File and line, or what is known of them.
     pub fn describe(&self) -> String {
-        let line = self.byte.and_then(|byte| line_number(&self.path, self.codec, &self.line_end, byte).ok());
+        let byte = self.byte.filter(|_| !self.is_remote);
+        let line = byte.and_then(|byte| line_number(&self.path, self.codec, &self.line_end, byte).ok());
         match line {
             Some(line) => format!("file '{}', line {line}", self.path.display()),
             None => format!("file '{}'", self.path.display()),
@@ -164,7 +203,7 @@ impl FileReader {
     pub fn new(schema: SchemaRef, decoding: Decoding) -> Result<Self> {
         let format = decoding.build(schema.clone())?;
         let (codec, lenience) = Default::default();
-        Ok(Self { schema, format, decoding, codec, lenience, seen: Arc::default() })
+        Ok(Self { schema, format, decoding, codec, lenience, seen: Arc::default(), store: None })
     }
 
     /// The zone of local times.
@@ -204,20 +243,12 @@ impl FileReader {
         if let Some(e) = unreadable_by_name(&listed.path) {
             return self.leave_out(&listed.path, e).map(|()| None);
         }
+        if let Some(store) = &self.store {
+            return self.open_object(store, listed);
+        }
         let file = match open_without_waiting(&listed.path) {
             Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound && self.lenience.missing => {
-                self.seen.missing.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(file = %listed.path.display(), "file source: the file is gone, and is left out");
-                return Ok(None);
-            }
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                return Err(Error::execution(
-                    "FAILED_READ_FILE.FILE_NOT_EXIST",
-                    format!("the file '{}' is gone", listed.path.display()),
-                )
-                .with_help("with ignoreMissingFiles 'true' such files are left out"));
-            }
+            Err(e) if e.kind() == ErrorKind::NotFound => return self.missing(&listed.path),
             Err(e) => {
                 let e = io_error("opening", &listed.path, &e).with_help(LEAVE_OUT);
                 return self.leave_out(&listed.path, e).map(|()| None);
@@ -227,18 +258,47 @@ impl FileReader {
         if listed.is_same(&metadata) {
             return Ok(Some(Opened::local(file, listed.size)));
         }
-        self.seen.changed.fetch_add(1, Ordering::Relaxed);
-        if self.lenience.changed {
-            tracing::warn!(file = %listed.path.display(), "file source: the file has changed since it was listed, and is left out");
+        self.changed(&listed.path)
+    }
+
+    /// An object is looked for only where one that is gone or changed is to be left out: otherwise reading it tells.
+    fn open_object(&self, store: &Store, listed: &FileEntry) -> Result<Option<Opened>> {
+        let key = store.key(&listed.path).ok_or_else(|| Error::internal("a file of another store"))?;
+        if self.lenience.missing || self.lenience.changed {
+            let now = store.head(key)?.map(|now| FileEntry::remote(store, now));
+            match now {
+                None => return self.missing(&listed.path),
+                Some(now) if !listed.is_still(&now) => return self.changed(&listed.path),
+                Some(_) => {}
+            }
         }
-        if self.lenience.changed { Ok(None) } else { Err(changed(&listed.path)) }
+        Ok(Some(Opened::remote(store.file(key, listed.size, listed.tag.as_deref())?)))
+    }
+
+    fn missing(&self, path: &Path) -> Result<Option<Opened>> {
+        if !self.lenience.missing {
+            return Err(gone(path));
+        }
+        self.seen.missing.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(file = %path.display(), "file source: the file is gone, and is left out");
+        Ok(None)
+    }
+
+    fn changed(&self, path: &Path) -> Result<Option<Opened>> {
+        self.seen.changed.fetch_add(1, Ordering::Relaxed);
+        if !self.lenience.changed {
+            return Err(changed(path));
+        }
+        tracing::warn!(file = %path.display(), "file source: the file has changed since it was listed, and is left out");
+        Ok(None)
     }
 }
 
 impl FileReader {
     /// Counts a file that cannot be read and goes on without it, if that is what the user wants.
     pub fn leave_out(&self, path: &Path, e: Error) -> Result<()> {
-        if !self.lenience.corrupt {
+        // A store that does not answer says nothing about the file.
+        if !self.lenience.corrupt || !is_of_file(&e) {
             return Err(e);
         }
         self.seen.corrupt.fetch_add(1, Ordering::Relaxed);
@@ -277,6 +337,7 @@ impl FileReader {
                 byte,
                 line_end: line_end.clone(),
                 codec: self.codec_of(path),
+                is_remote: self.store.is_some(),
             });
         }
     }
@@ -288,7 +349,8 @@ impl FileReader {
             _ => LineEnd::Any,
         };
         let mut noted = self.seen.bad_place.lock();
-        noted.get_or_insert(BadPlace { path: path.to_path_buf(), byte, line_end, codec: self.codec_of(path) });
+        let (codec, is_remote) = (self.codec_of(path), self.store.is_some());
+        noted.get_or_insert(BadPlace { path: path.to_path_buf(), byte, line_end, codec, is_remote });
     }
 }
 
@@ -324,6 +386,25 @@ fn open_without_waiting(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)
 }
 
+fn gone(path: &Path) -> Error {
+    Error::execution("FAILED_READ_FILE.FILE_NOT_EXIST", format!("the file '{}' is gone", path.display()))
+        .with_help("with ignoreMissingFiles 'true' such files are left out")
+}
+
+/// Whether an error says something about a file, and not about the store that it is in.
+fn is_of_file(e: &Error) -> bool {
+    !["STORE_IO", "FAILED_READ_FILE.FILE_NOT_EXIST"].contains(&e.condition())
+}
+
+/// The error of reading an object, if a store has failed.
+pub fn store_fault(path: &Path, e: &io::Error) -> Option<Error> {
+    Some(match fault_of(e)? {
+        StoreFault::Missing => gone(path),
+        StoreFault::Changed => changed(path),
+        StoreFault::Failed(e) => e.clone(),
+    })
+}
+
 fn changed(path: &Path) -> Error {
     Error::execution(
         "SOURCE_FILE_CHANGED",
@@ -351,6 +432,9 @@ pub fn unreadable_by_name(path: &Path) -> Option<Error> {
 
 /// The error of reading a file, or of unpacking it.
 pub fn read_error(path: &Path, codec: Option<Codec>, e: &io::Error) -> Error {
+    if let Some(e) = store_fault(path, e) {
+        return e;
+    }
     match (codec, e.kind()) {
         (Some(codec), _) if e.raw_os_error().is_none() => {
             let message = format!("the file '{}' cannot be unpacked as {codec}: {e}", path.display());

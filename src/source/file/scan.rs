@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn file(name: &str, size: u64) -> FileEntry {
-        FileEntry { path: name.into(), size, mtime_ns: 0, inode: 0 }
+        FileEntry { path: name.into(), size, mtime_ns: 0, inode: 0, tag: None }
     }
 
     #[test]

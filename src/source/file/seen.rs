@@ -3,13 +3,15 @@
 //! A record of the log is `kind u8 | batch u64 | count u32 | entry × count`. Kind 0 is the files of a batch; kind 1, made by
 //! compaction, is files of batches up to `batch` that are committed: they only count as seen.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::entry::{FileEntry, take};
+use crate::disk::is_remote;
 use crate::error::{Error, Result};
 use crate::source::record_log::{RecordLog, io_error};
 
@@ -25,7 +27,8 @@ pub struct SeenFiles {
     compacted_bytes: u64,
     by_name_only: bool,
     max_age_ms: Option<i64>,
-    /// Files by path, or by name, with all that compaction must keep of them.
+    /// Files by path, or by name, with all that compaction must keep of them. An entry whose path is the key has none of its own: there may
+    /// be very many.
     seen: HashMap<OsString, FileEntry>,
     /// Files of batches that are not committed.
     batches: BTreeMap<i64, Vec<FileEntry>>,
@@ -67,22 +70,23 @@ impl SeenFiles {
 
     /// Whether no batch has this file, and it is not too old to tell.
     pub fn is_new(&self, file: &FileEntry) -> bool {
-        file.mtime_ms() >= self.oldest_ms() && !self.seen.contains_key(&self.key(file))
+        file.mtime_ms() >= self.oldest_ms() && !self.seen.contains_key(&*self.key(file))
     }
 
-    /// The file of this path as it was when a batch took it, if it is remembered.
+    /// The file of this path as it was when a batch took it, if it is remembered; its path may be left out.
     pub fn as_read(&self, file: &FileEntry) -> Option<&FileEntry> {
-        self.seen.get(&self.key(file)).filter(|seen| seen.path == file.path)
+        let is_same_path = |seen: &&FileEntry| seen.path.as_os_str().is_empty() || seen.path == file.path;
+        self.seen.get(&*self.key(file)).filter(is_same_path)
     }
 
     /// Whether a file that no batch has is taken for too old. Not one that may have been read and forgotten since.
     pub fn shuts_out(&self, file: &FileEntry) -> bool {
-        file.mtime_ms() < self.oldest_ms() && !self.has_forgotten && !self.seen.contains_key(&self.key(file))
+        file.mtime_ms() < self.oldest_ms() && !self.has_forgotten && !self.seen.contains_key(&*self.key(file))
     }
 
     /// The newest file that was read.
-    pub fn newest(&self) -> Option<&FileEntry> {
-        self.seen.values().max_by_key(|f| f.mtime_ns)
+    pub fn newest(&self) -> Option<FileEntry> {
+        self.seen.iter().max_by_key(|(_, f)| f.mtime_ns).map(with_path)
     }
 
     /// Makes `files` the next batch; gives its number. It is on disk when this returns.
@@ -118,7 +122,7 @@ impl SeenFiles {
         let before = self.seen.len();
         self.seen.retain(|_, f| f.mtime_ms() >= oldest_ms);
         self.has_forgotten |= self.seen.len() < before;
-        let seen: Vec<_> = self.seen.values().cloned().collect();
+        let seen: Vec<_> = self.seen.iter().map(with_path).collect();
         let mut records = vec![encode(SEEN, committed.min(self.latest), &seen)];
         records.extend(self.batches.iter().map(|(batch, files)| encode(BATCH, *batch, files)));
         self.log = RecordLog::replace(&self.path, records.iter().map(Vec::as_slice))?;
@@ -130,7 +134,12 @@ impl SeenFiles {
         self.latest = self.latest.max(batch);
         for file in &files {
             self.newest_ms = self.newest_ms.max(file.mtime_ms());
-            self.seen.insert(self.key(file), file.clone());
+            let key = self.key(file).into_owned();
+            let mut seen = file.clone();
+            if key == *seen.path.as_os_str() {
+                seen.path = PathBuf::new();
+            }
+            self.seen.insert(key, seen);
         }
         // Written when old ones were dropped, perhaps.
         self.has_forgotten |= kind == SEEN;
@@ -144,16 +153,26 @@ impl SeenFiles {
         self.max_age_ms.map_or(i64::MIN, |age| self.newest_ms.saturating_sub(age))
     }
 
-    fn key(&self, file: &FileEntry) -> OsString {
+    fn key<'f>(&self, file: &'f FileEntry) -> Cow<'f, OsStr> {
         match file.path.file_name() {
-            Some(name) if self.by_name_only => name.to_os_string(),
+            Some(name) if self.by_name_only => name.into(),
             // However the path is written, and wherever a directory with a relative path was moved to.
-            _ if file.path.is_relative() => match std::path::absolute(&file.path) {
-                Ok(path) => path.into_os_string(),
-                Err(_) => file.path.as_os_str().to_os_string(),
-            },
-            _ => file.path.as_os_str().to_os_string(),
+            _ if file.path.is_relative() && file.tag.is_none() && !is_remote(&file.path.to_string_lossy()) => {
+                match std::path::absolute(&file.path) {
+                    Ok(path) => path.into_os_string().into(),
+                    Err(_) => file.path.as_os_str().into(),
+                }
+            }
+            _ => file.path.as_os_str().into(),
         }
+    }
+}
+
+/// The entry of a key, with its path.
+fn with_path((key, entry): (&OsString, &FileEntry)) -> FileEntry {
+    match entry.path.as_os_str().is_empty() {
+        true => FileEntry { path: PathBuf::from(key), ..entry.clone() },
+        false => entry.clone(),
     }
 }
 
@@ -186,7 +205,7 @@ mod tests {
     use super::*;
 
     fn file(name: &str, ms: i64) -> FileEntry {
-        FileEntry { path: PathBuf::from("/data").join(name), size: 1, mtime_ns: ms * 1_000_000, inode: 7 }
+        FileEntry { path: PathBuf::from("/data").join(name), size: 1, mtime_ns: ms * 1_000_000, inode: 7, tag: None }
     }
 
     #[test]

@@ -22,11 +22,13 @@ use super::told::Told;
 use crate::error::{Error, Result};
 use crate::format::BadRecordCounter;
 use crate::offset::Offset;
-use crate::source::record_log::io_error;
 use crate::source::{RangeScan, ReadLimit, Source, SourceContext, SourceMetrics};
 
 const MIN_POLL: Duration = Duration::from_millis(100);
 const MAX_POLL: Duration = Duration::from_secs(1);
+/// Where the system tells of new files.
+#[cfg(feature = "notify")]
+const MAX_HINTED_POLL: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug)]
@@ -36,10 +38,14 @@ pub struct FileSource {
     bad_counter: BadRecordCounter,
     files: Arc<Mutex<Files>>,
     counts: Arc<Counts>,
+    #[cfg(feature = "notify")]
+    hints: Option<Arc<super::hints::Hints>>,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
+    /// Whether the system tells of new files.
+    is_hinted: std::sync::atomic::AtomicBool,
     skipped: AtomicU64,
     waiting: AtomicU64,
     /// Listings in a row that found nothing.
@@ -65,12 +71,24 @@ impl FileSource {
         let decoding = Decoding { options, tz: zone_of(&ctx.session), bad_records: bad_counter.clone() };
         let mut reader = FileReader::new(stream.schema.clone(), decoding)?;
         (reader.codec, reader.lenience) = (stream.codec, stream.lenience);
+        reader.store = stream.location.store.clone();
         let (by_name, max_age_ms) = (stream.file_name_only, stream.max_age_ms);
         let clock = ctx.clock.clone();
+        // A store tells nothing.
+        #[cfg(feature = "notify")]
+        let hints = stream.location.store.is_none().then(|| Arc::new(super::hints::Hints::new(ctx.wake.clone())));
         let seen = blocking(move || SeenFiles::open(&ctx.dir, by_name, max_age_ms)).await?;
         let told = Told::new(clock);
         let files = Arc::new(Mutex::new(Files { seen, unread: VecDeque::new(), is_fixed: false, told }));
-        Ok(Self { stream, reader: Arc::new(reader), bad_counter, files, counts: Arc::default() })
+        Ok(Self {
+            stream,
+            reader: Arc::new(reader),
+            bad_counter,
+            files,
+            counts: Arc::default(),
+            #[cfg(feature = "notify")]
+            hints,
+        })
     }
 
     /// Runs `f`, which may read directories and write the log, where it may block.
@@ -89,15 +107,24 @@ async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'sta
 
 impl FileSource {
     /// Whether the options of now do not leave out a file of a batch.
-    fn is_still_read(&self, file: &FileEntry) -> bool {
-        let (stream, reader) = (&self.stream, &self.reader);
-        let is_left_out = match FileEntry::stat(&file.path) {
-            Ok(None) => reader.lenience.missing,
-            Ok(Some(now)) => reader.lenience.changed && now != *file,
-            Err(_) => reader.lenience.corrupt,
+    fn are_still_read(&self, files: &[FileEntry]) -> bool {
+        let (stream, lenience) = (&self.stream, self.reader.lenience);
+        let is_unreadable = |f: &FileEntry| lenience.corrupt && unreadable_by_name(&f.path).is_some();
+        if files.iter().any(|f| !stream.location.takes(&f.path) || is_unreadable(f)) {
+            return false;
+        }
+        // Nothing is asked of a store whose answer would change nothing.
+        if stream.location.store.is_some() && !lenience.missing && !lenience.changed {
+            return true;
+        }
+        let is_left_out = |(now, then): (Option<FileEntry>, &FileEntry)| match now {
+            None => lenience.missing,
+            Some(now) => lenience.changed && !then.is_still(&now),
         };
-        let is_unreadable = reader.lenience.corrupt && unreadable_by_name(&file.path).is_some();
-        stream.location.takes(&file.path) && !is_left_out && !is_unreadable
+        match stream.location.stat(files) {
+            Ok(now) => !now.into_iter().zip(files).any(is_left_out),
+            Err(_) => !lenience.corrupt,
+        }
     }
 }
 
@@ -152,7 +179,7 @@ impl Files {
         }
         if use_cache {
             // Listed a while ago: what changed since then is taken as it is now.
-            taken = refresh(taken)?;
+            taken = refresh(taken, stream)?;
         }
         Ok(taken)
     }
@@ -205,7 +232,7 @@ impl Files {
     fn commit(&mut self, batch: i64, stream: &FileStream) -> Result<()> {
         let done = self.seen.commit(batch)?;
         if !stream.clean.is_off() {
-            stream.clean.clean(&done);
+            stream.clean.clean(&done, stream.location.store.as_ref());
         }
         Ok(())
     }
@@ -225,15 +252,12 @@ fn take_limited(unread: &mut VecDeque<FileEntry>, limits: &Limits) -> Vec<FileEn
     unread.drain(..count).collect()
 }
 
-fn refresh(files: Vec<FileEntry>) -> Result<Vec<FileEntry>> {
-    let now = |f: FileEntry| {
-        let now = FileEntry::stat(&f.path).map_err(|e| io_error("listing", &f.path, &e));
-        if let Ok(None) = now {
-            tracing::warn!(file = %f.path.display(), "file source: a file is gone before it was read");
-        }
-        now.transpose()
-    };
-    files.into_iter().filter_map(now).collect()
+fn refresh(files: Vec<FileEntry>, stream: &FileStream) -> Result<Vec<FileEntry>> {
+    let now = stream.location.stat(&files)?;
+    for (_, file) in now.iter().zip(&files).filter(|(now, _)| now.is_none()) {
+        tracing::warn!(file = %file.path.display(), "file source: a file is gone before it was read");
+    }
+    Ok(now.into_iter().flatten().collect())
 }
 
 /// The `n` of `{"logOffset": n}`.
@@ -264,8 +288,21 @@ impl Source for FileSource {
 
     async fn latest_offset(&self, start: &Offset, limit: ReadLimit) -> Result<Option<Offset>> {
         let start = log_offset(start)?;
-        let latest = self.with_files(move |files, stream, counts| files.latest(start, limit, stream, counts)).await?;
-        Ok(latest.map(to_offset))
+        #[cfg(feature = "notify")]
+        let hints = self.hints.clone();
+        let latest = move |files: &mut Files, stream: &FileStream, counts: &Counts| {
+            let latest = files.latest(start, limit, stream, counts)?;
+            // The query is about to wait.
+            #[cfg(feature = "notify")]
+            if latest.is_none()
+                && let Some(hints) = hints
+            {
+                let is_hinted = hints.watch(&super::walk::directories(&stream.location));
+                counts.is_hinted.store(is_hinted, Ordering::Relaxed);
+            }
+            Ok(latest)
+        };
+        Ok(self.with_files(latest).await?.map(to_offset))
     }
 
     async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>> {
@@ -293,7 +330,7 @@ impl Source for FileSource {
     fn is_replayable(&self, start: &Offset, end: &Offset) -> bool {
         let (Ok(start), Ok(end)) = (log_offset(start), log_offset(end)) else { return false };
         let files = self.files.lock();
-        files.seen.has(start + 1..=end) && files.seen.files(start + 1..=end).iter().all(|f| self.is_still_read(f))
+        files.seen.has(start + 1..=end) && self.are_still_read(&files.seen.files(start + 1..=end))
     }
 
     async fn prepare_available_now(&self) -> Result<()> {
@@ -306,8 +343,12 @@ impl Source for FileSource {
     }
 
     fn poll_interval(&self) -> Option<Duration> {
-        let idle = self.counts.idle.load(Ordering::Relaxed).min(4);
-        Some((MIN_POLL * 2u32.pow(idle.saturating_sub(1))).min(MAX_POLL))
+        let idle = self.counts.idle.load(Ordering::Relaxed).min(6);
+        #[cfg(feature = "notify")]
+        let most = if self.counts.is_hinted.load(Ordering::Relaxed) { MAX_HINTED_POLL } else { MAX_POLL };
+        #[cfg(not(feature = "notify"))]
+        let most = MAX_POLL;
+        Some((MIN_POLL * 2u32.pow(idle.saturating_sub(1))).min(most))
     }
 
     fn first_bad_record(&self) -> Option<String> {

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::partition::unescaped;
 use crate::error::{Error, Result};
 use crate::source::record_log::io_error;
+use crate::store::{Store, same_bucket};
 
 /// A line of the log.
 #[derive(Deserialize)]
@@ -22,55 +23,98 @@ struct Line {
     action: String,
 }
 
+/// The folder of the log.
+pub const DIR: &str = "_spark_metadata";
+
 /// The files that the log of `dir` has, in the order of the batches; `None` if it has no log, so that every file counts.
 ///
 /// # Errors
 /// `SINK_CORRUPT` for a log that is not what Spark writes; I/O.
 pub fn committed_files(dir: &Path) -> Result<Option<Vec<PathBuf>>> {
-    let log = dir.join("_spark_metadata");
+    let log = dir.join(DIR);
     let entries = match fs::read_dir(&log) {
         Ok(entries) => entries,
         Err(e) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&e.kind()) => return Ok(None),
         Err(e) => return Err(io_error("listing", &log, &e)),
     };
-    let mut batches = vec![];
+    let mut names = vec![];
     for entry in entries {
         let name = entry.map_err(|e| io_error("listing", &log, &e))?.file_name();
-        let Some(name) = name.to_str() else { continue };
-        let (number, is_whole) = name.strip_suffix(".compact").map_or((name, false), |number| (number, true));
+        names.extend(name.to_str().map(str::to_owned));
+    }
+    let mut texts = vec![];
+    for name in wanted(&names) {
+        let path = log.join(name);
+        let text = fs::read_to_string(&path).map_err(|e| io_error("reading", &path, &e))?;
+        texts.push((path.display().to_string(), text));
+    }
+    Ok(Some(files_of(&texts)?.iter().map(|uri| local(uri)).collect()))
+}
+
+/// The same for a directory of a store: keys.
+///
+/// # Errors
+/// As [`committed_files`].
+pub fn committed_keys(store: &Store, dir: &str) -> Result<Option<Vec<String>>> {
+    let log = if dir.is_empty() { DIR.to_owned() } else { format!("{dir}/{DIR}") };
+    let listed = store.list(&log)?;
+    if listed.is_empty() {
+        return Ok(None);
+    }
+    let names: Vec<_> = listed.iter().filter_map(|o| o.key.rsplit('/').next()).map(str::to_owned).collect();
+    let keys: Vec<_> = wanted(&names).into_iter().map(|name| format!("{log}/{name}")).collect();
+    let mut texts = vec![];
+    for (key, bytes) in keys.iter().zip(store.gets(keys.clone())?) {
+        let path = store.path(key).display().to_string();
+        let text = bytes.and_then(|b| String::from_utf8(b.into()).ok()).ok_or_else(|| damaged(&path, 1))?;
+        texts.push((path, text));
+    }
+    let mut keys = vec![];
+    for uri in files_of(&texts)? {
+        keys.extend(same_bucket(&unescaped(&uri), store)?);
+    }
+    Ok(Some(keys))
+}
+
+/// The last whole list and the batches after it.
+fn wanted(names: &[String]) -> Vec<String> {
+    let mut batches = vec![];
+    for name in names {
+        let (number, is_whole) = name.strip_suffix(".compact").map_or((name.as_str(), false), |number| (number, true));
         if let Ok(number) = number.parse::<u64>() {
-            batches.push((number, is_whole));
+            batches.push((number, is_whole, name));
         }
     }
     batches.sort_unstable();
-    let first = batches.iter().rposition(|(_, is_whole)| *is_whole).unwrap_or(0);
+    let first = batches.iter().rposition(|(_, is_whole, _)| *is_whole).unwrap_or(0);
+    batches[first..].iter().map(|(_, _, name)| (*name).clone()).collect()
+}
+
+/// The URIs that the files of a log, by path and text, add and do not delete.
+fn files_of(texts: &[(String, String)]) -> Result<Vec<String>> {
     let (mut order, mut files) = (vec![], HashMap::new());
-    for (number, is_whole) in &batches[first..] {
-        let path = log.join(if *is_whole { format!("{number}.compact") } else { number.to_string() });
-        for line in read(&path)? {
-            let file = local(&line.path);
-            if files.insert(file.clone(), line.action != "delete").is_none() {
-                order.push(file);
+    for (path, text) in texts {
+        for line in read(path, text)? {
+            if files.insert(line.path.clone(), line.action != "delete").is_none() {
+                order.push(line.path);
             }
         }
     }
     order.retain(|file| files.get(file).copied().unwrap_or(false));
-    Ok(Some(order))
+    Ok(order)
 }
 
-fn read(path: &Path) -> Result<Vec<Line>> {
-    let text = fs::read_to_string(path).map_err(|e| io_error("reading", path, &e))?;
+fn damaged(path: &str, line: usize) -> Error {
+    Error::io("SINK_CORRUPT", format!("the log of a file sink, '{path}', is damaged at line {line}"))
+        .with_help("restore the directory from a backup; without its folder '_spark_metadata' every file in it counts")
+}
+
+fn read(path: &str, text: &str) -> Result<Vec<Line>> {
     let mut lines = text.lines();
-    let damaged = |line: usize| {
-        Error::io("SINK_CORRUPT", format!("the log of a file sink, '{}', is damaged at line {line}", path.display()))
-            .with_help(
-                "restore the directory from a backup; without its folder '_spark_metadata' every file in it counts",
-            )
-    };
     if lines.next() != Some("v1") {
-        return Err(damaged(1));
+        return Err(damaged(path, 1));
     }
-    lines.enumerate().map(|(i, line)| serde_json::from_str(line).map_err(|_| damaged(i + 2))).collect()
+    lines.enumerate().map(|(i, line)| serde_json::from_str(line).map_err(|_| damaged(path, i + 2))).collect()
 }
 
 /// The path of a `file:` URI.
