@@ -3,9 +3,12 @@
 //! An option wins over the environment variable of the same meaning. Where neither gives credentials, the cloud's own are used: those
 //! of a web identity, of the container, of the machine.
 
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "http"))]
 use std::sync::Arc;
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "http"))]
 use std::time::Duration;
 
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "http"))]
 use object_store::{BackoffConfig, RetryConfig};
 
 use super::Bucket;
@@ -14,11 +17,17 @@ use crate::error::{Error, Result};
 use crate::options::{OptionReader, OptionSpec, OptionType};
 
 /// How long a request is tried again.
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "http"))]
 const TIMEOUT: Duration = Duration::from_secs(60);
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "http"))]
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// An option of a kind of store.
 #[derive(Clone, Copy)]
+#[cfg_attr(
+    not(any(feature = "s3", feature = "gcs", feature = "azure", feature = "http")),
+    allow(dead_code, reason = "only stores of the build read them")
+)]
 struct StoreOption {
     spec: OptionSpec,
     /// Of all kinds, if it is of none.
@@ -136,27 +145,33 @@ pub(super) fn check(path: &str, kind: Option<Kind>, options: &OptionReader<'_>) 
 ///
 /// # Errors
 /// An option that does not fit; a kind of store that is not part of this build.
+#[cfg_attr(
+    not(any(feature = "s3", feature = "gcs", feature = "azure", feature = "http")),
+    allow(unused_variables, reason = "there is no store that has options")
+)]
 pub(super) fn connect(place: &Place, options: &OptionReader<'_>) -> Result<Bucket> {
-    let timeout = options.duration("storeTimeout")?.unwrap_or(TIMEOUT);
-    let backoff = BackoffConfig { max_backoff: LONGEST_PAUSE.min(timeout), ..BackoffConfig::default() };
-    let retry = RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: timeout };
     match place.kind {
         #[cfg(feature = "s3")]
-        Kind::S3 => s3(place, options, retry),
+        Kind::S3 => s3(place, options, retry(options)?),
         #[cfg(feature = "gcs")]
-        Kind::Gcs => gcs(place, options, retry),
+        Kind::Gcs => gcs(place, options, retry(options)?),
         #[cfg(feature = "azure")]
-        Kind::Azure => azure(place, options, retry),
+        Kind::Azure => azure(place, options, retry(options)?),
         #[cfg(feature = "http")]
-        Kind::Http => http(place, retry),
+        Kind::Http => http(place, retry(options)?),
         #[cfg(test)]
         Kind::Memory => Ok(super::testing::bucket(place)),
         #[allow(unreachable_patterns, reason = "which kinds are left depends on the features")]
-        kind => {
-            drop(retry);
-            Err(not_built(kind))
-        }
+        kind => Err(not_built(kind)),
     }
+}
+
+/// How long and how often a request is tried.
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "http"))]
+fn retry(options: &OptionReader<'_>) -> Result<RetryConfig> {
+    let timeout = options.duration("storeTimeout")?.unwrap_or(TIMEOUT);
+    let backoff = BackoffConfig { max_backoff: LONGEST_PAUSE.min(timeout), ..BackoffConfig::default() };
+    Ok(RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: timeout })
 }
 
 #[allow(dead_code, reason = "not used where all kinds are part of the build")]
@@ -171,23 +186,36 @@ fn not_built(kind: Kind) -> Error {
         .with_help(format!("build it with the cargo feature '{feature}'"))
 }
 
-/// What the options and the environment say: keys of `object_store` with their values. Environment variables begin with a prefix.
-fn configuration(kind: Kind, prefixes: &[&str], options: &OptionReader<'_>) -> Result<Vec<(String, String)>> {
-    let all = || ALL.iter().filter(|option| option.kind == Some(kind));
-    let mut given = vec![];
-    let mut is_http = false;
-    for option in all() {
+/// What the options say, and whether requests may go without TLS.
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "http"))]
+fn given(kind: Kind, options: &OptionReader<'_>) -> Result<(Vec<(&'static StoreOption, String)>, bool)> {
+    let (mut given, mut is_http) = (vec![], false);
+    for option in of_kind(kind) {
         let name = option.spec.name;
         let Some(text) = options.string(name) else { continue };
         let value = match option.spec.option_type {
             OptionType::Boolean => (options.bool(name)? != (option.meaning == Meaning::Not)).to_string(),
             _ => text.to_owned(),
         };
+        // Who writes the scheme, or gives such an address, wants it.
         is_http |= option.key == "allow_http" && value == "true";
         is_http |= option.meaning == Meaning::Endpoint && value.starts_with("http://");
         given.push((option, value));
     }
-    let is_credential = |key: &str| all().any(|o| o.meaning == Meaning::Credential && o.key == key);
+    Ok((given, is_http))
+}
+
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "http"))]
+fn of_kind(kind: Kind) -> impl Iterator<Item = &'static StoreOption> {
+    static OPTIONS_OF_ALL: [StoreOption; NUM_OPTIONS] = ALL;
+    OPTIONS_OF_ALL.iter().filter(move |option| option.kind == Some(kind))
+}
+
+/// What the options and the environment say: keys of `object_store` with their values. Environment variables begin with a prefix.
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "http"))]
+fn configuration(kind: Kind, prefixes: &[&str], options: &OptionReader<'_>) -> Result<Vec<(String, String)>> {
+    let (given, is_http) = given(kind, options)?;
+    let is_credential = |key: &str| of_kind(kind).any(|o| o.meaning == Meaning::Credential && o.key == key);
     let has_credentials = given.iter().any(|(option, _)| option.meaning == Meaning::Credential);
     let of_environment = std::env::vars_os().filter_map(|(key, value)| {
         let key = key.to_str().filter(|key| prefixes.iter().any(|p| key.starts_with(p)))?.to_ascii_lowercase();
@@ -205,19 +233,22 @@ fn configuration(kind: Kind, prefixes: &[&str], options: &OptionReader<'_>) -> R
         };
         configuration.push((option.key.to_owned(), value));
     }
-    // Who writes the scheme, or gives such an address, wants it.
     if is_http {
         configuration.push(("allow_http".to_owned(), "true".to_owned()));
     }
     // A server that is not there is not waited for; a request that gets stuck ends.
     for (key, value) in [("connect_timeout", "5 seconds"), ("timeout", "30 seconds")] {
-        if !configuration.iter().any(|(known, _)| known.ends_with(key)) {
+        let is_set = |known: &str| {
+            known == key || ["aws_", "google_", "azure_"].iter().any(|p| known.strip_prefix(p) == Some(key))
+        };
+        if !configuration.iter().any(|(known, _)| is_set(known)) {
             configuration.push((key.to_owned(), value.to_owned()));
         }
     }
     Ok(configuration)
 }
 
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "http"))]
 fn failed(place: &Place, e: &object_store::Error) -> Error {
     let e = super::store_error("connecting to", &place.base, e);
     Error::invalid("INVALID_OPTION", e.message())

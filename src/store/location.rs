@@ -24,6 +24,7 @@ pub enum Kind {
 pub struct Place {
     pub kind: Kind,
     /// Bucket, container or server.
+    #[allow(dead_code, reason = "only stores of the build ask for it")]
     pub bucket: String,
     /// What every path of the bucket begins with.
     pub base: String,

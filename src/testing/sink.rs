@@ -41,6 +41,7 @@ use crate::error::Result;
 use crate::failpoint::Failpoints;
 use crate::output_mode::OutputMode;
 use crate::sink::{BatchIdentity, BatchRows, LastCommitted, Sink, SinkContext};
+use crate::time::Clock;
 use crate::time_zone::Tz;
 
 /// A sink under test, with the place that it writes to.
@@ -117,6 +118,7 @@ fn context() -> SinkContext {
         query_name: Some("conformance".to_owned()),
         output_mode: OutputMode::Append,
         schema: schema(),
+        clock: Clock::default(),
         time_zone: Tz::UTC,
         failpoints: Failpoints::default(),
     }

@@ -52,13 +52,10 @@ fn what_sparks_streaming_sink_has_written_is_read_by_its_log() {
         );
         let ended = run_to_end(["run", "-e", &sql]);
         ended.assert_code(0);
-        for part in ["|21|21|210|a b/9|k/0 %|", "1020"] {
-            let packed: String = ended
-                .stdout
-                .lines()
-                .map(|l| l.replace(" |", "|").replace("| ", "|").trim().to_owned() + "\n")
-                .collect();
-            assert!(packed.contains(part) || ended.stdout.contains(part), "{name}: no {part} in\n{}", ended.stdout);
+        // Cells are padded.
+        let packed = ended.stdout.replace(' ', "");
+        for part in ["|21|21|210|ab/9|k/0%|", "1020"] {
+            assert!(packed.contains(part), "{name}: no {part} in\n{}", ended.stdout);
         }
     }
 }

@@ -35,6 +35,7 @@ use crate::store::{Object, Store, UploadId};
 
 /// Steps after a snapshot before there is another: more where a snapshot is large.
 const STEPS: (u64, u64) = (64, 1000);
+const FENCED: &str = "SINK_FENCED";
 /// How often reading begins again because what it was about to read has gone.
 const MAX_TRIES: usize = 10;
 
@@ -237,7 +238,7 @@ impl StoreLog {
 
     fn overtaken(&self) -> Error {
         Error::io(
-            "SINK_FENCED",
+            FENCED,
             format!("another process has taken over the output '{}', which this one wrote to", self.place.shown()),
         )
         .with_help("let one process run the query; this one has committed nothing since, and its checkpoint must not be used again")
@@ -312,12 +313,17 @@ impl Log for StoreLog {
         let line = Line { writer: Some(self.writer), ..line };
         let next = self.version + 1;
         if self.place.store.create(&self.place.step(next), lines::text(&line)?)?.is_some() {
+            // It is certain that nobody sees what was put.
+            let _ = self.forget();
             return Err(self.overtaken());
         }
         self.version = next;
         if let Err(e) = self.check_not_overtaken() {
-            // It was in nobody's way: the steps of this number are in a snapshot.
-            let _ = self.place.store.delete(vec![self.place.step(next)]);
+            // Where nobody knows, the step stays: it counts, unless a snapshot is beyond it.
+            if e.condition() == FENCED {
+                let _ = self.place.store.delete(vec![self.place.step(next)]);
+                let _ = self.forget();
+            }
             return Err(e);
         }
         self.failpoints.hit("storesink.logged")?;
