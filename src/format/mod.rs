@@ -3,6 +3,8 @@
 //! Owns how a record is cut out of bytes, decoded into Arrow, and what becomes of one that cannot be read. Does not own
 //! where the bytes come from: [`lines`] is given bytes, decoders are given a block of memory.
 
+#[cfg(feature = "avro")]
+pub mod avro;
 mod bad_records;
 pub mod bytes;
 pub mod compression;

@@ -24,12 +24,14 @@ pub struct StreamTable {
     name: String,
     provider: Arc<dyn StreamProvider>,
     idle_timeout: Option<Duration>,
+    /// The columns and `_metadata`, for the queries that name it.
+    with_metadata: Option<SchemaRef>,
 }
 
 impl StreamTable {
     /// The stream `name`.
     pub fn new(name: impl Into<String>, provider: Arc<dyn StreamProvider>) -> Self {
-        Self { name: name.into(), provider, idle_timeout: None }
+        Self { name: name.into(), provider, idle_timeout: None, with_metadata: None }
     }
 
     /// The stream `name` of a format with these options: those of the format, and those of every stream.
@@ -55,6 +57,18 @@ impl StreamTable {
         self.idle_timeout
     }
 
+    /// The same stream with the hidden column of files; `None` if it has none.
+    #[must_use]
+    pub fn with_metadata(&self) -> Option<Self> {
+        let with_metadata = Some(self.provider.schema_with_metadata()?);
+        Some(Self { with_metadata, ..self.clone() })
+    }
+
+    /// The columns and `_metadata`, if it is asked for.
+    pub fn metadata_schema(&self) -> Option<&SchemaRef> {
+        self.with_metadata.as_ref()
+    }
+
     /// The stream's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -69,7 +83,7 @@ impl StreamTable {
 #[async_trait]
 impl TableProvider for StreamTable {
     fn schema(&self) -> SchemaRef {
-        self.provider.schema()
+        self.with_metadata.clone().unwrap_or_else(|| self.provider.schema())
     }
 
     fn table_type(&self) -> TableType {

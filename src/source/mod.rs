@@ -23,9 +23,10 @@ pub use memory::MemoryStream;
 pub use provider::{StreamProvider, schema_needed, source_schema, stream_provider};
 pub use refreshing::RefreshingTable;
 pub use rows_scan::MemoryScan;
-pub(crate) use scan::pushdown;
+pub(crate) use scan::{all_columns, pushdown};
 pub use scan::{RangeScan, ScanRequest};
-pub use static_table::{output_table, static_table};
+pub use file::metadata_column::METADATA;
+pub use static_table::{output_table, static_table, table_with_metadata};
 
 use std::fmt;
 use std::path::PathBuf;

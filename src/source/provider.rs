@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 use crate::options::{OptionReader, Options, did_you_mean};
 
 /// Formats of streams.
-pub const STREAM_FORMATS: [&str; 8] =
-    ["socket", "rate", "rate-micro-batch", "memory", "text", "csv", "json", "parquet"];
+pub const STREAM_FORMATS: [&str; 11] =
+    ["socket", "rate", "rate-micro-batch", "memory", "text", "csv", "json", "parquet", "avro", "orc", "arrow"];
 
 /// A stream as it was created: options are checked, nothing is read yet. Every query opens a source of its own.
 #[async_trait]
@@ -41,6 +41,12 @@ pub trait StreamProvider: Send + Sync + fmt::Debug {
     /// Whether its sources can make use of a condition of the query, see [`ScanRequest::filters`](super::ScanRequest).
     fn prunes_by(&self, _filter: &Expr) -> bool {
         false
+    }
+
+    /// The columns with the hidden one that says where rows come from, which a scan gives if it is asked for the number behind those
+    /// of [`StreamProvider::schema`]; `None` if there is no such column.
+    fn schema_with_metadata(&self) -> Option<SchemaRef> {
+        None
     }
 
     /// The memory stream, if it is one.
@@ -70,7 +76,7 @@ pub async fn stream_provider(
             OptionReader::new("the memory source", options).finish()?;
             Arc::new(MemoryStream::new(declared.ok_or_else(|| schema_needed("memory", name))?))
         }
-        "text" | "csv" | "json" | "parquet" => Arc::new(FileStream::new(ctx, format, name, declared, options)?),
+        "text" | "csv" | "json" | "parquet" | "avro" | "orc" | "arrow" => Arc::new(FileStream::new(ctx, format, name, declared, options)?),
         _ => return Err(unknown_format(format, "stream", &STREAM_FORMATS)),
     })
 }

@@ -18,9 +18,10 @@ use super::file::format::FormatOptions;
 use super::file::listing::Location;
 use super::file::read::{Compression, Decoding, FileReader, Lenience};
 use super::file::scan::{self, FilesScan};
+use super::file::metadata_column::with_metadata_column;
 use super::file::{file_schema, format_name, zone_of};
 use super::provider::{source_schema, unknown_format};
-use super::scan::{RangeScan, ScanRequest, pushdown};
+use super::scan::{RangeScan, ScanRequest, all_columns, pushdown};
 use crate::error::{Error, Result};
 use crate::format::BadRecordCounter;
 use crate::function::scalar::session_time_zone;
@@ -28,7 +29,7 @@ use crate::options::{OptionReader, Options};
 use crate::sink::file::{FileAppend, FileFormatKind};
 
 /// Formats of static tables.
-pub const TABLE_FORMATS: [&str; 4] = ["text", "csv", "json", "parquet"];
+pub const TABLE_FORMATS: [&str; 7] = ["text", "csv", "json", "parquet", "avro", "orc", "arrow"];
 
 /// The table of `format` at the option `path`. Without `declared` columns, they are told from the first file. The path is
 /// listed again whenever a scan of the table is planned.
@@ -100,6 +101,11 @@ fn read_options(format: &str, options: &Options) -> Result<Given> {
     for key in ["compression", "partitionBy"] {
         reader.string(key);
     }
+    if kind == FileFormatKind::Avro {
+        for key in ["recordName", "recordNamespace"] {
+            reader.string(key);
+        }
+    }
     if kind == FileFormatKind::Csv {
         ["quoteAll", "escapeQuotes"].into_iter().try_for_each(|key| reader.bool(key, false).map(drop))?;
     }
@@ -109,12 +115,22 @@ fn read_options(format: &str, options: &Options) -> Result<Given> {
 
 fn table(given: Given, schema: SchemaRef, options: &Options) -> Result<Arc<dyn TableProvider>> {
     let Given { kind, read: format, location, lenience } = given;
-    Ok(Arc::new(StaticFiles { schema, location, format, lenience, kind, options: options.clone() }))
+    let files = StaticFiles { schema, with_metadata: None, location, format, lenience, kind, options: options.clone() };
+    Ok(Arc::new(files))
 }
 
-#[derive(Debug)]
+/// The same table of files with the hidden column behind the others; `None` for other tables, and where the name is taken.
+pub fn table_with_metadata(table: &dyn TableProvider) -> Option<Arc<dyn TableProvider>> {
+    let files = table.downcast_ref::<StaticFiles>()?;
+    let with_metadata = Some(with_metadata_column(&files.schema)?);
+    Some(Arc::new(StaticFiles { with_metadata, ..files.clone() }))
+}
+
+#[derive(Debug, Clone)]
 struct StaticFiles {
     schema: SchemaRef,
+    /// The columns and `_metadata`, for the queries that name it.
+    with_metadata: Option<SchemaRef>,
     location: Location,
     format: FormatOptions,
     lenience: Lenience,
@@ -125,7 +141,7 @@ struct StaticFiles {
 #[async_trait]
 impl TableProvider for StaticFiles {
     fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+        self.with_metadata.as_ref().unwrap_or(&self.schema).clone()
     }
 
     fn table_type(&self) -> TableType {
@@ -151,7 +167,7 @@ impl TableProvider for StaticFiles {
         let mut reader = FileReader::new(self.schema.clone(), decoding)?;
         reader.lenience = self.lenience;
         let request = ScanRequest {
-            projection: projection.cloned(),
+            projection: projection.cloned().or_else(|| all_columns(self.with_metadata.as_ref())),
             filters: filters.to_vec(),
             partitions: state.config().target_partitions(),
         };

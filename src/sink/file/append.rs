@@ -26,9 +26,13 @@ use crate::glob;
 use crate::options::{OptionReader, Options};
 
 /// Options of a table that concern its reading only.
-const READ_ONLY: [&str; 29] = [
+const READ_ONLY: [&str; 33] = [
     "path",
     "basePath",
+    "positionalFieldMatching",
+    "ignoreExtension",
+    "datetimeRebaseMode",
+    "mergeSchema",
     "pathGlobFilter",
     "recursiveFileLookup",
     "ignoreMissingFiles",

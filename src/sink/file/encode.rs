@@ -14,6 +14,7 @@ use datafusion::parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel}
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::WriterProperties;
 
+use super::batches::{BatchEncoder, BatchFormat};
 use super::csv::{CsvEncoder, CsvOptions};
 use super::json::{JsonEncoder, JsonOptions};
 use super::output::Output;
@@ -36,6 +37,12 @@ pub enum FileFormatKind {
     Parquet,
     /// One string column, one line a row.
     Text,
+    /// Apache Avro.
+    Avro,
+    /// Apache ORC.
+    Orc,
+    /// Arrow IPC, the file format.
+    Arrow,
 }
 
 impl fmt::Display for FileFormatKind {
@@ -52,12 +59,16 @@ impl FileFormatKind {
             Self::Json => "json",
             Self::Parquet => "parquet",
             Self::Text => "text",
+            Self::Avro => "avro",
+            Self::Orc => "orc",
+            Self::Arrow => "arrow",
         }
     }
 
     /// By its name, in lower case.
     pub fn of(format: &str) -> Option<Self> {
-        [Self::Csv, Self::Json, Self::Parquet, Self::Text].into_iter().find(|k| k.name() == format)
+        let all = [Self::Csv, Self::Json, Self::Parquet, Self::Text, Self::Avro, Self::Orc, Self::Arrow];
+        all.into_iter().find(|k| k.name() == format)
     }
 }
 
@@ -70,6 +81,7 @@ pub struct FileFormat {
     json: JsonOptions,
     line_sep: String,
     compression: Compression,
+    batches: Option<BatchFormat>,
     /// Of the formats of lines.
     codec: Option<Codec>,
     /// Which columns are folders.
@@ -85,6 +97,7 @@ impl FileFormat {
             json: JsonOptions::default(),
             line_sep: "\n".into(),
             compression: Compression::SNAPPY,
+            batches: BatchFormat::read(kind, reader)?,
             codec: None,
             partition_by: PartitionBy::read(reader)?,
         };
@@ -97,8 +110,9 @@ impl FileFormat {
                     format.line_sep = sep.to_owned();
                 }
             }
+            FileFormatKind::Avro | FileFormatKind::Orc | FileFormatKind::Arrow => {}
         }
-        if kind != FileFormatKind::Parquet {
+        if kind != FileFormatKind::Parquet && format.batches.is_none() {
             format.codec = codec(reader)?;
         }
         Ok(format)
@@ -111,6 +125,9 @@ impl FileFormat {
         let kind = self.kind;
         if kind == FileFormatKind::Text {
             return check_text(schema);
+        }
+        if let Some(batches) = &self.batches {
+            return batches.check_schema(schema);
         }
         for field in schema.fields() {
             let (name, data_type) = (field.name(), field.data_type());
@@ -127,6 +144,9 @@ impl FileFormat {
 
     /// The end of file names.
     pub fn extension(&self) -> String {
+        if let Some(batches) = &self.batches {
+            return batches.extension();
+        }
         let of_lines = match (self.kind, self.compression) {
             (FileFormatKind::Parquet, Compression::UNCOMPRESSED) => return "parquet".into(),
             (FileFormatKind::Parquet, c) => return format!("{}.parquet", short_name(c)),
@@ -146,6 +166,10 @@ impl FileFormat {
             FileFormatKind::Csv => FileEncoder::Csv(CsvEncoder::start(out(file)?, schema, self.csv.clone(), tz)?),
             FileFormatKind::Json => FileEncoder::Json(JsonEncoder::new(out(file)?, self.json.clone(), tz)),
             FileFormatKind::Text => FileEncoder::Text(out(file)?, self.line_sep.clone()),
+            FileFormatKind::Avro | FileFormatKind::Orc | FileFormatKind::Arrow => match &self.batches {
+                Some(batches) => FileEncoder::Batches(batches.start(file, schema)?),
+                None => return Err(Error::internal("a format without its options")),
+            },
             FileFormatKind::Parquet => {
                 let properties = WriterProperties::builder().set_compression(self.compression).build();
                 let writer =
@@ -167,6 +191,8 @@ pub enum FileEncoder {
     Text(Output, String),
     /// See [`FileFormatKind`].
     Parquet(Box<ArrowWriter<BufWriter<File>>>),
+    /// See [`BatchFormat`].
+    Batches(BatchEncoder),
 }
 
 impl FileEncoder {
@@ -177,6 +203,7 @@ impl FileEncoder {
             Self::Json(json) => json.write(batch),
             Self::Text(out, line_sep) => write_text(out, batch, line_sep),
             Self::Parquet(writer) => writer.write(batch).map_err(parquet),
+            Self::Batches(encoder) => encoder.write(batch),
         }
     }
 
@@ -186,6 +213,7 @@ impl FileEncoder {
             Self::Csv(csv) => csv.into_inner(),
             Self::Json(json) => json.into_inner(),
             Self::Text(out, _) => out,
+            Self::Batches(encoder) => return encoder.finish(),
             Self::Parquet(writer) => {
                 let file = writer.into_inner().map_err(parquet)?;
                 return file.into_inner().map_err(|e| write_failed(e.error()));
@@ -275,7 +303,8 @@ fn check_text(schema: &SchemaRef) -> Result<()> {
     }
 }
 
-fn unsupported_type(kind: FileFormatKind, column: &str, data_type: &DataType) -> Error {
+/// The error for a column that a format cannot hold.
+pub fn unsupported_type(kind: FileFormatKind, column: &str, data_type: &DataType) -> Error {
     let type_name = crate::type_name::type_name(data_type);
     Error::invalid(
         "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",

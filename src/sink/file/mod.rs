@@ -13,6 +13,7 @@
 //! whole batches only.
 
 mod append;
+mod batches;
 mod csv;
 mod disk;
 mod encode;

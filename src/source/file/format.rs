@@ -9,9 +9,11 @@ use crate::time_zone::Tz;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::batches::BatchFormat;
 use super::parquet::parquet_schema;
 use super::read::read_error;
 use crate::error::{Error, Result};
+use crate::format::bytes::Opened;
 use crate::format::compression::Codec;
 use crate::format::lines::LineEnd;
 use crate::format::{
@@ -30,6 +32,7 @@ pub enum FormatOptions {
     Csv { csv: CsvOptions, line_end: LineEnd, bad_records: BadRecords },
     Json { json: JsonOptions, line_end: LineEnd, bad_records: BadRecords },
     Parquet,
+    Batches(BatchFormat),
 }
 
 /// How files become rows.
@@ -41,6 +44,8 @@ pub enum FileFormat {
     Whole(LineFormat),
     /// Row groups.
     Parquet,
+    /// Batches of these columns.
+    Batches(BatchFormat, SchemaRef),
 }
 
 impl FileFormat {
@@ -48,13 +53,13 @@ impl FileFormat {
     pub fn too_long(&self) -> Result<RecordBatch> {
         match self {
             Self::Lines(format, _) | Self::Whole(format) => format.too_long(),
-            Self::Parquet => Err(Error::internal("a Parquet file has no lines")),
+            Self::Parquet | Self::Batches(..) => Err(Error::internal("the file has no lines")),
         }
     }
 
     /// Whether columns that are not asked for need not be read.
     pub fn is_projectable(&self) -> bool {
-        matches!(self, Self::Parquet | Self::Lines(LineFormat::Csv(_), _) | Self::Whole(LineFormat::Csv(_)))
+        matches!(self, Self::Parquet | Self::Batches(..) | Self::Lines(LineFormat::Csv(_), _) | Self::Whole(LineFormat::Csv(_)))
     }
 
     /// The same for some of the columns.
@@ -67,6 +72,7 @@ impl FileFormat {
                 Self::Lines(LineFormat::Csv(csv.project(columns)?), line_end)
             }
             Self::Whole(LineFormat::Csv(csv)) => Self::Whole(LineFormat::Csv(csv.project(columns)?)),
+            Self::Batches(format, schema) => Self::Batches(format, Arc::new(schema.project(columns)?)),
             other => other,
         })
     }
@@ -75,15 +81,18 @@ impl FileFormat {
     pub fn is_splittable(&self) -> bool {
         match self {
             Self::Lines(_, line_end) => line_end.is_splittable(),
-            Self::Whole(_) => false,
+            Self::Whole(_) | Self::Batches(..) => false,
             Self::Parquet => true,
         }
     }
 }
 
 impl FormatOptions {
-    /// Reads the options of `format`: text, csv, json or parquet.
+    /// Reads the options of `format`, one of those of files.
     pub fn read(format: &str, options: &mut OptionReader<'_>) -> Result<Self> {
+        if let Some(format) = BatchFormat::read(format, options)? {
+            return Ok(Self::Batches(format));
+        }
         Ok(match format {
             "text" => Self::Text {
                 whole: options.bool("wholetext", false)?,
@@ -124,6 +133,7 @@ impl FormatOptions {
                 let file = File::open(path).map_err(|e| io_error("opening", path, &e));
                 file.and_then(|file| parquet_schema(&file))
             }
+            Self::Batches(format) => batches_schema(format, files),
         };
         let schema = schema.map_err(|e| {
             Error::invalid(
@@ -182,8 +192,57 @@ impl FormatOptions {
                 }
             }
             Self::Parquet => FileFormat::Parquet,
+            Self::Batches(format) => FileFormat::Batches(format, schema),
         })
     }
+}
+
+/// The columns of the first file, or of all of them.
+fn batches_schema(format: &BatchFormat, files: &[PathBuf]) -> Result<Schema> {
+    let files = if format.merges_schemas() { files } else { &files[..1] };
+    let schema = |path: &PathBuf| {
+        let file = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (size, file) = file.map_err(|e| io_error("opening", path, &e))?;
+        format.schema(&Opened::local(file, size))
+    };
+    merged(files.iter().map(schema))
+}
+
+/// The columns of all these schemas, in the order in which they come first.
+fn merged(schemas: impl Iterator<Item = Result<Schema>>) -> Result<Schema> {
+    let mut fields: Vec<Arc<Field>> = vec![];
+    for schema in schemas {
+        for field in schema?.fields() {
+            match fields.iter_mut().find(|f| f.name().eq_ignore_ascii_case(field.name())) {
+                Some(known) => *known = Arc::new(known.as_ref().clone().with_data_type(both(known, field)?)),
+                None => fields.push(field.clone()),
+            }
+        }
+    }
+    Ok(Schema::new(fields))
+}
+
+/// The type that holds the values of two.
+fn both(a: &Field, b: &Field) -> Result<DataType> {
+    use DataType::*;
+    let wrong = || {
+        let (a_type, b_type) = (sql_type_name(a.data_type()), sql_type_name(b.data_type()));
+        Error::invalid(
+            "CANNOT_MERGE_SCHEMAS",
+            format!("column '{}' is {a_type} in one file and {b_type} in another", a.name()),
+        )
+    };
+    Ok(match (a.data_type(), b.data_type()) {
+        (x, y) if x == y => x.clone(),
+        (Null, other) | (other, Null) => other.clone(),
+        (List(x), List(y)) => List(Arc::new(x.as_ref().clone().with_data_type(both(x, y)?))),
+        (Struct(x), Struct(y)) => {
+            let schemas = [x, y].map(|fields| Ok(Schema::new(fields.clone())));
+            Struct(merged(schemas.into_iter())?.fields)
+        }
+        (Map(x, sorted), Map(y, _)) => Map(Arc::new(x.as_ref().clone().with_data_type(both(x, y)?)), *sorted),
+        _ => return Err(wrong()),
+    })
 }
 
 /// What a file holds.

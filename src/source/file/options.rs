@@ -10,9 +10,11 @@ use async_trait::async_trait;
 use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 
+use super::batches::BATCH_FORMATS;
 use super::clean::CleanSource;
 use super::format::{FormatOptions, text_schema};
 use super::listing::Location;
+use super::metadata_column::with_metadata_column;
 use super::partition::Partitions;
 use super::read::{Compression, Lenience};
 use super::scan::prunes;
@@ -85,7 +87,7 @@ impl Limits {
 }
 
 impl FileStream {
-    /// Reads the options of the source and of `format`, one of text, csv, json and parquet.
+    /// Reads the options of the source and of `format`, one of those of files.
     pub fn new(
         ctx: &SessionContext,
         format: &str,
@@ -105,7 +107,7 @@ impl FileStream {
             changed: reader.choice("fileChanged", &["fail", "skip"])? == Some("skip"),
             ..Lenience::read(&mut reader)?
         };
-        let codec = if format == "parquet" { Compression::ByName } else { Compression::read(&mut reader)? };
+        let codec = if has_own_codec(format) { Compression::ByName } else { Compression::read(&mut reader)? };
         let infer = reader.bool("schemaInference", false)?;
         let format_options = FormatOptions::read(format, &mut reader)?;
         reader.finish()?;
@@ -130,9 +132,14 @@ impl FileStream {
     }
 }
 
+/// Whether files of the format say themselves how they are compressed.
+fn has_own_codec(format: &str) -> bool {
+    format == "parquet" || BATCH_FORMATS.contains(&format)
+}
+
 /// The format's name as we write it.
 pub fn format_name(format: &str) -> Result<&'static str> {
-    let known = ["text", "csv", "json", "parquet"].into_iter().find(|f| f.eq_ignore_ascii_case(format));
+    let known = ["text", "csv", "json", "parquet"].into_iter().chain(BATCH_FORMATS).find(|f| f.eq_ignore_ascii_case(format));
     known.ok_or_else(|| Error::internal(format!("'{format}' is no file format")))
 }
 
@@ -205,6 +212,10 @@ impl StreamProvider for FileStream {
 
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    fn schema_with_metadata(&self) -> Option<SchemaRef> {
+        with_metadata_column(&self.schema)
     }
 
     fn identity(&self) -> StreamIdentity {
