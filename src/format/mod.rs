@@ -17,6 +17,7 @@ mod text;
 
 pub use bad_records::{BadRecordCounter, BadRecords};
 pub use csv::{CsvFormat, CsvOptions, infer_csv_schema};
+pub use encoding::Encoding;
 pub use json::{JsonFormat, JsonOptions, infer_json_schema};
 pub use text::{TextBlock, TextFormat};
 

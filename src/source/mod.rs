@@ -18,14 +18,14 @@ mod static_table;
 #[cfg(test)]
 mod testing;
 
+pub use file::metadata_column::METADATA;
 pub use identity::StreamIdentity;
 pub use memory::MemoryStream;
 pub use provider::{StreamProvider, schema_needed, source_schema, stream_provider};
 pub use refreshing::RefreshingTable;
 pub use rows_scan::MemoryScan;
-pub(crate) use scan::{all_columns, pushdown};
 pub use scan::{RangeScan, ScanRequest};
-pub use file::metadata_column::METADATA;
+pub(crate) use scan::{all_columns, pushdown};
 pub use static_table::{output_table, static_table, table_with_metadata};
 
 use std::fmt;

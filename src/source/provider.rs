@@ -76,7 +76,9 @@ pub async fn stream_provider(
             OptionReader::new("the memory source", options).finish()?;
             Arc::new(MemoryStream::new(declared.ok_or_else(|| schema_needed("memory", name))?))
         }
-        "text" | "csv" | "json" | "parquet" | "avro" | "orc" | "arrow" => Arc::new(FileStream::new(ctx, format, name, declared, options)?),
+        "text" | "csv" | "json" | "parquet" | "avro" | "orc" | "arrow" => {
+            Arc::new(FileStream::new(ctx, format, name, declared, options)?)
+        }
         _ => return Err(unknown_format(format, "stream", &STREAM_FORMATS)),
     })
 }

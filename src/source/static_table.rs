@@ -16,9 +16,9 @@ use datafusion::prelude::SessionContext;
 
 use super::file::format::FormatOptions;
 use super::file::listing::Location;
+use super::file::metadata_column::with_metadata_column;
 use super::file::read::{Compression, Decoding, FileReader, Lenience};
 use super::file::scan::{self, FilesScan};
-use super::file::metadata_column::with_metadata_column;
 use super::file::{file_schema, format_name, zone_of};
 use super::provider::{source_schema, unknown_format};
 use super::scan::{RangeScan, ScanRequest, all_columns, pushdown};

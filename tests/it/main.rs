@@ -13,6 +13,7 @@ mod deep;
 mod errors;
 mod event_time;
 mod examples;
+mod file_cases;
 mod files;
 mod functions;
 mod join;

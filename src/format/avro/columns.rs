@@ -32,18 +32,23 @@ impl Schema {
         }
         inside.push(id);
         let of = self.get(id);
-        let is_interval = |what: &str| of.catalyst.as_deref().is_some_and(|c| c.starts_with("interval") && c.contains(what));
+        let is_interval =
+            |what: &str| of.catalyst.as_deref().is_some_and(|c| c.starts_with("interval") && c.contains(what));
         let data_type = match (&of.kind, of.logical) {
             (Kind::Null, _) => DataType::Null,
             (Kind::Boolean, _) => DataType::Boolean,
             (Kind::Int, Some(Logical::Date)) => DataType::Date32,
-            (Kind::Int, _) if is_interval("year") || is_interval("month") => DataType::Interval(IntervalUnit::YearMonth),
+            (Kind::Int, _) if is_interval("year") || is_interval("month") => {
+                DataType::Interval(IntervalUnit::YearMonth)
+            }
             (Kind::Int, _) => DataType::Int32,
             (Kind::Long, Some(Logical::TimestampMillis | Logical::TimestampMicros)) => timestamp(),
             (Kind::Long, Some(Logical::LocalMillis | Logical::LocalMicros)) => {
                 DataType::Timestamp(TimeUnit::Microsecond, None)
             }
-            (Kind::Long, Some(Logical::TimeOrNanos)) => return Err(refused("times of day and nanoseconds are no columns")),
+            (Kind::Long, Some(Logical::TimeOrNanos)) => {
+                return Err(refused("times of day and nanoseconds are no columns"));
+            }
             (Kind::Long, _) if is_interval("") => DataType::Duration(TimeUnit::Microsecond),
             (Kind::Long, _) => DataType::Int64,
             (Kind::Float, _) => DataType::Float32,
@@ -69,8 +74,7 @@ impl Schema {
     }
 
     fn union(&self, branches: &[Id], inside: &mut Vec<Id>) -> Result<DataType> {
-        let values: Vec<Id> =
-            branches.iter().copied().filter(|id| !matches!(self.get(*id).kind, Kind::Null)).collect();
+        let values: Vec<Id> = branches.iter().copied().filter(|id| !matches!(self.get(*id).kind, Kind::Null)).collect();
         if let [only] = values[..] {
             return self.data_type(only, inside);
         }

@@ -79,7 +79,9 @@ impl Compression {
         let mut out = vec![];
         match self {
             Self::None => return Ok(bytes),
-            Self::Deflate => drop(DeflateEncoder::new(&bytes[..], flate2::Compression::default()).read_to_end(&mut out)?),
+            Self::Deflate => {
+                drop(DeflateEncoder::new(&bytes[..], flate2::Compression::default()).read_to_end(&mut out)?)
+            }
             Self::Bzip2 => drop(BzEncoder::new(&bytes[..], bzip2::Compression::default()).read_to_end(&mut out)?),
             Self::Zstandard => out = zstd::encode_all(&bytes[..], zstd::DEFAULT_COMPRESSION_LEVEL)?,
             Self::Snappy => {

@@ -84,11 +84,8 @@ fn decimal_bytes(precision: u8) -> usize {
 }
 
 fn unsupported(data_type: &DataType) -> Error {
-    Error::invalid(
-        "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
-        format!("Avro has no type for {}", type_name(data_type)),
-    )
-    .with_help("cast it to another type, e.g. with to_json(…) or CAST(… AS STRING)")
+    Error::invalid("UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE", format!("Avro has no type for {}", type_name(data_type)))
+        .with_help("cast it to another type, e.g. with to_json(…) or CAST(… AS STRING)")
 }
 
 fn check_name(name: &str) -> Result<()> {
@@ -231,7 +228,8 @@ pub fn put_default(schema: &Schema, id: Id, value: &Value, out: &mut Vec<u8>) ->
         Error::invalid("INVALID_SCHEMA", format!("the Avro schema is malformed: {value} is no default of its type"))
             .with_help("change the default in the option avroSchema")
     };
-    let bytes = |text: &str| text.chars().map(|c| u8::try_from(u32::from(c)).map_err(|_| wrong())).collect::<Result<Vec<_>>>();
+    let bytes =
+        |text: &str| text.chars().map(|c| u8::try_from(u32::from(c)).map_err(|_| wrong())).collect::<Result<Vec<_>>>();
     match (&schema.get(id).kind, value) {
         (Kind::Null, Value::Null) => {}
         (Kind::Boolean, Value::Bool(value)) => out.push(u8::from(*value)),

@@ -34,7 +34,12 @@ pub enum Op {
     Bytes,
     Fixed(usize),
     Enum(Vec<String>),
-    Decimal { len: Option<usize>, from: i8, precision: u8, scale: i8 },
+    Decimal {
+        len: Option<usize>,
+        from: i8,
+        precision: u8,
+        scale: i8,
+    },
     List(Box<Op>),
     Map(Box<Op>),
     Record(Vec<Step>),
@@ -200,8 +205,7 @@ impl Planner<'_> {
                 Op::Long(Scaling::Times(24 * 60 * 60 * 1_000_000))
             }
             (Kind::Long, _) => Op::Long(type_of_long(seen.logical, to).ok_or_else(wrong)?),
-            (Kind::Float, DataType::Float32 | DataType::Float64)
-            | (Kind::Double, DataType::Float64) => match written {
+            (Kind::Float, DataType::Float32 | DataType::Float64) | (Kind::Double, DataType::Float64) => match written {
                 Kind::Int | Kind::Long => Op::Long(Scaling::One),
                 Kind::Float => Op::Float,
                 _ => Op::Double,
@@ -255,9 +259,7 @@ impl Planner<'_> {
 
     fn record(&self, written: &[RecordField], seen: &[RecordField], columns: &Fields, path: &str) -> Result<Op> {
         let mut steps = vec![];
-        let seen_of = |w: &RecordField| {
-            seen.iter().position(|r| r.name == w.name || r.aliases.contains(&w.name))
-        };
+        let seen_of = |w: &RecordField| seen.iter().position(|r| r.name == w.name || r.aliases.contains(&w.name));
         let mut is_read = vec![false; columns.len()];
         for field in written {
             let target = seen_of(field).and_then(|r| Some((r, self.matched(r, &seen[r].name, columns, seen)?)));
@@ -321,5 +323,7 @@ fn mismatch(path: &str, stored: &str, declared: &DataType) -> Error {
         "FAILED_READ_FILE.AVRO_COLUMN_DATA_TYPE_MISMATCH",
         format!("column '{path}' is {stored} in the file, {declared} as declared"),
     )
-    .with_help(format!("declare it as the type that the file has, and cast it in the query; {declared} cannot hold it as it is"))
+    .with_help(format!(
+        "declare it as the type that the file has, and cast it in the query; {declared} cannot hold it as it is"
+    ))
 }

@@ -236,11 +236,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn skip_items(
-        &self,
-        input: &mut Input<'_>,
-        mut skip: impl FnMut(&mut Input<'_>) -> Result<()>,
-    ) -> Result<()> {
+    fn skip_items(&self, input: &mut Input<'_>, mut skip: impl FnMut(&mut Input<'_>) -> Result<()>) -> Result<()> {
         loop {
             let count = input.long()?;
             match count {
@@ -275,8 +271,11 @@ fn scaled(value: i64, scaling: Scaling) -> Result<i64> {
         Scaling::One => Ok(value),
         Scaling::Over(by) => Ok(value / by),
         Scaling::Times(by) => value.checked_mul(by).ok_or_else(|| {
-            Error::execution("FAILED_READ_FILE.OUT_OF_RANGE", format!("the time {value} is out of the range of TIMESTAMP"))
-                .with_help("declare the column as BIGINT, and compute the time in the query")
+            Error::execution(
+                "FAILED_READ_FILE.OUT_OF_RANGE",
+                format!("the time {value} is out of the range of TIMESTAMP"),
+            )
+            .with_help("declare the column as BIGINT, and compute the time in the query")
         }),
     }
 }
@@ -284,8 +283,11 @@ fn scaled(value: i64, scaling: Scaling) -> Result<i64> {
 /// A number in two's complement, the highest byte first, at another scale.
 fn decimal(bytes: &[u8], from: i8, precision: u8, scale: i8) -> Result<i128> {
     let out_of_range = || {
-        Error::execution("FAILED_READ_FILE.OUT_OF_RANGE", format!("a decimal has more digits than DECIMAL({precision},{scale})"))
-            .with_help("declare the column with more digits")
+        Error::execution(
+            "FAILED_READ_FILE.OUT_OF_RANGE",
+            format!("a decimal has more digits than DECIMAL({precision},{scale})"),
+        )
+        .with_help("declare the column with more digits")
     };
     let negative = bytes.first().is_some_and(|b| b & 0x80 != 0);
     let fill = if negative { 0xFF } else { 0 };

@@ -63,7 +63,10 @@ pub enum Logical {
     LocalMicros,
     /// A time of day, or nanoseconds: the number alone can be read.
     TimeOrNanos,
-    Decimal { precision: u64, scale: u64 },
+    Decimal {
+        precision: u64,
+        scale: u64,
+    },
 }
 
 impl Schema {

@@ -3,6 +3,7 @@
 use crate::time_zone::Tz;
 
 use super::dialect::Dialect;
+use super::locale::Locale;
 use crate::error::{Error, Result};
 use crate::function::record_times::RecordTimes;
 use crate::options::OptionReader;
@@ -28,6 +29,8 @@ pub struct ReadOptions {
     pub corrupt_record: String,
     /// Whether inference looks for dates.
     pub prefer_date: bool,
+    /// How decimals are written.
+    pub locale: Locale,
 }
 
 impl ReadOptions {
@@ -36,7 +39,7 @@ impl ReadOptions {
     /// # Errors
     /// `INVALID_OPTION` for a value that does not fit, `UNSUPPORTED_FEATURE` for a locale that is not English.
     pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
-        english(options)?;
+        let locale = Locale::read(options)?;
         let text =
             |options: &mut OptionReader<'_>, key, default: &str| options.string(key).unwrap_or(default).to_owned();
         Ok(Self {
@@ -49,6 +52,7 @@ impl ReadOptions {
             times: RecordTimes::for_reading(options)?,
             corrupt_record: text(options, "columnNameOfCorruptRecord", "_corrupt_record"),
             prefer_date: options.bool("preferDate", true)?,
+            locale,
         })
     }
 

@@ -12,17 +12,17 @@ use std::thread::JoinHandle;
 use arrow::array::RecordBatch;
 #[cfg(feature = "orc")]
 use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::SchemaRef;
 #[cfg(feature = "orc")]
 use arrow::datatypes::{DataType, Date32Type, Field, Schema, TimeUnit, TimestampMicrosecondType};
-#[cfg(feature = "orc")]
-use chrono::Datelike;
-use arrow::datatypes::SchemaRef;
 #[cfg(feature = "arrow-ipc")]
 use arrow::ipc::writer::FileWriter;
 #[cfg(feature = "orc")]
-use orc_rust::compression::CompressionType;
+use chrono::Datelike;
 #[cfg(feature = "orc")]
 use orc_rust::ArrowWriterBuilder;
+#[cfg(feature = "orc")]
+use orc_rust::compression::CompressionType;
 
 use super::encode::{FileFormatKind, unsupported_type, write_failed};
 use crate::error::{Error, Result};
@@ -111,9 +111,7 @@ impl BatchFormat {
                 BatchEncoder::Avro(ContainerWriter::start(out, &schema, *compression).map_err(|e| write_failed(&e))?)
             }
             #[cfg(feature = "orc")]
-            Self::Orc(compression) => {
-                BatchEncoder::Orc(Orc::start(out, orc_schema(schema)?, *compression)?)
-            }
+            Self::Orc(compression) => BatchEncoder::Orc(Orc::start(out, orc_schema(schema)?, *compression)?),
             #[cfg(feature = "arrow-ipc")]
             Self::Arrow => BatchEncoder::Arrow(Box::new(FileWriter::try_new(out, schema).map_err(failed)?)),
         })
@@ -280,6 +278,7 @@ fn orc_schema(schema: &SchemaRef) -> Result<SchemaRef> {
 #[cfg(feature = "orc")]
 fn orc_rows(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let column = |(array, to): (&arrow::array::ArrayRef, &Arc<Field>)| {
+        check_times(array, to.name())?;
         let from = match array.data_type() {
             // The same number, not the local time.
             DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => arrow::compute::cast(array, &DataType::Int64)?,
@@ -290,6 +289,20 @@ fn orc_rows(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns: Vec<_> = batch.columns().iter().map(to_julian).collect();
     let columns = columns.iter().zip(schema.fields()).map(column).collect::<Result<_>>()?;
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
+}
+
+/// Refuses times that ORC has no form for: those of the last second before 1970 that are no whole one.
+#[cfg(feature = "orc")]
+fn check_times(array: &ArrayRef, column: &str) -> Result<()> {
+    let Some(times) = array.as_primitive_opt::<TimestampMicrosecondType>() else { return Ok(()) };
+    let has_no_form = |us: i64| us > -1_000_000 && us < 0 && us.rem_euclid(1_000_000) > 999;
+    if !times.iter().flatten().any(has_no_form) {
+        return Ok(());
+    }
+    let message =
+        format!("column '{column}' has a time within the last second before 1970, which cannot be written in ORC");
+    Err(Error::execution("UNSUPPORTED_FEATURE", message)
+        .with_help("leave such rows out, write the column as STRING, or write Parquet"))
 }
 
 /// Dates and times in the calendar that readers of ORC take them for, where a file does not say: Julian before 15 October 1582.

@@ -16,6 +16,7 @@ use datafusion::parquet::file::properties::WriterProperties;
 
 use super::batches::{BatchEncoder, BatchFormat};
 use super::csv::{CsvEncoder, CsvOptions};
+use super::intervals::{has_interval, plain_rows, plain_schema};
 use super::json::{JsonEncoder, JsonOptions};
 use super::output::Output;
 use super::partition::PartitionBy;
@@ -135,7 +136,7 @@ impl FileFormat {
                 FileFormatKind::Csv => !data_type.is_nested(),
                 _ => true,
             };
-            if !holds || matches!(data_type, DataType::Interval(_)) {
+            if !holds || has_interval(kind, data_type) {
                 return Err(unsupported_type(kind, name, data_type));
             }
         }
@@ -164,16 +165,20 @@ impl FileFormat {
         let out = |file| Output::new(file, self.codec).map_err(|e| write_failed(&e));
         Ok(match self.kind {
             FileFormatKind::Csv => FileEncoder::Csv(CsvEncoder::start(out(file)?, schema, self.csv.clone(), tz)?),
-            FileFormatKind::Json => FileEncoder::Json(JsonEncoder::new(out(file)?, self.json.clone(), tz)),
+            FileFormatKind::Json => FileEncoder::Json(JsonEncoder::start(out(file)?, self.json.clone(), tz)?),
             FileFormatKind::Text => FileEncoder::Text(out(file)?, self.line_sep.clone()),
             FileFormatKind::Avro | FileFormatKind::Orc | FileFormatKind::Arrow => match &self.batches {
                 Some(batches) => FileEncoder::Batches(batches.start(file, schema)?),
                 None => return Err(Error::internal("a format without its options")),
             },
             FileFormatKind::Parquet => {
-                let properties = WriterProperties::builder().set_compression(self.compression).build();
-                let writer =
-                    ArrowWriter::try_new(BufWriter::new(file), schema.clone(), Some(properties)).map_err(parquet)?;
+                let properties = WriterProperties::builder()
+                    .set_compression(self.compression)
+                    // Names of the parts of lists and maps as Spark has them.
+                    .set_coerce_types(true)
+                    .build();
+                let schema = plain_schema(schema);
+                let writer = ArrowWriter::try_new(BufWriter::new(file), schema, Some(properties)).map_err(parquet)?;
                 FileEncoder::Parquet(Box::new(writer))
             }
         })
@@ -202,7 +207,7 @@ impl FileEncoder {
             Self::Csv(csv) => csv.write(batch),
             Self::Json(json) => json.write(batch),
             Self::Text(out, line_sep) => write_text(out, batch, line_sep),
-            Self::Parquet(writer) => writer.write(batch).map_err(parquet),
+            Self::Parquet(writer) => writer.write(&plain_rows(batch)?).map_err(parquet),
             Self::Batches(encoder) => encoder.write(batch),
         }
     }

@@ -18,6 +18,7 @@ mod csv;
 mod disk;
 mod encode;
 mod folders;
+mod intervals;
 mod json;
 mod manifest;
 mod output;

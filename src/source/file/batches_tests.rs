@@ -114,8 +114,10 @@ async fn compare(format: &'static str, is_known: fn(&str, &str, Option<&[Option<
     for line in answers.lines() {
         let answer: Answer = serde_json::from_str(line).unwrap();
         let file = data.join(&answer.file);
-        let mut note = |declared: &str, expected: Option<&Vec<Option<String>>>, ours: DfResult<Vec<Option<String>>>| {
-            match (expected, &ours) {
+        let mut note =
+            |declared: &str, expected: Option<&Vec<Option<String>>>, ours: DfResult<Vec<Option<String>>>| match (
+                expected, &ours,
+            ) {
                 (Some(expected), Ok(rows)) if expected == rows => same += 1,
                 (None, Err(_)) => same += 1,
                 (expected, ours) if is_known(&answer.stored, declared, expected.map(Vec::as_slice), ours.is_ok()) => {}
@@ -124,8 +126,7 @@ async fn compare(format: &'static str, is_known: fn(&str, &str, Option<&[Option<
                     answer.stored,
                     ours.as_ref().map_err(ToString::to_string)
                 )),
-            }
-        };
+            };
         for declared in DECLARED {
             let ours = read(format, &file, schema(declared)).await;
             note(declared, answer.read.get(*declared), ours);
@@ -171,9 +172,13 @@ async fn orc_columns_are_read_as_spark_reads_them() {
         (Some(rows), false) => {
             // What does not fit is an error, not NULL; other conversions of ORC that have no like in SQL are refused.
             let has_null = rows.iter().any(Option::is_none);
-            let is_number = |t: &str| t.starts_with("DECIMAL") || ["TINYINT", "SMALLINT", "INT", "BIGINT", "FLOAT", "DOUBLE"].contains(&t);
+            let is_number = |t: &str| {
+                t.starts_with("DECIMAL") || ["TINYINT", "SMALLINT", "INT", "BIGINT", "FLOAT", "DOUBLE"].contains(&t)
+            };
             has_null && is_number(declared)
-                || stored.starts_with("timestamp") || stored.starts_with("pa_ns") || stored.starts_with("pa_us")
+                || stored.starts_with("timestamp")
+                || stored.starts_with("pa_ns")
+                || stored.starts_with("pa_us")
                 || ["TIMESTAMP", "TIMESTAMP_NTZ", "BOOLEAN"].contains(&declared)
                 || declared == "STRING" && !stored.contains("int")
                 || ["string", "varchar", "pa_dict", "pa_large", "long_strings"].contains(&stored)

@@ -19,11 +19,7 @@ use crate::format::lines::{Block, LineBlocks, LineEnd, MAX_LINE_BYTES, next_line
 use crate::format::{BATCH_ROWS, LineFormat};
 
 /// The rows of `range` of a file, all of whose columns are those of the reader.
-pub fn rows(
-    reader: Arc<FileReader>,
-    file: FileEntry,
-    range: Range<u64>,
-) -> BoxStream<'static, DfResult<RecordBatch>> {
+pub fn rows(reader: Arc<FileReader>, file: FileEntry, range: Range<u64>) -> BoxStream<'static, DfResult<RecordBatch>> {
     let cursor = Cursor { reader, file, state: State::Closed(range), lines: vec![] };
     try_unfold(cursor, |cursor| async move { next(cursor).await.map_err(DataFusionError::from) }).boxed()
 }

@@ -28,10 +28,25 @@ use crate::type_name::sql_type_name;
 /// What the options say about the bytes of a file.
 #[derive(Debug, Clone)]
 pub enum FormatOptions {
-    Text { whole: bool, line_end: LineEnd, bad_records: BadRecords },
-    Csv { csv: CsvOptions, line_end: LineEnd, bad_records: BadRecords },
-    Json { json: JsonOptions, line_end: LineEnd, bad_records: BadRecords },
-    Parquet,
+    Text {
+        whole: bool,
+        line_end: LineEnd,
+        bad_records: BadRecords,
+    },
+    Csv {
+        csv: CsvOptions,
+        line_end: LineEnd,
+        bad_records: BadRecords,
+    },
+    Json {
+        json: JsonOptions,
+        line_end: LineEnd,
+        bad_records: BadRecords,
+    },
+    Parquet {
+        /// Whether the columns are those of all files, not of the first alone.
+        merge_schema: bool,
+    },
     Batches(BatchFormat),
 }
 
@@ -59,7 +74,10 @@ impl FileFormat {
 
     /// Whether columns that are not asked for need not be read.
     pub fn is_projectable(&self) -> bool {
-        matches!(self, Self::Parquet | Self::Batches(..) | Self::Lines(LineFormat::Csv(_), _) | Self::Whole(LineFormat::Csv(_)))
+        matches!(
+            self,
+            Self::Parquet | Self::Batches(..) | Self::Lines(LineFormat::Csv(_), _) | Self::Whole(LineFormat::Csv(_))
+        )
     }
 
     /// The same for some of the columns.
@@ -109,7 +127,7 @@ impl FormatOptions {
                 line_end: line_end(options)?,
                 bad_records: BadRecords::read_with_mode(options, BadRecords::Null)?,
             },
-            _ => Self::Parquet,
+            _ => Self::Parquet { merge_schema: options.bool("mergeSchema", false)? },
         })
     }
 
@@ -129,9 +147,12 @@ impl FormatOptions {
             Self::Json { json, line_end, bad_records } => {
                 infer_json_schema(files.iter().map(read), json, line_end, *bad_records, tz)
             }
-            Self::Parquet => {
-                let file = File::open(path).map_err(|e| io_error("opening", path, &e));
-                file.and_then(|file| parquet_schema(&file))
+            Self::Parquet { merge_schema } => {
+                let files = if *merge_schema { files } else { &files[..1] };
+                merged(files.iter().map(|path| {
+                    let file = File::open(path).map_err(|e| io_error("opening", path, &e));
+                    file.and_then(|file| parquet_schema(&file))
+                }))
             }
             Self::Batches(format) => batches_schema(format, files),
         };
@@ -191,7 +212,7 @@ impl FormatOptions {
                     false => FileFormat::Lines(LineFormat::Json(format), line_end),
                 }
             }
-            Self::Parquet => FileFormat::Parquet,
+            Self::Parquet { .. } => FileFormat::Parquet,
             Self::Batches(format) => FileFormat::Batches(format, schema),
         })
     }
@@ -235,6 +256,7 @@ fn both(a: &Field, b: &Field) -> Result<DataType> {
     Ok(match (a.data_type(), b.data_type()) {
         (x, y) if x == y => x.clone(),
         (Null, other) | (other, Null) => other.clone(),
+        (Decimal128(p, s), Decimal128(q, t)) if s == t => Decimal128(*p.max(q), *s),
         (List(x), List(y)) => List(Arc::new(x.as_ref().clone().with_data_type(both(x, y)?))),
         (Struct(x), Struct(y)) => {
             let schemas = [x, y].map(|fields| Ok(Schema::new(fields.clone())));

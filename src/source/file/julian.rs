@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use arrow::array::{Array, ArrayRef, AsArray};
 #[cfg(any(feature = "avro", feature = "orc"))]
 use arrow::array::make_array;
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
 use std::sync::Arc;
 
@@ -80,7 +80,8 @@ pub fn all_to_gregorian(values: &ArrayRef, local: bool) -> ArrayRef {
         DataType::Timestamp(_, None) if !local => values.clone(),
         data_type if data_type.is_nested() => {
             let data = values.to_data();
-            let children = data.child_data().iter().map(|child| all_to_gregorian(&make_array(child.clone()), local).to_data());
+            let children =
+                data.child_data().iter().map(|child| all_to_gregorian(&make_array(child.clone()), local).to_data());
             let children = children.collect();
             data.into_builder().child_data(children).build().map_or_else(|_| values.clone(), make_array)
         }

@@ -139,7 +139,8 @@ fn has_own_codec(format: &str) -> bool {
 
 /// The format's name as we write it.
 pub fn format_name(format: &str) -> Result<&'static str> {
-    let known = ["text", "csv", "json", "parquet"].into_iter().chain(BATCH_FORMATS).find(|f| f.eq_ignore_ascii_case(format));
+    let known =
+        ["text", "csv", "json", "parquet"].into_iter().chain(BATCH_FORMATS).find(|f| f.eq_ignore_ascii_case(format));
     known.ok_or_else(|| Error::internal(format!("'{format}' is no file format")))
 }
 

@@ -5,15 +5,17 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array,
+};
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
-use orc_rust::{ArrowReaderBuilder, ArrowSchemaOptions, TimestampPrecision};
 use orc_rust::projection::ProjectionMask;
 use orc_rust::reader::ChunkReader;
 use orc_rust::reader::metadata::FileMetadata;
 use orc_rust::schema::DataType as OrcType;
 use orc_rust::statistics::TypeStatistics;
+use orc_rust::{ArrowReaderBuilder, ArrowSchemaOptions, TimestampPrecision};
 
 use super::batches::Batches;
 use super::julian::all_to_gregorian;
@@ -185,7 +187,9 @@ fn check_times(of: &OrcType, metadata: &FileMetadata) -> Result<()> {
         _ => false,
     };
     let times = match of {
-        OrcType::Timestamp { column_index } | OrcType::TimestampWithLocalTimezone { column_index } => is_early(*column_index),
+        OrcType::Timestamp { column_index } | OrcType::TimestampWithLocalTimezone { column_index } => {
+            is_early(*column_index)
+        }
         _ => of.children_indices().into_iter().any(is_early),
     };
     match times {
@@ -275,12 +279,7 @@ fn fits(stored: &DataType, declared: &DataType) -> bool {
 }
 
 /// The rows with the columns that were declared.
-fn declared(
-    batch: &RecordBatch,
-    places: &[Option<usize>],
-    schema: &SchemaRef,
-    is_julian: bool,
-) -> Result<RecordBatch> {
+fn declared(batch: &RecordBatch, places: &[Option<usize>], schema: &SchemaRef, is_julian: bool) -> Result<RecordBatch> {
     let column = |(field, place): (&Arc<Field>, &Option<usize>)| match place {
         None => Ok(new_null_array(field.data_type(), batch.num_rows())),
         Some(i) => convert(&of_today(batch.column(*i), is_julian), field.data_type())
@@ -304,7 +303,8 @@ fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         // A time of ORC has no zone: it is the same in UTC.
         (Timestamp(unit, _), Timestamp(..)) => {
             let micros = plain(&Timestamp(TimeUnit::Microsecond, None));
-            let number = arrow::compute::cast(&if *unit == TimeUnit::Microsecond { plain(&Int64)? } else { micros? }, &Int64)?;
+            let number =
+                arrow::compute::cast(&if *unit == TimeUnit::Microsecond { plain(&Int64)? } else { micros? }, &Int64)?;
             arrow::compute::cast(&number, to)?
         }
         (List(_), List(item)) => {

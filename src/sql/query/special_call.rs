@@ -40,9 +40,14 @@ impl ExprContext<'_> {
         }
         let mut files = self.scope.metadata();
         let Some(metadata) = files.next() else {
-            return Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("there is no file that '{name}' could tell of"))
-                .with_span(self.span(e))
-                .with_help("call it where a table or stream of files itself is in FROM, and give its result a name there"));
+            return Err(Error::unsupported(
+                "UNSUPPORTED_FEATURE",
+                format!("there is no file that '{name}' could tell of"),
+            )
+            .with_span(self.span(e))
+            .with_help(
+                "call it where a table or stream of files itself is in FROM, and give its result a name there",
+            ));
         };
         if files.next().is_some() {
             let message = format!("'{name}' cannot tell of more than one table of files");
