@@ -1,4 +1,4 @@
-//! The option `encoding`: the character sets that Spark reads files in.
+//! The option `encoding`: the character sets that Spark reads and writes files in.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -28,6 +28,8 @@ pub enum Encoding {
     Utf16Le,
     /// UTF-16BE.
     Utf16Be,
+    /// UTF-32, the highest byte first, unless the first character says the other order.
+    Utf32,
 }
 
 impl Encoding {
@@ -50,12 +52,13 @@ impl Encoding {
             "UTF-16" => Self::Utf16,
             "UTF-16LE" => Self::Utf16Le,
             "UTF-16BE" => Self::Utf16Be,
+            "UTF-32" => Self::Utf32,
             _ => {
-                let known = "one of UTF-8, US-ASCII, ISO-8859-1, UTF-16, UTF-16LE, UTF-16BE";
+                let known = "one of UTF-8, US-ASCII, ISO-8859-1, UTF-16, UTF-16LE, UTF-16BE, UTF-32";
                 return Err(options.invalid(key, name, known));
             }
         };
-        if !whole && matches!(encoding, Self::Utf16 | Self::Utf16Le | Self::Utf16Be) {
+        if !whole && matches!(encoding, Self::Utf16 | Self::Utf16Le | Self::Utf16Be | Self::Utf32) {
             let message = format!("option '{key}' is '{name}', in which lines are not found");
             return Err(Error::unsupported("UNSUPPORTED_FEATURE", message)
                 .with_help("set multiLine 'true', or convert the files to UTF-8"));
@@ -95,8 +98,38 @@ impl Encoding {
             Self::Utf16 if bytes.starts_with(b"\xFF\xFE") => utf16(bytes, u16::from_le_bytes),
             Self::Utf16 | Self::Utf16Be => utf16(bytes, u16::from_be_bytes),
             Self::Utf16Le => utf16(bytes, u16::from_le_bytes),
+            Self::Utf32 if bytes.starts_with(b"\xFF\xFE\0\0") => utf32(bytes, u32::from_le_bytes),
+            Self::Utf32 => utf32(bytes, u32::from_be_bytes),
         }
     }
+
+    /// What a file begins with.
+    pub fn mark(self) -> &'static [u8] {
+        if self == Self::Utf16 { b"\xFE\xFF" } else { b"" }
+    }
+
+    /// The bytes of characters; `?` for those that it does not have.
+    pub fn encode(self, text: &str) -> Cow<'_, [u8]> {
+        let narrow = |last: char| text.chars().map(|c| if c <= last { c as u32 as u8 } else { b'?' }).collect();
+        match self {
+            Self::Utf8 => Cow::Borrowed(text.as_bytes()),
+            Self::Ascii => narrow('\u{7F}'),
+            Self::Latin1 => narrow('\u{FF}'),
+            Self::Utf16 | Self::Utf16Be => text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+            Self::Utf16Le => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+            Self::Utf32 => text.chars().flat_map(|c| u32::from(c).to_be_bytes()).collect(),
+        }
+    }
+}
+
+fn utf32(bytes: &[u8], unit: fn([u8; 4]) -> u32) -> Cow<'_, str> {
+    let (units, rest) = bytes.as_chunks::<4>();
+    let character = |bytes: &[u8; 4]| char::from_u32(unit(*bytes)).unwrap_or(char::REPLACEMENT_CHARACTER);
+    let mut text: String = units.iter().map(character).collect();
+    if !rest.is_empty() {
+        text.push(char::REPLACEMENT_CHARACTER);
+    }
+    Cow::Owned(text)
 }
 
 fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Cow<'_, str> {

@@ -3,18 +3,21 @@
 //! Owns how a record is cut out of bytes, decoded into Arrow, and what becomes of one that cannot be read. Does not own
 //! where the bytes come from: [`lines`] is given bytes, decoders are given a block of memory.
 
+#[cfg(feature = "avro")]
+pub mod avro;
 pub mod bad_records;
 pub mod bytes;
 pub mod compression;
 mod csv;
 mod csv_header;
-mod encoding;
+pub mod encoding;
 mod json;
 pub mod lines;
 mod text;
 
 pub use bad_records::{BadRecordCounter, BadRecords};
 pub use csv::{CsvFormat, CsvOptions, infer_csv_schema};
+pub use encoding::Encoding;
 pub use json::{JsonFormat, JsonOptions, infer_json_schema};
 pub use text::{TextBlock, TextFormat};
 

@@ -68,7 +68,7 @@ pub use bits::shift;
 pub use calendar::{shift_time, time_between};
 pub use cast::{cast, cast_to_interval, count_literal};
 pub use chain::Chain;
-pub use collection::get_array_item;
+pub use collection::{get_array_item, map_of};
 pub use deep::folded;
 pub use fallible::can_fail;
 pub use located::locate;
@@ -88,7 +88,7 @@ pub fn register_all(ctx: &SessionContext) -> Result<()> {
     let mut state = state.write();
     state.config_mut().options_mut().execution.enable_ansi_mode = true;
     datafusion_spark::register_all(&mut *state)?;
-    // No row knows the file that it came from: better no function than one that fails.
+    // The planner has it, as a field of the hidden column of files.
     state.deregister_udf("input_file_name")?;
     for function in scalar_functions() {
         state.register_udf(function.into())?;

@@ -47,6 +47,11 @@ impl<'a> OptionReader<'a> {
         self.spec(key).and_then(|_| self.options.get(key))
     }
 
+    /// The text of an option that somebody else reads, if it is one of these.
+    pub fn given(&self, key: &str) -> Option<&'a str> {
+        self.options.get(key)
+    }
+
     /// The text of `key`, or its default, or nothing.
     pub fn text(&self, key: &'static str) -> &'a str {
         let default = self.spec(key).and_then(|spec| spec.default);

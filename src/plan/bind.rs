@@ -90,6 +90,7 @@ fn bind_scan(node: LogicalPlan, stream: &StreamTable, sources: &mut Vec<BoundSou
             slots: vec![slot.clone()],
         }),
     }
-    let table = SlotTable { name: stream.name().to_string(), provider: stream.provider().clone(), slot };
+    let with_metadata = stream.metadata_schema().cloned();
+    let table = SlotTable { name: stream.name().to_string(), provider: stream.provider().clone(), with_metadata, slot };
     Ok(LogicalPlan::TableScan(TableScan { source: provider_as_source(Arc::new(table)), ..scan }))
 }

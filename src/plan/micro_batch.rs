@@ -24,7 +24,7 @@ use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
 use crate::error::Error;
-use crate::source::{RangeScan, ScanRequest, StreamProvider, pushdown};
+use crate::source::{RangeScan, ScanRequest, StreamProvider, all_columns, pushdown};
 
 /// Where the query puts a batch's rows and the leaf finds them. One for each scan of a stream in a query.
 #[derive(Default)]
@@ -92,6 +92,8 @@ pub struct SlotTable {
     pub name: String,
     /// What opens its sources.
     pub provider: Arc<dyn StreamProvider>,
+    /// The columns and `_metadata`, if the query names it.
+    pub with_metadata: Option<SchemaRef>,
     /// Where the rows are.
     pub slot: Arc<Slot>,
 }
@@ -120,7 +122,7 @@ pub fn bound_streams(plan: &LogicalPlan) -> Vec<String> {
 #[async_trait]
 impl TableProvider for SlotTable {
     fn schema(&self) -> SchemaRef {
-        self.provider.schema()
+        self.with_metadata.clone().unwrap_or_else(|| self.provider.schema())
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
@@ -139,7 +141,8 @@ impl TableProvider for SlotTable {
         _limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let partitions = state.config().target_partitions();
-        let request = ScanRequest { projection: projection.cloned(), filters: filters.to_vec(), partitions };
+        let projection = projection.cloned().or_else(|| all_columns(self.with_metadata.as_ref()));
+        let request = ScanRequest { projection, filters: filters.to_vec(), partitions };
         Ok(Arc::new(MicroBatchExec::try_new(self.clone(), request)?))
     }
 }
@@ -155,8 +158,8 @@ pub struct MicroBatchExec {
 impl MicroBatchExec {
     fn try_new(table: SlotTable, request: ScanRequest) -> DfResult<Self> {
         let schema = match &request.projection {
-            Some(columns) => Arc::new(table.provider.schema().project(columns)?),
-            None => table.provider.schema(),
+            Some(columns) => Arc::new(table.schema().project(columns)?),
+            None => table.schema(),
         };
         // Bounded, with unknown statistics: nothing about one batch may decide the plan of all.
         let properties = Arc::new(PlanProperties::new(

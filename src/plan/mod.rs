@@ -18,6 +18,7 @@ mod lambda;
 mod late_columns;
 mod legality;
 pub mod logic;
+pub mod metadata_column;
 mod micro_batch;
 mod node;
 mod physical;

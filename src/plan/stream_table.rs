@@ -19,12 +19,14 @@ pub struct StreamTable {
     name: String,
     provider: Arc<dyn StreamProvider>,
     idle_timeout: Option<Duration>,
+    /// The columns and `_metadata`, for the queries that name it.
+    with_metadata: Option<SchemaRef>,
 }
 
 impl StreamTable {
     /// The stream `name`.
     pub fn new(name: impl Into<String>, provider: Arc<dyn StreamProvider>) -> Self {
-        Self { name: name.into(), provider, idle_timeout: None }
+        Self { name: name.into(), provider, idle_timeout: None, with_metadata: None }
     }
 
     /// The same with a time after which it no longer holds watermarks back, having no rows.
@@ -36,6 +38,18 @@ impl StreamTable {
     /// How long it may have no rows before it stops holding watermarks back; `None` for ever.
     pub fn idle_timeout(&self) -> Option<Duration> {
         self.idle_timeout
+    }
+
+    /// The same stream with the hidden column of files; `None` if it has none.
+    #[must_use]
+    pub fn with_metadata(&self) -> Option<Self> {
+        let with_metadata = Some(self.provider.schema_with_metadata()?);
+        Some(Self { with_metadata, ..self.clone() })
+    }
+
+    /// The columns and `_metadata`, if it is asked for.
+    pub fn metadata_schema(&self) -> Option<&SchemaRef> {
+        self.with_metadata.as_ref()
     }
 
     /// The stream's name.
@@ -52,7 +66,7 @@ impl StreamTable {
 #[async_trait]
 impl TableProvider for StreamTable {
     fn schema(&self) -> SchemaRef {
-        self.provider.schema()
+        self.with_metadata.clone().unwrap_or_else(|| self.provider.schema())
     }
 
     fn table_type(&self) -> TableType {

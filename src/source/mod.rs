@@ -19,6 +19,7 @@ mod static_table;
 mod testing;
 
 pub use file::FileStream;
+pub use file::metadata_column::METADATA;
 pub use identity::StreamIdentity;
 pub use memory::MemoryStream;
 pub use provider::{StreamProvider, schema_needed, source_schema};
@@ -26,10 +27,10 @@ pub use rate::RateStream;
 pub use rate_micro_batch::RateMicroBatchStream;
 pub use refreshing::RefreshingTable;
 pub use rows_scan::MemoryScan;
-pub(crate) use scan::pushdown;
 pub use scan::{RangeScan, ScanRequest};
+pub(crate) use scan::{all_columns, pushdown};
 pub use socket::SocketStream;
-pub use static_table::StaticFiles;
+pub use static_table::{StaticFiles, table_with_metadata};
 
 use std::fmt;
 use std::path::PathBuf;

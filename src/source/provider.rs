@@ -33,6 +33,12 @@ pub trait StreamProvider: Send + Sync + fmt::Debug {
         false
     }
 
+    /// The columns with the hidden one that says where rows come from, which a scan gives if it is asked for the number behind those
+    /// of [`StreamProvider::schema`]; `None` if there is no such column.
+    fn schema_with_metadata(&self) -> Option<SchemaRef> {
+        None
+    }
+
     /// The memory stream, if it is one.
     fn as_memory(&self) -> Option<&MemoryStream> {
         None

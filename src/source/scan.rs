@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
@@ -51,6 +52,11 @@ pub trait RangeScan: Send + Sync + fmt::Debug {
     /// # Errors
     /// What can be told before anything is read.
     fn plan(&self, pieces: Range<usize>, request: &ScanRequest) -> Result<Arc<dyn ExecutionPlan>>;
+}
+
+/// The numbers of all columns of a schema, if there is one.
+pub fn all_columns(schema: Option<&SchemaRef>) -> Option<Vec<usize>> {
+    schema.map(|schema| (0..schema.fields().len()).collect())
 }
 
 /// Cuts `total` into `parts` contiguous ranges of about the same length.

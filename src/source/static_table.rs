@@ -16,21 +16,31 @@ use datafusion::prelude::SessionContext;
 
 use super::file::format::FormatOptions;
 use super::file::listing::Location;
+use super::file::metadata_column::with_metadata_column;
 use super::file::read::{Compression, Decoding, FileReader, Lenience};
 use super::file::scan::{self, FilesScan};
 use super::file::{file_schema, zone_of};
 use super::provider::source_schema;
-use super::scan::{RangeScan, ScanRequest, pushdown};
+use super::scan::{RangeScan, ScanRequest, all_columns, pushdown};
 use crate::error::{Error, Result};
 use crate::format::BadRecordCounter;
 use crate::function::scalar::session_time_zone;
 use crate::options::{OptionReader, OptionSpec, Options};
 use crate::sink::file::{FileAppend, FileFormat, FileFormatKind, Rolling};
 
+/// The same table of files with the hidden column behind the others; `None` for other tables, and where the name is taken.
+pub fn table_with_metadata(table: &dyn TableProvider) -> Option<Arc<dyn TableProvider>> {
+    let files = table.downcast_ref::<StaticFiles>()?;
+    let with_metadata = Some(with_metadata_column(&files.schema)?);
+    Some(Arc::new(StaticFiles { with_metadata, ..files.clone() }))
+}
+
 /// Files that are there, as a table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StaticFiles {
     schema: SchemaRef,
+    /// The columns and `_metadata`, for the queries that name it.
+    with_metadata: Option<SchemaRef>,
     location: Location,
     format: FormatOptions,
     lenience: Lenience,
@@ -99,7 +109,15 @@ impl StaticFiles {
         let format = FormatOptions::read(kind, &mut reader)?;
         reader.finish()?;
         FileAppend::check_options(kind, options)?;
-        Ok(Self { schema: Arc::new(Schema::empty()), location, format, lenience, kind, options: options.clone() })
+        Ok(Self {
+            schema: Arc::new(Schema::empty()),
+            with_metadata: None,
+            location,
+            format,
+            lenience,
+            kind,
+            options: options.clone(),
+        })
     }
 }
 
@@ -129,7 +147,7 @@ fn not_found(location: &Location) -> Error {
 #[async_trait]
 impl TableProvider for StaticFiles {
     fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+        self.with_metadata.as_ref().unwrap_or(&self.schema).clone()
     }
 
     fn table_type(&self) -> TableType {
@@ -155,7 +173,7 @@ impl TableProvider for StaticFiles {
         let mut reader = FileReader::new(self.schema.clone(), decoding)?;
         (reader.lenience, reader.store) = (self.lenience, self.location.store.clone());
         let request = ScanRequest {
-            projection: projection.cloned(),
+            projection: projection.cloned().or_else(|| all_columns(self.with_metadata.as_ref())),
             filters: filters.to_vec(),
             partitions: state.config().target_partitions(),
         };

@@ -288,3 +288,130 @@ fn a_flow_has_no_zone_of_its_own() {
     );
     has(&ended.assert_code(2).stderr, &["UNSUPPORTED_FEATURE", "SET TIME ZONE"]);
 }
+
+const EVERYTHING: &str = "SELECT CAST(value AS INT) AS i, value AS l, CAST(value AS TINYINT) AS t, CAST(value AS SMALLINT) AS m, value / 2 AS d, CAST(value AS FLOAT) AS f, value % 2 = 0 AS b, if(value = 3, NULL, concat('x', value)) AS s, CAST('ab' AS BINARY) AS y, DATE '1500-01-01' + CAST(value AS INT) AS dt, TIMESTAMP '2020-01-05 10:11:12.5' AS ts FROM s";
+
+#[test]
+fn other_formats_are_written_and_read() {
+    for (format, codecs) in [
+        ("avro", &["none", "snappy", "deflate", "bzip2", "zstandard"][..]),
+        ("orc", &["none", "snappy", "zlib", "lz4", "zstd"]),
+        ("arrow", &[""]),
+    ] {
+        for codec in codecs {
+            let dir = Dir::new();
+            let option = if codec.is_empty() { String::new() } else { format!(", compression '{codec}'") };
+            let ended = dir.run(&format!(
+                "CREATE STREAM s USING `rate-micro-batch` OPTIONS (rowsPerBatch 10);
+                 CREATE SINK out USING {format} OPTIONS (path '$/out'{option});
+                 CREATE FLOW f TRIGGER ONCE CHECKPOINT LOCATION '$/ck' AS INSERT INTO out {EVERYTHING};"
+            ));
+            ended.assert_code(0);
+            let ended = dir.run(&format!(
+                "CREATE TABLE t USING {format} OPTIONS (path '$/out');
+                 SELECT count(*) AS n, sum(i) AS i, sum(l) AS l, sum(d) AS d, count(s) AS s, min(dt) AS dt, max(ts) AS ts, hex(max(y)) AS y FROM t WHERE b OR NOT b;
+                 SELECT typeof(first(dt)) AS a, typeof(first(ts)) AS b, typeof(first(f)) AS c FROM t;
+                 CREATE STREAM again (L BIGINT, gone STRING, s STRING) USING {format} OPTIONS (path '$/out');
+                 CREATE FLOW g TRIGGER AVAILABLE NOW AS SELECT l + 100 AS w, gone, s FROM again WHERE l = 7;"
+            ));
+            let ended = ended.assert_code(0);
+            has(
+                &ended.stdout,
+                &[
+                    "| 10| 45| 45|22.5|  9|1500-01-01|2020-01-05 10:11:12.5|6162|",
+                    "|date|timestamp|float|",
+                    "|107|NULL| x7|",
+                ],
+            );
+        }
+    }
+}
+
+#[test]
+fn nested_columns_are_written_and_read_as_avro_and_arrow() {
+    for format in ["avro", "arrow"] {
+        let dir = Dir::new();
+        let ended = dir.run(&format!(
+            "CREATE STREAM s USING `rate-micro-batch` OPTIONS (rowsPerBatch 2);
+             CREATE SINK out USING {format} OPTIONS (path '$/out');
+             CREATE FLOW f TRIGGER ONCE CHECKPOINT LOCATION '$/ck' AS INSERT INTO out
+               SELECT named_struct('x', value, 'd', CAST(-1.25 AS DECIMAL(12,3)), 'n', named_struct('x', 1)) AS st, array(value, NULL) AS a, map('k', array('v')) AS m,
+               TIMESTAMP_NTZ '2020-01-05 10:11:12' AS z FROM s;
+             "
+        ));
+        ended.assert_code(0);
+        let ended = dir.run(&format!("CREATE TABLE t USING {format} OPTIONS (path '$/out'); SELECT * FROM t;"));
+        has(&ended.assert_code(0).stdout, &["|{1, -1.250, {1}}|[1, NULL]|{k -> [v]}|2020-01-05 10:11:12|"]);
+    }
+}
+
+#[test]
+fn damaged_files_of_other_formats_are_named_or_left_out() {
+    for format in ["avro", "orc", "arrow"] {
+        let whole = Dir::new();
+        let ended = whole.run(&format!(
+            "CREATE STREAM s USING `rate-micro-batch` OPTIONS (rowsPerBatch 500);
+             CREATE SINK out USING {format} OPTIONS (path '$/out');
+             CREATE FLOW f TRIGGER ONCE CHECKPOINT LOCATION '$/ck' AS INSERT INTO out SELECT value AS v, concat('name ', value) AS s FROM s;"
+        ));
+        ended.assert_code(0);
+        let is_file = |e: &fs::DirEntry| e.path().extension().is_some_and(|e| e == format);
+        let file = fs::read_dir(whole.at("out")).unwrap().map(Result::unwrap).find(is_file).unwrap();
+        let bytes = fs::read(file.path()).unwrap();
+        let cuts = [1, 5, bytes.len() / 2, bytes.len() - 1];
+        let damaged = cuts.map(|n| bytes[..n].to_vec()).into_iter().chain([b"no file of any format at all".to_vec()]);
+        for damaged in damaged {
+            let dir = Dir::new();
+            dir.write(&format!("in/bad.{format}"), damaged);
+            let sql = |option: &str| {
+                format!(
+                    "CREATE TABLE t (v BIGINT, s STRING) USING {format} OPTIONS (path '$/in'{option}); SELECT count(s) AS n FROM t;"
+                )
+            };
+            has(
+                &dir.run(&sql("")).assert_code(1).stderr,
+                &["FAILED_READ_FILE", &format!("bad.{format}"), "ignoreCorruptFiles"],
+            );
+            has(&dir.run(&sql(", ignoreCorruptFiles 'true'")).assert_code(0).stdout, &["|"]);
+        }
+    }
+}
+
+#[test]
+fn rows_say_which_file_they_come_from() {
+    let dir = Dir::new();
+    dir.write("in/k=1/a b.json", "{\"v\": 1}\n{\"v\": 2}\n").write("in/k=2/c%d.json", "{\"v\": 3}\n");
+    let ended = dir.run(
+        "CREATE TABLE t (v INT) USING json OPTIONS (path '$/in');
+         SELECT * FROM t WHERE v = 3;
+         SELECT v, _metadata.file_name, x._metadata.file_size AS z FROM t AS x WHERE _METADATA.file_block_start = 0 ORDER BY v;
+         SELECT _metadata.file_name AS f, count(*) AS n FROM t GROUP BY _metadata.file_name ORDER BY f;
+         SELECT a._metadata.file_name AS x, b._metadata.file_name AS y FROM t AS a JOIN t AS b ON a.v = b.v + 1 ORDER BY a.v;
+         SELECT substring_index(input_file_name(), '/', -2) AS i, input_file_block_length() AS l FROM t WHERE v = 3;
+         CREATE STREAM s (v INT) USING json OPTIONS (path '$/in');
+         CREATE FLOW f TRIGGER AVAILABLE NOW AS SELECT v AS w, _metadata.file_name AS f, k FROM s WHERE v <> 2;",
+    );
+    let ended = ended.assert_code(0);
+    has(
+        &ended.stdout,
+        &[
+            "|  v|  k|\n",
+            "|  1|a%20b.json| 18|",
+            "|a%20b.json|  2|",
+            "|a%20b.json|a%20b.json|",
+            "|c%25d.json|a%20b.json|",
+            "|k=2/c%25d.json|  9|",
+            "|  3|c%25d.json|  2|",
+        ],
+    );
+    for (sql, condition) in [
+        ("SELECT _metadata.file_name FROM t AS a JOIN t AS b ON a.v = b.v", "AMBIGUOUS_REFERENCE"),
+        ("SELECT input_file_name() FROM t AS a JOIN t AS b ON a.v = b.v", "MULTI_SOURCES_UNSUPPORTED_FOR_EXPRESSION"),
+        ("SELECT _metadata.nope FROM t", "FIELD_NOT_FOUND"),
+        ("SELECT _metadata FROM (SELECT 1 AS a)", "UNRESOLVED_COLUMN"),
+        ("SELECT input_file_name() FROM (SELECT 1 AS a)", "UNSUPPORTED_FEATURE"),
+    ] {
+        let ended = dir.run(&format!("CREATE TABLE t (v INT) USING json OPTIONS (path '$/in'); {sql};"));
+        has(&ended.assert_code(2).stderr, &[condition]);
+    }
+}

@@ -17,6 +17,7 @@ mod documents;
 mod errors;
 mod event_time;
 mod examples;
+mod file_cases;
 mod files;
 mod functions;
 mod join;

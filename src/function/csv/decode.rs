@@ -8,6 +8,7 @@ use arrow::array::*;
 use arrow::buffer::Buffer;
 use arrow::datatypes::*;
 
+use super::locale::Locale;
 use super::options::ReadOptions;
 use super::tokens::{Refusal, Token, Tokens};
 use crate::error::{Error, Result};
@@ -171,7 +172,7 @@ impl<'a> Source<'a> {
             Int64 => numbers!(Int64Type, java::integer),
             Float32 => numbers!(Float32Type, |t| special(t, o).map(|v| v as f32).or_else(|| java::float(t))),
             Float64 => numbers!(Float64Type, |t| special(t, o).or_else(|| java::double(t))),
-            Decimal128(precision, scale) => numbers!(Decimal128Type, |t| decimal(t, *precision, *scale)),
+            Decimal128(precision, scale) => numbers!(Decimal128Type, |t| decimal(t, o.locale, *precision, *scale)),
             Date32 => numbers!(Date32Type, |t| o.times.read_date(t)),
             Timestamp(TimeUnit::Microsecond, Some(_)) => {
                 numbers!(TimestampMicrosecondType, |t| o.times.read_timestamp(t, tz))
@@ -250,14 +251,8 @@ fn special(text: &str, options: &ReadOptions) -> Option<f64> {
     }
 }
 
-/// Commas are left out wherever they are, as Spark does in this locale.
-fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
-    let value = if text.contains(',') {
-        java::big_decimal(&text.replace(',', ""), scale)
-    } else {
-        java::big_decimal(text, scale)
-    };
-    value.ok().filter(|v| fits(*v, precision))
+fn decimal(text: &str, locale: Locale, precision: u8, scale: i8) -> Option<i128> {
+    java::big_decimal(&locale.plain(text)?, scale).ok().filter(|v| fits(*v, precision))
 }
 
 /// The records that are lines of `text`.

@@ -5,6 +5,7 @@ pub mod decode;
 pub mod dialect;
 pub mod encode;
 pub mod infer;
+pub mod locale;
 pub mod options;
 mod quoted;
 #[cfg(test)]

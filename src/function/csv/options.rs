@@ -3,6 +3,7 @@
 use crate::time_zone::Tz;
 
 use super::dialect::{self, Dialect};
+use super::locale::{self, Locale};
 use crate::error::{Error, Result};
 use crate::function::record_times::{self, RecordTimes};
 use crate::options::OptionType::{Boolean, Text};
@@ -10,8 +11,7 @@ use crate::options::{OptionReader, OptionSpec};
 
 /// What [`english`] reads.
 pub const LOCALE: [OptionSpec; 1] =
-    [OptionSpec::new("locale", Text, "The language of numbers and of names of months: en-US and no other.")
-        .or("en-US")];
+    [OptionSpec::new("locale", Text, "The language of names of months: en-US and no other.").or("en-US")];
 /// What [`ReadOptions::read`] reads.
 pub const READING: &[&[OptionSpec]] = &[
     &dialect::OPTIONS,
@@ -20,7 +20,7 @@ pub const READING: &[&[OptionSpec]] = &[
     &OPTIONS,
     &record_times::OPTIONS,
     &record_times::READING,
-    &LOCALE,
+    &locale::OPTIONS,
 ];
 const OPTIONS: [OptionSpec; 7] = [
     OptionSpec::new("nullValue", Text, "A value that is NULL; nothing at all is always NULL.").or(""),
@@ -58,6 +58,8 @@ pub struct ReadOptions {
     pub corrupt_record: String,
     /// Whether inference looks for dates.
     pub prefer_date: bool,
+    /// How decimals are written.
+    pub locale: Locale,
 }
 
 impl ReadOptions {
@@ -66,7 +68,7 @@ impl ReadOptions {
     /// # Errors
     /// `INVALID_OPTION` for a value that does not fit, `UNSUPPORTED_FEATURE` for a locale that is not English.
     pub fn read(options: &mut OptionReader<'_>) -> Result<Self> {
-        english(options)?;
+        let locale = Locale::read(options)?;
         let text = |options: &OptionReader<'_>, key| options.text(key).to_owned();
         Ok(Self {
             dialect: Dialect::read(options)?.read_limits(options)?,
@@ -78,6 +80,7 @@ impl ReadOptions {
             times: RecordTimes::for_reading(options)?,
             corrupt_record: text(options, "columnNameOfCorruptRecord"),
             prefer_date: options.bool("preferDate")?,
+            locale,
         })
     }
 

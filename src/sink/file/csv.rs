@@ -9,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 use super::encode::write_failed;
 use super::output::Output;
 use crate::error::Result;
+use crate::format::encoding::{self, Encoding};
 use crate::function::csv::encode::{Encoder, WRITING, WriteOptions};
 use crate::options::{OptionReader, OptionSpec, OptionType};
 
@@ -18,11 +19,12 @@ pub struct CsvOptions {
     write: WriteOptions,
     header: bool,
     line_sep: String,
+    encoding: Encoding,
 }
 
 impl Default for CsvOptions {
     fn default() -> Self {
-        Self { write: WriteOptions::default(), header: false, line_sep: "\n".into() }
+        Self { write: WriteOptions::default(), header: false, line_sep: "\n".into(), encoding: Encoding::Utf8 }
     }
 }
 
@@ -33,10 +35,10 @@ const HEADER: [OptionSpec; 1] =
 impl CsvOptions {
     /// What [`CsvOptions::read`] reads, besides `lineSep`.
     pub fn specs() -> Vec<&'static [OptionSpec]> {
-        [&[&HEADER[..]][..], WRITING].concat()
+        [&[&HEADER[..], &encoding::OPTIONS][..], WRITING].concat()
     }
 
-    /// `header`, `lineSep`, and the options of [`WriteOptions::read`].
+    /// `header`, `lineSep`, `encoding`, and the options of [`WriteOptions::read`].
     pub fn read(reader: &mut OptionReader<'_>) -> Result<Self> {
         let line_sep = reader.string("lineSep");
         if let Some(text) = line_sep.filter(|text| text.is_empty()) {
@@ -46,6 +48,7 @@ impl CsvOptions {
             write: WriteOptions::read(reader)?,
             header: reader.bool("header")?,
             line_sep: line_sep.unwrap_or("\n").to_owned(),
+            encoding: Encoding::read(reader, true)?,
         })
     }
 }
@@ -56,6 +59,7 @@ pub struct CsvEncoder {
     out: Output,
     encoder: Encoder,
     line_sep: String,
+    encoding: Encoding,
     /// Lines of the batch being written.
     text: String,
 }
@@ -64,7 +68,9 @@ impl CsvEncoder {
     /// Writes the header if there is one; instants are written as `tz` shows them.
     pub fn start(out: Output, schema: &SchemaRef, options: CsvOptions, tz: Tz) -> Result<Self> {
         let encoder = Encoder::new(options.write, tz).with_line_end(&options.line_sep);
-        let mut csv = Self { out, encoder, line_sep: options.line_sep, text: String::new() };
+        let mut csv =
+            Self { out, encoder, line_sep: options.line_sep, encoding: options.encoding, text: String::new() };
+        csv.out.write_all(options.encoding.mark()).map_err(|e| write_failed(&e))?;
         if options.header {
             csv.encoder.write_names(&mut csv.text, schema.fields().iter().map(|f| f.name().as_str()));
             csv.text.push_str(&csv.line_sep);
@@ -88,7 +94,7 @@ impl CsvEncoder {
     }
 
     fn write_out(&mut self) -> Result<()> {
-        self.out.write_all(self.text.as_bytes()).map_err(|e| write_failed(&e))?;
+        self.out.write_all(&self.encoding.encode(&self.text)).map_err(|e| write_failed(&e))?;
         self.text.clear();
         Ok(())
     }

@@ -14,7 +14,9 @@ use datafusion::parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel}
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::WriterProperties;
 
+use super::batches::{BatchEncoder, BatchFormat};
 use super::csv::{CsvEncoder, CsvOptions};
+use super::intervals::{has_interval, plain_rows, plain_schema};
 use super::json::{JsonEncoder, JsonOptions};
 use super::output::Output;
 use super::partition::PartitionBy;
@@ -38,6 +40,12 @@ pub enum FileFormatKind {
     Parquet,
     /// One string column, one line a row.
     Text,
+    /// Apache Avro.
+    Avro,
+    /// Apache ORC.
+    Orc,
+    /// Arrow IPC, the file format.
+    Arrow,
 }
 
 impl fmt::Display for FileFormatKind {
@@ -54,11 +62,38 @@ impl FileFormatKind {
             Self::Json => "json",
             Self::Parquet => "parquet",
             Self::Text => "text",
+            Self::Avro => "avro",
+            Self::Orc => "orc",
+            Self::Arrow => "arrow",
         }
     }
 
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Csv, Self::Json, Self::Parquet, Self::Text];
+    /// The error for a format that was left out when the program was built.
+    #[cfg(not(all(feature = "avro", feature = "orc", feature = "arrow-ipc")))]
+    pub fn not_built(self) -> Error {
+        let feature = if self == Self::Arrow { "arrow-ipc" } else { self.name() };
+        Error::unsupported("DATA_SOURCE_NOT_FOUND", format!("the format {self} is not part of this build"))
+            .with_help(format!("build with the cargo feature '{feature}'"))
+    }
+
+    /// Whether files of the format say themselves how they are compressed.
+    pub fn has_own_codec(self) -> bool {
+        !matches!(self, Self::Csv | Self::Json | Self::Text)
+    }
+
+    /// All of them that this build has.
+    pub const ALL: &[Self] = &[
+        #[cfg(feature = "arrow-ipc")]
+        Self::Arrow,
+        #[cfg(feature = "avro")]
+        Self::Avro,
+        Self::Csv,
+        Self::Json,
+        #[cfg(feature = "orc")]
+        Self::Orc,
+        Self::Parquet,
+        Self::Text,
+    ];
 
     /// What it is, in a sentence.
     pub fn help(self) -> &'static str {
@@ -67,6 +102,9 @@ impl FileFormatKind {
             Self::Json => "Files of JSON: an object a line, an array of objects, or a file of either.",
             Self::Parquet => "Apache Parquet files.",
             Self::Text => "Files of lines of text, one STRING column.",
+            Self::Avro => "Apache Avro container files.",
+            Self::Orc => "Apache ORC files.",
+            Self::Arrow => "Files of Arrow IPC.",
         }
     }
 }
@@ -80,6 +118,7 @@ pub struct FileFormat {
     json: JsonOptions,
     line_sep: String,
     compression: Compression,
+    batches: Option<BatchFormat>,
     /// Of the formats of lines.
     codec: Option<Codec>,
     /// Which columns are folders.
@@ -106,6 +145,9 @@ impl FileFormat {
     pub fn specs(kind: FileFormatKind) -> Vec<&'static [OptionSpec]> {
         let of_format: Vec<&'static [OptionSpec]> = match kind {
             FileFormatKind::Parquet => return vec![&PartitionBy::OPTIONS, &PARQUET],
+            FileFormatKind::Avro | FileFormatKind::Orc | FileFormatKind::Arrow => {
+                return [&[&PartitionBy::OPTIONS[..]][..], &BatchFormat::specs(kind)].concat();
+            }
             FileFormatKind::Csv => CsvOptions::specs(),
             FileFormatKind::Json => json_encode::WRITING.to_vec(),
             FileFormatKind::Text => vec![],
@@ -121,6 +163,7 @@ impl FileFormat {
             json: JsonOptions::default(),
             line_sep: "\n".into(),
             compression: Compression::SNAPPY,
+            batches: BatchFormat::read(kind, reader)?,
             codec: None,
             partition_by: PartitionBy::read(reader)?,
         };
@@ -133,8 +176,9 @@ impl FileFormat {
                     format.line_sep = sep.to_owned();
                 }
             }
+            FileFormatKind::Avro | FileFormatKind::Orc | FileFormatKind::Arrow => {}
         }
-        if kind != FileFormatKind::Parquet {
+        if !kind.has_own_codec() {
             format.codec = codec(reader)?;
         }
         Ok(format)
@@ -148,13 +192,16 @@ impl FileFormat {
         if kind == FileFormatKind::Text {
             return check_text(schema);
         }
+        if let Some(batches) = &self.batches {
+            return batches.check_schema(schema);
+        }
         for field in schema.fields() {
             let (name, data_type) = (field.name(), field.data_type());
             let holds = match kind {
                 FileFormatKind::Csv => !data_type.is_nested(),
                 _ => true,
             };
-            if !holds || matches!(data_type, DataType::Interval(_)) {
+            if !holds || has_interval(kind, data_type) {
                 return Err(unsupported_type(kind, name, data_type));
             }
         }
@@ -163,6 +210,9 @@ impl FileFormat {
 
     /// The end of file names.
     pub fn extension(&self) -> String {
+        if let Some(batches) = &self.batches {
+            return batches.extension();
+        }
         let of_lines = match (self.kind, self.compression) {
             (FileFormatKind::Parquet, Compression::UNCOMPRESSED) => return "parquet".into(),
             (FileFormatKind::Parquet, c) => return format!("{}.parquet", short_name(c)),
@@ -180,12 +230,20 @@ impl FileFormat {
         let out = |file| Output::new(file, self.codec).map_err(|e| write_failed(&e));
         Ok(match self.kind {
             FileFormatKind::Csv => FileEncoder::Csv(CsvEncoder::start(out(file)?, schema, self.csv.clone(), tz)?),
-            FileFormatKind::Json => FileEncoder::Json(JsonEncoder::new(out(file)?, self.json.clone(), tz)),
+            FileFormatKind::Json => FileEncoder::Json(JsonEncoder::start(out(file)?, self.json.clone(), tz)?),
             FileFormatKind::Text => FileEncoder::Text(out(file)?, self.line_sep.clone()),
+            FileFormatKind::Avro | FileFormatKind::Orc | FileFormatKind::Arrow => match &self.batches {
+                Some(batches) => FileEncoder::Batches(batches.start(file, schema)?),
+                None => return Err(Error::internal("a format without its options")),
+            },
             FileFormatKind::Parquet => {
-                let properties = WriterProperties::builder().set_compression(self.compression).build();
-                let writer =
-                    ArrowWriter::try_new(BufWriter::new(file), schema.clone(), Some(properties)).map_err(parquet)?;
+                let properties = WriterProperties::builder()
+                    .set_compression(self.compression)
+                    // Names of the parts of lists and maps as Spark has them.
+                    .set_coerce_types(true)
+                    .build();
+                let schema = plain_schema(schema);
+                let writer = ArrowWriter::try_new(BufWriter::new(file), schema, Some(properties)).map_err(parquet)?;
                 FileEncoder::Parquet(Box::new(writer))
             }
         })
@@ -203,6 +261,8 @@ pub enum FileEncoder {
     Text(Output, String),
     /// See [`FileFormatKind`].
     Parquet(Box<ArrowWriter<BufWriter<File>>>),
+    /// See [`BatchFormat`].
+    Batches(BatchEncoder),
 }
 
 impl FileEncoder {
@@ -212,7 +272,8 @@ impl FileEncoder {
             Self::Csv(csv) => csv.write(batch),
             Self::Json(json) => json.write(batch),
             Self::Text(out, line_sep) => write_text(out, batch, line_sep),
-            Self::Parquet(writer) => writer.write(batch).map_err(parquet),
+            Self::Parquet(writer) => writer.write(&plain_rows(batch)?).map_err(parquet),
+            Self::Batches(encoder) => encoder.write(batch),
         }
     }
 
@@ -222,6 +283,7 @@ impl FileEncoder {
             Self::Csv(csv) => csv.into_inner(),
             Self::Json(json) => json.into_inner(),
             Self::Text(out, _) => out,
+            Self::Batches(encoder) => return encoder.finish(),
             Self::Parquet(writer) => {
                 let file = writer.into_inner().map_err(parquet)?;
                 return file.into_inner().map_err(|e| write_failed(e.error()));
@@ -310,7 +372,8 @@ fn check_text(schema: &SchemaRef) -> Result<()> {
     }
 }
 
-fn unsupported_type(kind: FileFormatKind, column: &str, data_type: &DataType) -> Error {
+/// The error for a column that a format cannot hold.
+pub fn unsupported_type(kind: FileFormatKind, column: &str, data_type: &DataType) -> Error {
     let type_name = crate::type_name::type_name(data_type);
     Error::invalid(
         "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",

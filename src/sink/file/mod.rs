@@ -15,10 +15,12 @@
 //! is decided in `rolling`.
 
 mod append;
+mod batches;
 mod csv;
 mod disk;
 mod encode;
 mod folders;
+mod intervals;
 mod json;
 mod lines;
 mod log;

@@ -9,6 +9,7 @@ use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use futures::stream::{BoxStream, StreamExt, try_unfold};
 
+use super::batches::Batches;
 use super::entry::FileEntry;
 use super::format::FileFormat;
 use super::read::{FileReader, at, read_error};
@@ -68,6 +69,8 @@ enum State {
     /// Nothing is read yet.
     Closed(Range<u64>),
     Lines(Lines),
+    /// Batches are still to come.
+    Batches(Batches),
     End,
 }
 
@@ -113,10 +116,15 @@ impl Cursor {
                         Err(e) => self.reader.leave_out(&self.file.path, e).map(|()| Step::End),
                     },
                     FileFormat::Whole(format) => self.whole(format, opened),
+                    FileFormat::Batches(format, schema) => match format.rows(schema, &opened, &self.file.path) {
+                        Ok(batches) => self.next_batch(batches),
+                        Err(e) => self.reader.leave_out_corrupt(&self.file.path, e).map(|()| Step::End),
+                    },
                     FileFormat::Parquet => Err(Error::internal("a Parquet file has no lines")),
                 }
             }
             State::Lines(lines) => self.next_block(lines),
+            State::Batches(batches) => self.next_batch(batches),
             State::End => Ok(Step::End),
         }
     }
@@ -146,6 +154,17 @@ impl Cursor {
         };
         self.state = State::Lines(lines);
         Ok(step)
+    }
+
+    fn next_batch(&mut self, mut batches: Batches) -> Result<Step> {
+        match batches.next() {
+            None => Ok(Step::End),
+            Some(Ok(batch)) => {
+                self.state = State::Batches(batches);
+                Ok(Step::Rows(batch))
+            }
+            Some(Err(e)) => self.reader.leave_out_corrupt(&self.file.path, e).map(|()| Step::End),
+        }
     }
 
     fn lines_of(&self, file: Opened, line_end: &LineEnd, range: Range<u64>) -> Result<Lines> {

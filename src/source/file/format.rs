@@ -6,6 +6,7 @@ use crate::time_zone::Tz;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::batches::BatchFormat;
 use super::entry::FileEntry;
 use super::parquet::parquet_schema;
 use super::read::Unread;
@@ -23,10 +24,26 @@ use crate::type_name::sql_type_name;
 /// What the options say about the bytes of a file.
 #[derive(Debug, Clone)]
 pub enum FormatOptions {
-    Text { whole: bool, line_end: LineEnd, bad_records: BadRecords },
-    Csv { csv: CsvOptions, line_end: LineEnd, bad_records: BadRecords },
-    Json { json: JsonOptions, line_end: LineEnd, bad_records: BadRecords },
-    Parquet,
+    Text {
+        whole: bool,
+        line_end: LineEnd,
+        bad_records: BadRecords,
+    },
+    Csv {
+        csv: CsvOptions,
+        line_end: LineEnd,
+        bad_records: BadRecords,
+    },
+    Json {
+        json: JsonOptions,
+        line_end: LineEnd,
+        bad_records: BadRecords,
+    },
+    Parquet {
+        /// Whether the columns are those of all files, not of the first alone.
+        merge_schema: bool,
+    },
+    Batches(BatchFormat),
 }
 
 /// How files become rows.
@@ -38,6 +55,8 @@ pub enum FileFormat {
     Whole(LineFormat),
     /// Row groups.
     Parquet,
+    /// Batches of these columns.
+    Batches(BatchFormat, SchemaRef),
 }
 
 impl FileFormat {
@@ -45,13 +64,16 @@ impl FileFormat {
     pub fn too_long(&self) -> Result<RecordBatch> {
         match self {
             Self::Lines(format, _) | Self::Whole(format) => format.too_long(),
-            Self::Parquet => Err(Error::internal("a Parquet file has no lines")),
+            Self::Parquet | Self::Batches(..) => Err(Error::internal("the file has no lines")),
         }
     }
 
     /// Whether columns that are not asked for need not be read.
     pub fn is_projectable(&self) -> bool {
-        matches!(self, Self::Parquet | Self::Lines(LineFormat::Csv(_), _) | Self::Whole(LineFormat::Csv(_)))
+        matches!(
+            self,
+            Self::Parquet | Self::Batches(..) | Self::Lines(LineFormat::Csv(_), _) | Self::Whole(LineFormat::Csv(_))
+        )
     }
 
     /// The same for some of the columns.
@@ -64,6 +86,7 @@ impl FileFormat {
                 Self::Lines(LineFormat::Csv(csv.project(columns)?), line_end)
             }
             Self::Whole(LineFormat::Csv(csv)) => Self::Whole(LineFormat::Csv(csv.project(columns)?)),
+            Self::Batches(format, schema) => Self::Batches(format, Arc::new(schema.project(columns)?)),
             other => other,
         })
     }
@@ -72,12 +95,19 @@ impl FileFormat {
     pub fn is_splittable(&self) -> bool {
         match self {
             Self::Lines(_, line_end) => line_end.is_splittable(),
-            Self::Whole(_) => false,
+            Self::Whole(_) | Self::Batches(..) => false,
             Self::Parquet => true,
         }
     }
 }
 
+/// The option of formats whose files have columns of their own.
+pub const MERGE_SCHEMA: [OptionSpec; 1] = [OptionSpec::new(
+    "mergeSchema",
+    OptionType::Boolean,
+    "Whether inference takes the columns of all files, not of the first alone.",
+)
+.or("false")];
 const WHOLE_TEXT: [OptionSpec; 1] =
     [OptionSpec::new("wholetext", OptionType::Boolean, "Whether a file is one record.").or("false")];
 
@@ -90,12 +120,16 @@ impl FormatOptions {
             FileFormatKind::Text => vec![&WHOLE_TEXT, &LINE_SEP, &bad_records::NULLING],
             FileFormatKind::Csv => with_mode(CsvOptions::specs()),
             FileFormatKind::Json => with_mode(JsonOptions::specs()),
-            FileFormatKind::Parquet => vec![],
+            FileFormatKind::Parquet => vec![&MERGE_SCHEMA],
+            FileFormatKind::Avro | FileFormatKind::Orc | FileFormatKind::Arrow => BatchFormat::specs(kind),
         }
     }
 
     /// Reads the options of a format.
     pub fn read(kind: FileFormatKind, options: &mut OptionReader<'_>) -> Result<Self> {
+        if let Some(format) = BatchFormat::read(kind, options)? {
+            return Ok(Self::Batches(format));
+        }
         Ok(match kind {
             FileFormatKind::Text => Self::Text {
                 whole: options.bool("wholetext")?,
@@ -112,7 +146,7 @@ impl FormatOptions {
                 line_end: line_end(options)?,
                 bad_records: BadRecords::read_with_mode(options)?,
             },
-            FileFormatKind::Parquet => Self::Parquet,
+            _ => Self::Parquet { merge_schema: options.bool("mergeSchema")? },
         })
     }
 
@@ -131,7 +165,14 @@ impl FormatOptions {
             Self::Json { json, line_end, bad_records } => {
                 infer_json_schema(files.iter().map(read), json, line_end, *bad_records, tz)
             }
-            Self::Parquet => unread.open(first).and_then(|file| parquet_schema(&file)),
+            Self::Parquet { merge_schema } => {
+                let files = if *merge_schema { files } else { &files[..1] };
+                merged(files.iter().map(|file| unread.open(file).and_then(|file| parquet_schema(&file))))
+            }
+            Self::Batches(format) => {
+                let files = if format.merges_schemas() { files } else { &files[..1] };
+                merged(files.iter().map(|file| unread.open(file).and_then(|file| format.schema(&file))))
+            }
         };
         let path = &first.path;
         let schema = schema.map_err(|e| {
@@ -193,9 +234,48 @@ impl FormatOptions {
                     false => FileFormat::Lines(LineFormat::Json(format), line_end),
                 }
             }
-            Self::Parquet => FileFormat::Parquet,
+            Self::Parquet { .. } => FileFormat::Parquet,
+            Self::Batches(format) => FileFormat::Batches(format, schema),
         })
     }
+}
+
+/// The columns of all these schemas, in the order in which they come first.
+fn merged(schemas: impl Iterator<Item = Result<Schema>>) -> Result<Schema> {
+    let mut fields: Vec<Arc<Field>> = vec![];
+    for schema in schemas {
+        for field in schema?.fields() {
+            match fields.iter_mut().find(|f| f.name().eq_ignore_ascii_case(field.name())) {
+                Some(known) => *known = Arc::new(known.as_ref().clone().with_data_type(both(known, field)?)),
+                None => fields.push(field.clone()),
+            }
+        }
+    }
+    Ok(Schema::new(fields))
+}
+
+/// The type that holds the values of two.
+fn both(a: &Field, b: &Field) -> Result<DataType> {
+    use DataType::*;
+    let wrong = || {
+        let (a_type, b_type) = (sql_type_name(a.data_type()), sql_type_name(b.data_type()));
+        Error::invalid(
+            "CANNOT_MERGE_SCHEMAS",
+            format!("column '{}' is {a_type} in one file and {b_type} in another", a.name()),
+        )
+    };
+    Ok(match (a.data_type(), b.data_type()) {
+        (x, y) if x == y => x.clone(),
+        (Null, other) | (other, Null) => other.clone(),
+        (Decimal128(p, s), Decimal128(q, t)) if s == t => Decimal128(*p.max(q), *s),
+        (List(x), List(y)) => List(Arc::new(x.as_ref().clone().with_data_type(both(x, y)?))),
+        (Struct(x), Struct(y)) => {
+            let schemas = [x, y].map(|fields| Ok(Schema::new(fields.clone())));
+            Struct(merged(schemas.into_iter())?.fields)
+        }
+        (Map(x, sorted), Map(y, _)) => Map(Arc::new(x.as_ref().clone().with_data_type(both(x, y)?)), *sorted),
+        _ => return Err(wrong()),
+    })
 }
 
 /// `value STRING`.

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+#[cfg(any(feature = "avro", feature = "orc"))]
+use arrow::array::make_array;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
 use std::sync::Arc;
@@ -34,6 +36,12 @@ impl Calendar {
         }
     }
 
+    /// Whether dates, and times that are numbers, are in the old calendar.
+    #[cfg(feature = "avro")]
+    pub fn has_julian_dates(self) -> bool {
+        self.dates_are_julian
+    }
+
     /// Whether values of this type in the file are to be brought to the calendar of today when they are read as the other.
     pub fn is_julian(self, stored: &DataType, declared: &DataType) -> bool {
         match (stored, declared) {
@@ -62,6 +70,22 @@ pub fn to_gregorian(values: &ArrayRef) -> ArrayRef {
             Arc::new(times.with_timezone_opt(zone.clone()))
         }
         _ => values.clone(),
+    }
+}
+
+/// The same for what is inside lists, maps and structs too. Times without a zone are left as they are, unless they are `local`.
+#[cfg(any(feature = "avro", feature = "orc"))]
+pub fn all_to_gregorian(values: &ArrayRef, local: bool) -> ArrayRef {
+    match values.data_type() {
+        DataType::Timestamp(_, None) if !local => values.clone(),
+        data_type if data_type.is_nested() => {
+            let data = values.to_data();
+            let children =
+                data.child_data().iter().map(|child| all_to_gregorian(&make_array(child.clone()), local).to_data());
+            let children = children.collect();
+            data.into_builder().child_data(children).build().map_or_else(|_| values.clone(), make_array)
+        }
+        _ => to_gregorian(values),
     }
 }
 

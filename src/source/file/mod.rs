@@ -1,5 +1,10 @@
 //! The file source: a directory whose files are read once each, in the order in which they came.
 
+#[cfg(feature = "arrow-ipc")]
+mod arrow_ipc;
+#[cfg(feature = "avro")]
+mod avro;
+mod batches;
 mod clean;
 mod cursor;
 mod entry;
@@ -9,8 +14,13 @@ mod hints;
 mod julian;
 mod lenient;
 pub mod listing;
+pub mod metadata_column;
 mod objects;
 mod options;
+#[cfg(feature = "orc")]
+mod orc;
+#[cfg(feature = "orc")]
+mod orc_notes;
 mod parquet;
 mod parquet_columns;
 mod partition;
@@ -25,6 +35,8 @@ mod walk;
 
 pub use options::{FileStream, file_schema, zone_of};
 
+#[cfg(all(test, feature = "avro", feature = "orc"))]
+mod batches_tests;
 #[cfg(test)]
 mod csv_tests;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use datafusion::prelude::SessionContext;
 use super::clean::CleanSource;
 use super::format::{FormatOptions, text_schema};
 use super::listing::Location;
+use super::metadata_column::with_metadata_column;
 use super::partition::Partitions;
 use super::read::{Compression, Lenience, Unread};
 use super::scan::prunes;
@@ -114,7 +115,7 @@ impl FileStream {
     pub fn specs(kind: FileFormatKind) -> Vec<&'static [OptionSpec]> {
         let mut specs: Vec<&'static [OptionSpec]> =
             vec![&Location::OPTIONS, &OPTIONS, &CleanSource::OPTIONS, &Lenience::OPTIONS];
-        if kind != FileFormatKind::Parquet {
+        if !kind.has_own_codec() {
             specs.push(&Compression::OPTIONS);
         }
         specs.extend(FormatOptions::specs(kind));
@@ -142,9 +143,9 @@ impl FileStream {
         let file_name_only = reader.bool("fileNameOnly")?;
         let lenience =
             Lenience { changed: reader.choice("fileChanged")? == Some("skip"), ..Lenience::read(&mut reader)? };
-        let codec = match kind {
-            FileFormatKind::Parquet => Compression::ByName,
-            _ => Compression::read(&mut reader)?,
+        let codec = match kind.has_own_codec() {
+            true => Compression::ByName,
+            false => Compression::read(&mut reader)?,
         };
         let infer = reader.bool("schemaInference")?;
         let format_options = FormatOptions::read(kind, &mut reader)?;
@@ -226,6 +227,10 @@ impl StreamProvider for FileStream {
 
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    fn schema_with_metadata(&self) -> Option<SchemaRef> {
+        with_metadata_column(&self.schema)
     }
 
     fn identity(&self) -> StreamIdentity {

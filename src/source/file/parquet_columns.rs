@@ -284,6 +284,26 @@ fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     Ok(cast_with_options(array, to, &options)?)
 }
 
+/// Rows of a file as those of the columns that are declared.
+///
+/// # Errors
+/// Columns of types that do not fit.
+#[cfg(feature = "arrow-ipc")]
+pub fn as_declared(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let stored = rows.schema();
+    let column = |to: &FieldRef| {
+        let Some(i) = position(stored.fields(), to.name())? else {
+            return Ok(new_null_array(to.data_type(), rows.num_rows()));
+        };
+        check(to.name(), stored.field(i).data_type(), to.data_type())?;
+        convert(rows.column(i), to.data_type())
+            .map_err(|e| mismatch(to.name(), stored.field(i).data_type(), to.data_type()).with_source(e))
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<_>>()?;
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
+
 /// The columns of a file, in the types that sources use.
 pub fn declared(stored: &Schema) -> Schema {
     let field = |f: &FieldRef| Field::new(f.name(), spark_type(f.data_type()), true);

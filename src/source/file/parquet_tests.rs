@@ -67,7 +67,11 @@ const DECLARED: &[&str] = &[
 async fn read(file: &Path, declared: &str) -> DfResult<Vec<Option<String>>> {
     let DataType::Struct(fields) = parse_schema(&format!("c {declared}"))? else { panic!("columns are a struct") };
     let schema = crate::source::source_schema(&Schema::new(fields));
-    let decoding = Decoding { options: FormatOptions::Parquet, tz: Tz::UTC, bad_records: BadRecordCounter::default() };
+    let decoding = Decoding {
+        options: FormatOptions::Parquet { merge_schema: false },
+        tz: Tz::UTC,
+        bad_records: BadRecordCounter::default(),
+    };
     let path = Options::from_iter([("path", file.display())]);
     let location = Location::read(&mut OptionReader::new("the test", &path, &[&Location::OPTIONS]))?;
     let reader = Arc::new(FileReader::new(schema, decoding)?);
@@ -146,7 +150,11 @@ async fn names_that_differ_in_case_alone_are_an_error() {
     writer.write(&arrow::array::RecordBatch::new_empty(schema)).unwrap();
     writer.close().unwrap();
     let DataType::Struct(fields) = parse_schema("a INT").unwrap() else { panic!("columns are a struct") };
-    let decoding = Decoding { options: FormatOptions::Parquet, tz: Tz::UTC, bad_records: BadRecordCounter::default() };
+    let decoding = Decoding {
+        options: FormatOptions::Parquet { merge_schema: false },
+        tz: Tz::UTC,
+        bad_records: BadRecordCounter::default(),
+    };
     let path = Options::from_iter([("path", file.display())]);
     let location = Location::read(&mut OptionReader::new("the test", &path, &[&Location::OPTIONS])).unwrap();
     let reader = Arc::new(FileReader::new(Arc::new(Schema::new(fields)), decoding).unwrap());

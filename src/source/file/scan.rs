@@ -20,6 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use super::entry::FileEntry;
 use super::format::FileFormat;
 use super::listing::Location;
+use super::metadata_column::{metadata_field, metadata_of};
 use super::parquet::parquet_source;
 use super::parquet_columns::ParquetColumns;
 use super::partition::{Partitions, kept, scalars};
@@ -89,9 +90,16 @@ impl FilesScan {
         Ok(Columns { reader, folders, values })
     }
 
+    /// Whether the column that says where rows come from is asked for.
+    fn wants_metadata(&self, request: &ScanRequest) -> bool {
+        let behind = self.reader.schema.fields().len();
+        request.projection.as_ref().is_some_and(|columns| columns.contains(&behind))
+    }
+
     fn source(&self, columns: &Columns, request: &ScanRequest) -> Result<Arc<dyn FileSource>> {
+        let metadata = self.wants_metadata(request).then(metadata_field);
         let schema = TableSchema::builder(columns.reader.schema.clone())
-            .with_table_partition_cols(columns.folders.iter().cloned().collect::<Vec<_>>())
+            .with_table_partition_cols(columns.folders.iter().cloned().chain(metadata).collect::<Vec<_>>())
             .build();
         Ok(match columns.reader.format {
             FileFormat::Parquet => parquet_source(&columns.reader, schema, &request.filters)?,
@@ -101,6 +109,7 @@ impl FilesScan {
 
     /// The columns that were asked for, by their numbers where those of folders come last.
     fn projection(&self, columns: &Columns, request: &ScanRequest) -> Option<Vec<usize>> {
+        // Behind those of the files is the column that says where rows come from.
         if columns.folders.is_empty() {
             return request.projection.clone();
         }
@@ -108,6 +117,9 @@ impl FilesScan {
         let wanted: Vec<usize> = request.projection.clone().unwrap_or_else(all);
         let in_files = columns.reader.schema.fields();
         let place = |i: usize| {
+            if i == self.reader.schema.fields().len() {
+                return i;
+            }
             let field = self.reader.schema.field(i);
             let found = in_files.iter().chain(&columns.folders).position(|f| f.name() == field.name());
             found.unwrap_or_default()
@@ -138,9 +150,13 @@ impl RangeScan for FilesScan {
             files.retain(|(i, _)| kept.value(*i));
         }
         let groups = partitions(&columns.reader, &files, request.partitions);
+        let with_metadata = self.wants_metadata(request);
         let file = |part: Part<'_>| {
             let mut file = part.file();
             file.partition_values = scalars(&columns.values, part.number)?;
+            if with_metadata {
+                file.partition_values.push(metadata_of(part.file, &part.range)?);
+            }
             Ok(file)
         };
         let group = |parts: Vec<Part<'_>>| Ok(FileGroup::new(parts.into_iter().map(file).collect::<Result<_>>()?));

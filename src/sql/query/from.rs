@@ -16,6 +16,7 @@ use super::set_operation::{unsupported, with_names};
 use super::watermark::watermark_clause;
 use crate::error::{Error, Result};
 use crate::options::did_you_mean;
+use crate::plan::metadata_column::with_metadata;
 use crate::plan::recursion;
 
 /// The qualifiers that the plan of one FROM clause uses already.
@@ -128,6 +129,7 @@ impl Planner<'_> {
             return self.apply_alias(relation, alias, used);
         }
         let table = self.table(&parts)?;
+        let with_metadata = if self.names_metadata { with_metadata(&table.source) } else { None };
         let name = table.reference.table();
         let reference = if used.iter().any(|u| u == name) {
             TableReference::bare(self.fresh_alias(name))
@@ -135,12 +137,34 @@ impl Planner<'_> {
             table.reference.clone()
         };
         used.push(name.to_owned());
-        let plan = LogicalPlanBuilder::scan(reference, table.source.clone(), None)?.build()?;
+        let source = with_metadata.as_ref().unwrap_or(&table.source).clone();
+        let plan = LogicalPlanBuilder::scan(reference, source, None)?.build()?;
         // A view may have a recursive query inside.
         let plan = recursion::fresh(plan)?;
         let qualifier: Vec<String> = table.reference.to_vec();
         let relation = with_qualifier(plan, &qualifier);
-        self.apply_alias(relation, alias, used)
+        if with_metadata.is_none() {
+            return self.apply_alias(relation, alias, used);
+        }
+        self.hide_metadata(relation, alias, used)
+    }
+
+    /// `relation AS alias(columns)` for one whose last column is the hidden one of files.
+    fn hide_metadata(&self, relation: Relation, alias: Option<&TableAlias>, used: &mut Used) -> Result<Relation> {
+        let mut relation = match alias {
+            Some(alias) => {
+                let qualifier = self.unused(&alias.name.value, used);
+                aliased(relation, &qualifier, |_| vec![alias.name.value.clone()])?
+            }
+            None => relation,
+        };
+        let mut metadata = relation.scope.columns.pop();
+        if let Some(alias) = alias {
+            self.rename(&mut relation.scope, alias)?;
+        }
+        metadata.iter_mut().for_each(|column| column.hidden = true);
+        relation.scope.columns.extend(metadata);
+        Ok(relation)
     }
 
     fn table_function(

@@ -212,6 +212,7 @@ impl ExprContext<'_> {
             ("isnan", [x]) => self.call("coalesce", vec![self.call("isnan", vec![x.clone()], e)?, lit(false)], e),
             ("date_add" | "dateadd" | "timestampadd", [_, _, _]) => self.call("timestampadd", args, e),
             ("date_diff" | "datediff" | "timestampdiff", [_, _, _]) => self.call("timestampdiff", args, e),
+            ("input_file_name" | "input_file_block_start" | "input_file_block_length", []) => self.input_file(name, e),
             ("version", []) => Ok(string(concat!("tidemill ", env!("CARGO_PKG_VERSION")))),
             ("current_catalog", []) => Ok(string("spark_catalog")),
             ("current_database" | "current_schema", []) => Ok(string("default")),

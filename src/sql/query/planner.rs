@@ -17,6 +17,7 @@ use super::expr::name_parts;
 use super::scope::{Env, eq_names, join};
 use crate::error::{Error, Result};
 use crate::options::did_you_mean;
+use crate::plan::metadata_column::METADATA;
 use crate::sql::ScriptText;
 
 /// A plan, not optimised, and the names of its columns as users see them.
@@ -41,11 +42,18 @@ pub async fn plan_query(ctx: &SessionContext, text: &str, script: Option<ScriptT
         Err(e) => return with_stack(move || drop(query)).and(Err(e)),
     };
     with_stack(move || {
-        let planner = Planner { state, lines, script, tables, aliases: Cell::new(0), watermarks: Cell::new(0) };
+        let names_metadata = has_word(text, METADATA) || has_word(text, "input_file_");
+        let planner =
+            Planner { state, lines, script, tables, names_metadata, aliases: Cell::new(0), watermarks: Cell::new(0) };
         let relation = planner.query(&query, &Env::default())?;
         let names = relation.scope.columns.iter().map(|c| c.name.clone()).collect();
         Ok(PlannedQuery { plan: relation.plan, names })
     })?
+}
+
+/// Whether the text has these letters somewhere, in any case.
+fn has_word(text: &str, word: &str) -> bool {
+    text.as_bytes().windows(word.len()).any(|letters| letters.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// Enough for the deepest text that the parser accepts; a thread of the runtime has less.
@@ -77,6 +85,8 @@ pub struct Planner<'t> {
     /// What the text is a part of.
     pub script: Option<ScriptText>,
     tables: Tables,
+    /// Whether the text may name where rows come from.
+    pub names_metadata: bool,
     aliases: Cell<usize>,
     watermarks: Cell<usize>,
 }

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{self as sql, Ident};
 use super::dialect::Lines;
 use crate::error::{Error, Result};
 use crate::options::did_you_mean;
+use crate::plan::metadata_column::METADATA;
 
 /// A column that a query can name.
 #[derive(Debug, Clone)]
@@ -18,7 +19,8 @@ pub struct ScopeColumn {
     pub name: String,
     /// The column of the plan, whose name may differ.
     pub column: Column,
-    /// Found with its qualifier only: the other side of `USING`.
+    /// Not among those of `*`. Found with its qualifier only, as the other side of `USING` is; `_metadata` also without one, where no
+    /// other column has the name.
     pub hidden: bool,
 }
 
@@ -59,6 +61,11 @@ impl Scope {
         self.columns.iter().filter(|c| !c.hidden)
     }
 
+    /// The hidden columns that say where rows come from.
+    pub fn metadata(&self) -> impl Iterator<Item = &ScopeColumn> {
+        self.columns.iter().filter(|c| c.hidden && c.name == METADATA)
+    }
+
     /// The columns of the relation that `qualifier` names.
     pub fn of_relation<'s>(&'s self, qualifier: &'s [Ident]) -> impl Iterator<Item = &'s ScopeColumn> {
         self.columns.iter().filter(move |c| ends_with(&c.qualifier, qualifier))
@@ -78,6 +85,10 @@ impl Scope {
         }
         let Some(first) = parts.first() else { return Ok(None) };
         let found: Vec<_> = self.visible().filter(|c| same(&c.name, first)).collect();
+        if !found.is_empty() {
+            return only_one(found, parts, lines).map(|c| Some((c, 1)));
+        }
+        let found: Vec<_> = self.metadata().filter(|c| same(&c.name, first)).collect();
         if found.is_empty() { Ok(None) } else { only_one(found, parts, lines).map(|c| Some((c, 1))) }
     }
 

@@ -2,10 +2,11 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
+use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator, binary_expr, lit};
 use datafusion::sql::sqlparser::ast::{self as sql, FunctionArg, FunctionArgExpr, FunctionArguments};
 
-use super::expr::ExprContext;
+use super::expr::{ExprContext, string};
 use super::operators;
 use crate::error::{Error, Result};
 use crate::function::wrong_type;
@@ -30,6 +31,40 @@ impl ExprContext<'_> {
         let renamed = fields.iter().zip(names).map(|(f, name)| f.as_ref().clone().with_name(name));
         let item = item.as_ref().clone().with_data_type(DataType::Struct(renamed.collect()));
         Ok(operators::cast(zipped, &DataType::List(std::sync::Arc::new(item)), false))
+    }
+
+    /// `input_file_name()` and its like: fields of the hidden column of the one table of files in FROM.
+    pub fn input_file(&self, name: &str, e: &sql::Expr) -> Result<Expr> {
+        if self.scope.columns.is_empty() {
+            return Ok(if name == "input_file_name" { string("") } else { lit(-1_i64) });
+        }
+        let mut files = self.scope.metadata();
+        let Some(metadata) = files.next() else {
+            return Err(Error::unsupported(
+                "UNSUPPORTED_FEATURE",
+                format!("there is no file that '{name}' could tell of"),
+            )
+            .with_span(self.span(e))
+            .with_help(
+                "call it where a table or stream of files itself is in FROM, and give its result a name there",
+            ));
+        };
+        if files.next().is_some() {
+            let message = format!("'{name}' cannot tell of more than one table of files");
+            return Err(Error::invalid("MULTI_SOURCES_UNSUPPORTED_FOR_EXPRESSION", message)
+                .with_span(self.span(e))
+                .with_help("write t._metadata.file_path, with the name of the table"));
+        }
+        let field = |field: &str| get_field(Expr::Column(metadata.column.clone()), field);
+        Ok(match name {
+            "input_file_block_start" => field("file_block_start"),
+            "input_file_block_length" => field("file_block_length"),
+            _ => {
+                // Here Spark writes the host of a local path, which is empty.
+                let args = vec![field("file_path"), string("^file:/"), string("file:///")];
+                self.call("regexp_replace", args, e)?
+            }
+        })
     }
 
     /// The arguments as Spark's function takes them, where DataFusion's takes others: a FLOAT is a DOUBLE to functions of
