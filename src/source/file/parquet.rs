@@ -4,7 +4,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, FieldRef, Schema};
 use bytes::Bytes;
 use datafusion::common::DFSchema;
 use datafusion::common::config::TableParquetOptions;
@@ -63,7 +63,33 @@ pub fn parquet_schema(file: &File) -> Result<Schema> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(
         file.try_clone().map_err(ParquetError::from).map_err(DataFusionError::from)?,
     );
-    Ok(declared(reader.map_err(DataFusionError::from)?.schema()))
+    let reader = reader.map_err(DataFusionError::from)?;
+    let leaves = reader.parquet_schema().columns();
+    let is_int96: Vec<bool> = leaves.iter().map(|leaf| leaf.physical_type() == PhysicalType::INT96).collect();
+    Ok(declared(&with_instants(reader.schema(), &is_int96)))
+}
+
+/// The columns with those that are times in 96 bits as instants, which is what Spark writes so; `is_int96` is of the leaves, in order.
+fn with_instants(schema: &Schema, is_int96: &[bool]) -> Schema {
+    let mut leaves = is_int96.iter();
+    let fields = schema.fields().iter().map(|f| with_instant(f, &mut leaves)).collect::<Vec<_>>();
+    Schema::new_with_metadata(fields, schema.metadata().clone())
+}
+
+fn with_instant<'l>(field: &FieldRef, leaves: &mut impl Iterator<Item = &'l bool>) -> FieldRef {
+    use DataType::*;
+    let data_type = match field.data_type() {
+        Struct(fields) => Struct(fields.iter().map(|f| with_instant(f, leaves)).collect()),
+        List(item) => List(with_instant(item, leaves)),
+        LargeList(item) => LargeList(with_instant(item, leaves)),
+        FixedSizeList(item, n) => FixedSizeList(with_instant(item, leaves), *n),
+        Map(entries, sorted) => Map(with_instant(entries, leaves), *sorted),
+        leaf => match (leaves.next(), leaf) {
+            (Some(true), Timestamp(unit, None)) => Timestamp(*unit, Some(Arc::from("UTC"))),
+            _ => leaf.clone(),
+        },
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
 /// Whether least and greatest values say everything about the columns of a condition: they leave out NaN.
