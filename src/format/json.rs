@@ -11,9 +11,9 @@ use arrow::datatypes::{Schema, SchemaRef};
 use super::bad_records::{BadRecordCounter, BadRecords, malformed};
 use super::encoding::{self, Encoding};
 use super::lines::LineEnd;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::function::json::decode::Decoder;
-use crate::function::json::infer::{InferOptions, Inference, Type, add_record};
+use crate::function::json::infer::{InferOptions, Inference, Type, add_record, duplicate};
 use crate::function::json::options::{self as read_options, ReadOptions};
 use crate::options::OptionType::{Boolean, Number};
 use crate::options::{OptionReader, OptionSpec};
@@ -189,8 +189,17 @@ pub fn infer_json_schema(
             }
         }
     }
+    if let Some(name) = duplicate(&root) {
+        let message = format!("column '{}' is there twice: names are the same in any case", name.to_lowercase());
+        return Err(Error::invalid("COLUMN_ALREADY_EXISTS", message));
+    }
     let corrupt = is_corrupt.then_some(options.read.corrupt_record.as_str());
-    Ok(Schema::new(inference.columns(root, corrupt)))
+    let columns = inference.columns(root, corrupt);
+    if let ([only], Some(_)) = (columns.as_slice(), corrupt) {
+        let message = format!("no record can be read, so that '{}' would be the only column", only.name());
+        return Err(Error::invalid("UNSUPPORTED_FEATURE.QUERY_ONLY_CORRUPT_RECORD_COLUMN", message));
+    }
+    Ok(Schema::new(columns))
 }
 
 /// Reads `samplingRatio`: the share of the records that types are told from.

@@ -12,9 +12,11 @@ use tidemill::arrow::array::{Array, RecordBatch};
 use tidemill::arrow::util::display::array_value_to_string;
 use tidemill::{Session, StatementResult};
 
-const CASES: &str = include_str!("../data/files/cases.jsonl");
-/// Cases with another result than Spark's, and why.
-const KNOWN: &str = include_str!("../data/files/known.txt");
+/// A file of the data: `cases.jsonl`, or `known.txt` with the cases whose result is another than Spark's, and why.
+fn data(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/files").join(name);
+    fs::read_to_string(path).unwrap()
+}
 
 type Rows = Vec<Vec<Option<String>>>;
 
@@ -144,9 +146,10 @@ async fn difference(case: &Value) -> Option<String> {
 
 #[tokio::test]
 async fn files_are_read_and_written_as_spark_does() {
-    let known: HashMap<&str, &str> = KNOWN.lines().filter_map(|line| line.split_once(": ")).collect();
+    let (cases, known) = (data("cases.jsonl"), data("known.txt"));
+    let known: HashMap<&str, &str> = known.lines().filter_map(|line| line.split_once(": ")).collect();
     let (mut wrong, mut same, mut mended) = (vec![], 0, vec![]);
-    for line in CASES.lines() {
+    for line in cases.lines() {
         let case: Value = serde_json::from_str(line).unwrap();
         let id = case["id"].as_str().unwrap();
         match (difference(&case).await, known.contains_key(id)) {

@@ -76,22 +76,21 @@ impl Compression {
     }
 
     fn pack(self, bytes: Vec<u8>) -> std::io::Result<Vec<u8>> {
-        let mut out = vec![];
+        let all = |reader: &mut dyn Read| {
+            let mut out = vec![];
+            reader.read_to_end(&mut out).map(|_| out)
+        };
         match self {
-            Self::None => return Ok(bytes),
-            Self::Deflate => {
-                DeflateEncoder::new(&bytes[..], flate2::Compression::default()).read_to_end(&mut out)?;
-            }
-            Self::Bzip2 => {
-                BzEncoder::new(&bytes[..], bzip2::Compression::default()).read_to_end(&mut out)?;
-            }
-            Self::Zstandard => out = zstd::encode_all(&bytes[..], zstd::DEFAULT_COMPRESSION_LEVEL)?,
+            Self::None => Ok(bytes),
+            Self::Deflate => all(&mut DeflateEncoder::new(&bytes[..], flate2::Compression::default())),
+            Self::Bzip2 => all(&mut BzEncoder::new(&bytes[..], bzip2::Compression::default())),
+            Self::Zstandard => zstd::encode_all(&bytes[..], zstd::DEFAULT_COMPRESSION_LEVEL),
             Self::Snappy => {
-                out = snap::raw::Encoder::new().compress_vec(&bytes).map_err(std::io::Error::other)?;
+                let mut out = snap::raw::Encoder::new().compress_vec(&bytes).map_err(std::io::Error::other)?;
                 out.extend_from_slice(&checksum(&bytes));
+                Ok(out)
             }
         }
-        Ok(out)
     }
 }
 

@@ -106,7 +106,7 @@ mod tests {
 
     fn locale(name: &str) -> Result<Locale> {
         let options = Options::from_iter([("locale", name)]);
-        Locale::read(&mut OptionReader::new("the test", &options, super::options::READING))
+        Locale::read(&mut OptionReader::new("the test", &options, crate::function::csv::options::READING))
     }
 
     #[test]

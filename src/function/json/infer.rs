@@ -197,6 +197,9 @@ pub fn common(a: Type, b: Type) -> Type {
         (Type::Decimal(p1, s1), Type::Decimal(p2, s2)) => wider((p1, s1), (p2, s2)),
         (Type::Array(a), Type::Array(b)) => Type::Array(Box::new(common(*a, *b))),
         (Type::Object(mut a), Type::Object(b)) => {
+            if let Some(merged) = in_any_case(&a, &b) {
+                return Type::Object(merged);
+            }
             for (name, t) in b {
                 match a.iter_mut().find(|(known, _)| *known == name) {
                     Some((_, known)) => *known = common(std::mem::replace(known, Type::Null), t),
@@ -207,6 +210,41 @@ pub fn common(a: Type, b: Type) -> Type {
             Type::Object(a)
         }
         _ => Type::Text,
+    }
+}
+
+/// The fields of two objects that have the same names, in any case, and types that go together: under the names of the first.
+fn in_any_case(a: &[(String, Type)], b: &[(String, Type)]) -> Option<Vec<(String, Type)>> {
+    if a.len() != b.len() {
+        return None;
+    }
+    let both = a.iter().zip(b).map(|((name, a), (other, b))| {
+        let is_same = name == other || name.to_lowercase() == other.to_lowercase();
+        is_same.then(|| Some((name.clone(), tightest(a, b)?)))?
+    });
+    both.collect()
+}
+
+/// The type of the values of both, if neither becomes a text by that.
+fn tightest(a: &Type, b: &Type) -> Option<Type> {
+    match (a, b) {
+        (Type::Object(a), Type::Object(b)) => in_any_case(a, b).map(Type::Object),
+        (Type::Array(a), Type::Array(b)) => tightest(a, b).map(|item| Type::Array(Box::new(item))),
+        (Type::Text, Type::Text) => Some(Type::Text),
+        (a, b) => Some(common(a.clone(), b.clone())).filter(|t| *t != Type::Text || [a, b].contains(&&Type::Null)),
+    }
+}
+
+/// A name that an object has twice, in any case, there or inside it.
+pub fn duplicate(t: &Type) -> Option<&str> {
+    match t {
+        Type::Object(fields) => {
+            let mut seen = std::collections::HashSet::new();
+            let twice = fields.iter().find(|(name, _)| !seen.insert(name.to_lowercase()));
+            twice.map(|(name, _)| name.as_str()).or_else(|| fields.iter().find_map(|(_, t)| duplicate(t)))
+        }
+        Type::Array(item) => duplicate(item),
+        _ => None,
     }
 }
 

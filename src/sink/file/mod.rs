@@ -33,6 +33,7 @@ mod rolling;
 mod store_log;
 mod target;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -180,9 +181,8 @@ impl Sink for FileSink {
         if open.prepared.take().is_some() {
             open.log.forget()?;
         }
-        let rows = rows.in_order();
         let (num_rows, written, kind) = match self.rolling.waits() {
-            true => self.write_pending(batch_id, open, rows).await?,
+            true => self.write_pending(batch_id, open, rows.in_order()).await?,
             false => self.write_files(batch_id, open, rows).await?,
         };
         let mut open = state.take().ok_or_else(|| not_open("the file sink"))?;
@@ -247,21 +247,22 @@ impl Sink for FileSink {
 }
 
 impl FileSink {
-    /// Writes the rows to files, one for each partition folder. No rows, no file.
-    async fn write_files(
-        &self,
-        batch_id: u64,
-        open: &Open,
-        mut rows: SendableRecordBatchStream,
-    ) -> Result<(u64, Vec<Written>, Kind)> {
-        let (dir, tz) = (open.log.workplace(Kind::Visible), open.context.time_zone);
-        let name = |folder: &str| file_name(folder, batch_id, &self.format.extension());
-        let path = |name: &str| target::staged_path(&dir, name);
-        let mut files = FilesByFolder::new(&self.format, open.context.schema.clone(), tz, name, path)?;
-        while let Some(batch) = rows.try_next().await? {
-            files.write(&batch)?;
+    /// Writes the rows to files, one for each partition of the plan and folder, all partitions at once. No rows, no file.
+    async fn write_files(&self, batch_id: u64, open: &Open, rows: BatchRows) -> Result<(u64, Vec<Written>, Kind)> {
+        let write = |rows: SendableRecordBatchStream| {
+            let (format, context) = (self.format.clone(), open.context.clone());
+            write_partition(format, context, open.log.workplace(Kind::Visible), batch_id, rows)
+        };
+        let mut partitions = rows.into_partitions().into_iter();
+        let Some(first) = partitions.next() else { return Ok((0, vec![], Kind::Visible)) };
+        // The first is written here: most batches have no other.
+        let others: Vec<_> = partitions.map(|rows| SpawnedTask::spawn(write(rows))).collect();
+        let (mut num_rows, mut written) = write(first).await?;
+        for other in others {
+            let (more, files) = other.join().await.map_err(|e| Error::internal(format!("writing a file: {e}")))??;
+            num_rows += more;
+            written.extend(files);
         }
-        let (num_rows, written) = files.finish();
         Ok((num_rows, written, Kind::Visible))
     }
 
@@ -323,6 +324,23 @@ impl Open {
     fn roll(&mut self) -> Result<()> {
         self.roller.roll(self.log.as_mut(), &self.context)
     }
+}
+
+/// Writes the rows of a partition to files in `dir`, one for each folder.
+async fn write_partition(
+    format: FileFormat,
+    context: SinkContext,
+    dir: PathBuf,
+    batch_id: u64,
+    mut rows: SendableRecordBatchStream,
+) -> Result<(u64, Vec<Written>)> {
+    let name = |folder: &str| file_name(folder, batch_id, &format.extension());
+    let path = |name: &str| target::staged_path(&dir, name);
+    let mut files = FilesByFolder::new(&format, context.schema.clone(), context.time_zone, name, path)?;
+    while let Some(batch) = rows.try_next().await? {
+        files.write(&batch)?;
+    }
+    Ok(files.finish())
 }
 
 /// The name of a new file of a batch, behind its folder.

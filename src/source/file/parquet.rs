@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, FieldRef, Schema};
 use bytes::Bytes;
 use datafusion::common::DFSchema;
 use datafusion::common::config::TableParquetOptions;
@@ -61,8 +61,33 @@ pub fn parquet_source(reader: &Arc<FileReader>, schema: TableSchema, filters: &[
 /// # Errors
 /// A file that cannot be read as Parquet.
 pub fn parquet_schema(file: &Opened) -> Result<Schema> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file.clone());
-    Ok(declared(reader.map_err(DataFusionError::from)?.schema()))
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file.clone()).map_err(DataFusionError::from)?;
+    let leaves = reader.parquet_schema().columns();
+    let is_int96: Vec<bool> = leaves.iter().map(|leaf| leaf.physical_type() == PhysicalType::INT96).collect();
+    Ok(declared(&with_instants(reader.schema(), &is_int96)))
+}
+
+/// The columns with those that are times in 96 bits as instants, which is what Spark writes so; `is_int96` is of the leaves, in order.
+fn with_instants(schema: &Schema, is_int96: &[bool]) -> Schema {
+    let mut leaves = is_int96.iter();
+    let fields = schema.fields().iter().map(|f| with_instant(f, &mut leaves)).collect::<Vec<_>>();
+    Schema::new_with_metadata(fields, schema.metadata().clone())
+}
+
+fn with_instant<'l>(field: &FieldRef, leaves: &mut impl Iterator<Item = &'l bool>) -> FieldRef {
+    use DataType::*;
+    let data_type = match field.data_type() {
+        Struct(fields) => Struct(fields.iter().map(|f| with_instant(f, leaves)).collect()),
+        List(item) => List(with_instant(item, leaves)),
+        LargeList(item) => LargeList(with_instant(item, leaves)),
+        FixedSizeList(item, n) => FixedSizeList(with_instant(item, leaves), *n),
+        Map(entries, sorted) => Map(with_instant(entries, leaves), *sorted),
+        leaf => match (leaves.next(), leaf) {
+            (Some(true), Timestamp(unit, None)) => Timestamp(*unit, Some(Arc::from("UTC"))),
+            _ => leaf.clone(),
+        },
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
 impl Length for Opened {

@@ -21,6 +21,7 @@ use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapter
 
 use super::julian::{Calendar, to_gregorian};
 use crate::error::{Error, Result};
+use crate::function::map_of;
 use crate::type_name::sql_type_name;
 
 /// See the module.
@@ -324,6 +325,10 @@ fn spark_type(stored: &DataType) -> DataType {
         Timestamp(_, Some(_)) => Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC"))),
         Timestamp(_, None) => Timestamp(TimeUnit::Microsecond, None),
         Dictionary(_, values) => spark_type(values),
+        Map(entries, _) => match entries.data_type() {
+            Struct(kv) if kv.len() == 2 => map_of(spark_type(kv[0].data_type()), spark_type(kv[1].data_type())),
+            _ => stored.clone(),
+        },
         List(item) | LargeList(item) | ListView(item) | FixedSizeList(item, _) => List(nested(item)),
         Struct(fields) => Struct(fields.iter().map(nested).collect()),
         other => other.clone(),

@@ -109,7 +109,8 @@ impl Partitions {
             if i == 0 {
                 columns.extend(found.iter().map(|(name, _)| (name.clone(), Vec::with_capacity(files.len()))));
             }
-            if !found.iter().map(|(name, _)| name).eq(columns.iter().map(|(name, _)| name)) {
+            let is_same = |((a, _), (b, _)): (&(String, _), &(String, _))| a.eq_ignore_ascii_case(b);
+            if found.len() != columns.len() || !found.iter().zip(&columns).all(is_same) {
                 return Err(conflict(&files[0].path, &file.path));
             }
             columns.iter_mut().zip(&found).for_each(|((_, all), (_, text))| all.push(text.clone()));
