@@ -1,9 +1,13 @@
 //! Errors as users see them: condition, place in the script, how to mend it.
 
+use std::sync::LazyLock;
+
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use regex::Regex;
 
 use crate::error::{Error, Span};
+use crate::options::is_secret;
 
 /// A script and what it is called in messages.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +32,10 @@ pub struct SourceText<'s> {
 pub fn render(error: &Error, source: Option<SourceText<'_>>, colour: bool) -> String {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     let title = Level::ERROR.primary_title(error.message()).id(error.condition());
-    let (Some(source), Some(span)) = (source_of(error, source), error.span()) else {
+    let source = source_of(error, source);
+    let hidden = source.map(|source| without_secrets(source.text));
+    let source = source.zip(hidden.as_deref()).map(|(source, text)| SourceText { name: source.name, text });
+    let (Some(source), Some(span)) = (source, error.span()) else {
         return without_source(error, &renderer.render(&[Group::with_title(title)]));
     };
     let line = Line::at(source.text, span);
@@ -43,6 +50,22 @@ pub fn render(error: &Error, source: Option<SourceText<'_>>, colour: bool) -> St
         group = group.element(Level::HELP.message(help));
     }
     renderer.decor_style(DecorStyle::Ascii).render(&[group])
+}
+
+/// The text with stars in the place of values of options that must never be printed, so that every other sign stays where it is.
+fn without_secrets(text: &str) -> String {
+    static OPTION: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"([\w.]+)[`\x22']?\s*=?\s*'((?:[^'\\]|''|\\.)*)'").ok());
+    let mut hidden = text.to_owned();
+    for found in OPTION.iter().flat_map(|option| option.captures_iter(text)) {
+        if let (Some(key), Some(value)) = (found.get(1), found.get(2))
+            && is_secret(key.as_str())
+        {
+            let stars: String = value.as_str().bytes().map(|b| if b == b'\n' { '\n' } else { '*' }).collect();
+            hidden.replace_range(value.range(), &stars);
+        }
+    }
+    hidden
 }
 
 /// The text that the place of the error is in: an expression of a view may come from an earlier one.
@@ -141,6 +164,18 @@ mod tests {
 
     fn show(text: &str, error: &Error) -> String {
         render(error, Some(SourceText { name: "p.sql", text }), false)
+    }
+
+    #[test]
+    fn secrets_are_stars() {
+        let text =
+            "CREATE TABLE t USING json OPTIONS (s3.secretAccessKey 'abc', `fs.s3a.secret.key` = 'x''y', path 'p', z 1)";
+        let hidden = without_secrets(text);
+        assert_eq!(hidden.len(), text.len());
+        assert!(!hidden.contains("abc") && !hidden.contains("x''y") && hidden.contains("path 'p', z 1"), "{hidden}");
+        let at = text.find("z 1").unwrap();
+        let e = Error::invalid("UNKNOWN_OPTION", "no 'z'").with_span(Span { start: at, end: at + 1 });
+        assert!(!show(text, &e).contains("abc"));
     }
 
     #[test]

@@ -83,15 +83,15 @@ fn large_files_go_in_parts_and_can_be_abandoned() {
 
 #[test]
 fn each_kind_of_store_takes_its_options_and_shows_no_secret() {
-    let open = |path: &str, pairs: &[(&str, &str)]| {
+    let open = |path: &str, pairs: &[(&str, &str)]| -> Result<Option<(Store, String)>> {
         let options = crate::options::Options::from_iter(pairs.iter().copied());
         for (key, value) in options.display() {
             assert!(!value.contains("c2VjcmV0"), "{key} is shown");
         }
         let reader = OptionReader::new("the test", &options, &[&OPTIONS]);
-        let opened = Store::of(path, &reader);
+        let opened = Store::of(path, &reader)?;
         reader.finish()?;
-        opened
+        Ok(opened)
     };
     let secret = "c2VjcmV0";
     let stores: [(&str, &[(&str, &str)]); 6] = [

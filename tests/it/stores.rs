@@ -140,7 +140,7 @@ fn files_are_read_from_a_store() {
          SELECT sum(v) + 2000 AS some FROM some;
          CREATE TABLE p (v INT) USING csv OPTIONS (path 's3://bkt/parts', %);
          SELECT k, m, v FROM p WHERE k = 1 ORDER BY v;
-         SHOW CREATE TABLE p;
+         DESCRIBE p;
          CREATE STREAM s (v INT) USING json OPTIONS (path 's3://bkt/in', maxFilesPerTrigger 2, recursiveFileLookup 'true', %);
          CREATE FLOW f TRIGGER AVAILABLE NOW CHECKPOINT LOCATION '$/ck' AS SELECT v + 3000 AS w FROM s;
          SHOW STREAMS;",
@@ -216,12 +216,15 @@ fn rows_are_inserted_into_tables_and_sinks_and_large_files_go_in_parts() {
          INSERT INTO t VALUES (1, 'c');
          SELECT count(*) AS n, count(DISTINCT k) AS k FROM t;
          CREATE SINK out USING parquet OPTIONS (path 's3://bkt/out', compression 'none', %);
-         INSERT INTO out SELECT id, sha2(CAST(id AS STRING), 512) AS h FROM range(200000);
-         CREATE TABLE back USING parquet OPTIONS (path 's3://bkt/out', %);
+         INSERT INTO out SELECT id, sha2(CAST(id AS STRING), 512) AS h FROM range(200000);",
+    );
+    has(&ended.assert_code(0).stdout, &["|3|2|"]);
+    let ended = s3.run(
+        "CREATE TABLE back USING parquet OPTIONS (path 's3://bkt/out', %);
          SELECT count(*) AS n, sum(id) AS s, count(DISTINCT h) AS h FROM back;
          SELECT h = sha2('77', 512) AS same FROM back WHERE id = 77;",
     );
-    has(&ended.assert_code(0).stdout, &["|3|2|", "|200000|19999900000|200000|", "true"]);
+    has(&ended.assert_code(0).stdout, &["|200000|19999900000|200000|", "true"]);
     assert_eq!(s3.keys("t/k=1/").len(), 2);
     assert_eq!(s3.open_uploads(), 0);
     // Killed with an upload in parts begun: who comes next abandons it.

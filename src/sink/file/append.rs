@@ -46,8 +46,8 @@ impl FileAppend {
     /// # Errors
     /// A path that is no directory of the table's own, an option that files cannot be written with.
     pub fn new(kind: FileFormatKind, options: &Options, schema: SchemaRef, tz: Tz) -> Result<Self> {
-        let (target, format) = read(kind, options)?;
-        let target = literal_dir(target)?;
+        let (path, format, reader) = read(kind, options)?;
+        let target = literal_dir(Target::read(path, &reader)?)?;
         check_target(&target)?;
         format.check_schema(&schema)?;
         Ok(Self { target, format, schema, tz })
@@ -100,11 +100,11 @@ impl FileAppend {
 }
 
 /// The path, and how files are written. Options of reading are those of the table.
-fn read(kind: FileFormatKind, options: &Options) -> Result<(Target, FileFormat)> {
+fn read(kind: FileFormatKind, options: &Options) -> Result<(&str, FileFormat, OptionReader<'_>)> {
     let specs = [&[&PATH[..]][..], &FileFormat::specs(kind)].concat();
     let mut reader = OptionReader::new(format!("writing to a {kind} table"), options, &specs);
-    let target = Target::read(reader.required("path")?, &mut reader)?;
-    Ok((target, FileFormat::read(kind, &mut reader)?))
+    let (path, format) = (reader.required("path")?, FileFormat::read(kind, &mut reader)?);
+    Ok((path, format, reader))
 }
 
 /// Gives complete and durable files the names that readers look for.

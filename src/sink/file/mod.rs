@@ -112,7 +112,7 @@ impl FileSink {
         let specs = Self::specs(kind);
         let mut reader = OptionReader::new(format!("the {kind} sink"), options, &specs);
         let path = reader.required("path")?;
-        let target = Target::read(path, &mut reader).map_err(|e| e.with_span(options.span("path")))?;
+        let target = Target::read(path, &reader).map_err(|e| e.with_span(options.span("path")))?;
         let format = FileFormat::read(kind, &mut reader)?;
         let rolling = Rolling::read(&reader)?;
         reader.finish()?;

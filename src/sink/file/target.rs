@@ -35,7 +35,7 @@ impl Target {
     ///
     /// # Errors
     /// A path that nothing can be written to.
-    pub fn read(path: &str, options: &mut OptionReader<'_>) -> Result<Self> {
+    pub fn read(path: &str, options: &OptionReader<'_>) -> Result<Self> {
         match Store::of(path, options)? {
             None => Ok(Self::Local(PathBuf::from(local_path(path)))),
             Some((store, _)) if store.is_web() => {

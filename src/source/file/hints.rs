@@ -77,8 +77,9 @@ impl Hints {
             return true;
         }
         // The watcher's thread answers to the calls below, so nothing is locked that it needs.
+        let before = std::mem::take(&mut *self.wish.roots.lock());
         let mut hub = HUB.lock();
-        std::mem::take(&mut *self.wish.roots.lock()).iter().for_each(|dir| hub.unwatch(dir));
+        before.iter().for_each(|dir| hub.unwatch(dir));
         watched.clear();
         let mut roots = vec![];
         for dir in dirs {
@@ -102,8 +103,9 @@ impl Hints {
 
 impl Drop for Hints {
     fn drop(&mut self) {
+        let before = std::mem::take(&mut *self.wish.roots.lock());
         let mut hub = HUB.lock();
-        std::mem::take(&mut *self.wish.roots.lock()).iter().for_each(|dir| hub.unwatch(dir));
+        before.iter().for_each(|dir| hub.unwatch(dir));
     }
 }
 
