@@ -180,7 +180,9 @@ pub fn infer_json_schema(
             if record.is_empty() || share(seen) == share(seen - 1) {
                 continue;
             }
-            if !add_record(&mut root, inference.of(&options.encoding.decode(record))) {
+            let text = options.encoding.decode(record);
+            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+            if !add_record(&mut root, inference.of(text)) {
                 match bad_records {
                     BadRecords::Fail => return Err(malformed("JSON", record, "it is no object")),
                     BadRecords::Null => is_corrupt = true,
