@@ -41,12 +41,12 @@ pub enum Component {
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub fn read_path(path: &str) -> Result<Vec<Vec<Component>>, String> {
+pub fn read_path(path: &str, braces: Braces) -> Result<Vec<Vec<Component>>, String> {
     let component = |text: &String| match literal(text) {
         Some(name) => Ok(Component::Name(name)),
         None => Glob::new(text).map(Component::Matching),
     };
-    let paths = spread(path)?;
+    let paths = spread(path, braces)?;
     paths.iter().map(|p| components(p).iter().map(component).collect()).collect()
 }
 
@@ -90,8 +90,17 @@ fn components(path: &str) -> Vec<String> {
     parts
 }
 
-/// Writes out braces that hold separators, the outermost first.
-fn spread(path: &str) -> Result<Vec<String>, String> {
+/// Which braces of a path are written out as paths of their own. The others are patterns of names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Braces {
+    /// Those that hold a separator.
+    WithSeparator,
+    /// All: where names cannot be listed.
+    All,
+}
+
+/// Writes out braces, the outermost first.
+fn spread(path: &str, braces: Braces) -> Result<Vec<String>, String> {
     const MOST: usize = 10_000;
     let mut done = vec![];
     let mut open = vec![path.to_owned()];
@@ -99,7 +108,7 @@ fn spread(path: &str) -> Result<Vec<String>, String> {
         if done.len() + open.len() > MOST {
             return Err(format!("its braces stand for more than {MOST} paths"));
         }
-        match braces_with_separator(&path)? {
+        match first_braces(&path, braces)? {
             None => done.push(path),
             Some((before, choices, after)) => {
                 open.extend(choices.iter().rev().map(|choice| format!("{before}{choice}{after}")));
@@ -110,10 +119,10 @@ fn spread(path: &str) -> Result<Vec<String>, String> {
 }
 
 /// What is before braces, the choices in them, and what is behind.
-type Braces<'p> = (&'p str, Vec<&'p str>, &'p str);
+type Choices<'p> = (&'p str, Vec<&'p str>, &'p str);
 
-/// The first outermost braces with a separator in them.
-fn braces_with_separator(path: &str) -> Result<Option<Braces<'_>>, String> {
+/// The first outermost braces that are to be written out.
+fn first_braces(path: &str, braces: Braces) -> Result<Option<Choices<'_>>, String> {
     let (mut depth, mut escaped, mut separator) = (0usize, false, false);
     let (mut start, mut commas) = (0, vec![]);
     for (at, sign) in path.char_indices() {
@@ -122,7 +131,7 @@ fn braces_with_separator(path: &str) -> Result<Option<Braces<'_>>, String> {
             '\\' => escaped = true,
             '{' => {
                 if depth == 0 {
-                    (start, separator) = (at, false);
+                    (start, separator) = (at, braces == Braces::All);
                     commas.clear();
                 }
                 depth += 1;
@@ -246,7 +255,7 @@ mod tests {
                 Component::Name(name) => name.clone(),
                 Component::Matching(_) => "~".to_owned(),
             };
-            let paths = read_path(path).unwrap();
+            let paths = read_path(path, Braces::WithSeparator).unwrap();
             paths.iter().map(|p| p.iter().map(shown).collect::<Vec<_>>().join("/")).collect()
         };
         assert_eq!(read("/data/./x//*.json"), ["data/x/~"]);
@@ -254,6 +263,9 @@ mod tests {
         assert_eq!(read("a/{b,c}/d"), ["a/~/d"]);
         assert_eq!(read("a/{b/c,d}/e"), ["a/b/c/e", "a/d/e"]);
         assert_eq!(read("{a/{b,c/d},e}"), ["a/b", "a/c/d", "e"]);
-        assert!(read_path("{a/b").is_err() && read_path("a/[").is_err());
+        let is_wrong = |path| read_path(path, Braces::WithSeparator).is_err();
+        assert!(is_wrong("{a/b") && is_wrong("a/["));
+        let all = read_path("x/{a,b}.csv", Braces::All).unwrap();
+        assert!(all.len() == 2 && all.iter().flatten().all(|c| matches!(c, Component::Name(_))));
     }
 }

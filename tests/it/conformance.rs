@@ -93,7 +93,7 @@ impl TestedSource for Files {
 
 #[tokio::test]
 async fn file_streams_conform() {
-    for format in ["csv", "json", "parquet", "text"] {
+    for format in ["csv", "json", "parquet", "text", "avro", "orc", "arrow"] {
         source::conforms(|| Files::boxed(format)).await.unwrap_or_else(|e| panic!("{format}: {e}"));
     }
 }
@@ -208,7 +208,7 @@ impl TestedSink for FileOutput {
 
 #[tokio::test]
 async fn file_sinks_conform() {
-    for format in ["csv", "json", "parquet"] {
+    for format in ["csv", "json", "parquet", "avro", "orc", "arrow"] {
         sink::conforms(|| FileOutput::boxed(format)).await.unwrap_or_else(|e| panic!("{format}: {e}"));
     }
 }

@@ -22,6 +22,7 @@ use super::output::Output;
 use super::partition::PartitionBy;
 use crate::error::{Error, Result};
 use crate::format::compression::Codec;
+use crate::format::encoding;
 use crate::function::json::encode as json_encode;
 use crate::options::OptionType::{Choice, Text};
 use crate::options::{OptionReader, OptionSpec};
@@ -149,7 +150,7 @@ impl FileFormat {
                 return [&[&PartitionBy::OPTIONS[..]][..], &BatchFormat::specs(kind)].concat();
             }
             FileFormatKind::Csv => CsvOptions::specs(),
-            FileFormatKind::Json => json_encode::WRITING.to_vec(),
+            FileFormatKind::Json => [&[&encoding::OPTIONS[..]][..], json_encode::WRITING].concat(),
             FileFormatKind::Text => vec![],
         };
         [&[&PartitionBy::OPTIONS[..], &LINES, &LINE_SEP][..], &of_format].concat()

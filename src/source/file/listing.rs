@@ -74,7 +74,10 @@ impl Location {
                 .invalid(key, text, &format!("a pattern, but {reason}"))
                 .with_help("patterns are *, ?, [a-z], [^a] and {a,b}; write \\ before a sign that means itself")
         };
-        let patterns = glob::read_path(pattern).map_err(|reason| wrong("path", path, reason))?;
+        // A web server does not say which names there are.
+        let is_web = store.as_ref().is_some_and(|(store, _)| store.is_web());
+        let braces = if is_web { glob::Braces::All } else { glob::Braces::WithSeparator };
+        let patterns = glob::read_path(pattern, braces).map_err(|reason| wrong("path", path, reason))?;
         let name_filter = filter.map(|text| Glob::new(text).map_err(|reason| wrong("pathGlobFilter", text, reason)));
         let name_filter = name_filter.transpose()?;
         let base =
