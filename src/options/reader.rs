@@ -163,11 +163,14 @@ impl<'a> OptionReader<'a> {
             }
             let error = Error::invalid("UNKNOWN_OPTION", format!("{} has no option '{key}'", self.owner))
                 .with_span(self.options.span(key));
-            let names = || known().map(|spec| spec.name);
-            return Err(match did_you_mean(key, names()) {
+            // Those of a store last: they are many, and mostly not what is meant.
+            let own = known().filter(|spec| !spec.name.contains('.'));
+            let of_stores = known().filter(|spec| spec.name.contains('.'));
+            let names: Vec<_> = own.chain(of_stores).map(|spec| spec.name).collect();
+            return Err(match did_you_mean(key, names.iter().copied()) {
                 Some(near) => error.with_help(format!("did you mean '{near}'?")),
-                None if known().next().is_none() => error.with_help("it takes no options"),
-                None => error.with_help(format!("it has: {}", names().collect::<Vec<_>>().join(", "))),
+                None if names.is_empty() => error.with_help("it takes no options"),
+                None => error.with_help(format!("it has: {}", names.join(", "))),
             });
         }
         Ok(())

@@ -86,6 +86,11 @@ pub(super) struct Reads {
 }
 
 impl Reads {
+    /// Whether a stream reads the very files that are filled.
+    pub(super) fn has_stream_of(&self, filled: &Filled) -> bool {
+        matches!(filled, Filled::Directory(_)) && self.streams.contains(filled)
+    }
+
     /// A server that the two, or streams of this one alone, connect to more than once.
     fn twice<'r>(&'r self, other: &'r Self) -> Option<&'r str> {
         let all = || self.sockets.iter().enumerate();

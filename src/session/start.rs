@@ -101,6 +101,13 @@ impl Session {
         let prepared = plan::prepare(&self.context().state(), &planned.plan, output_mode).await?;
         destination.sink.check(output_mode, &renamed_schema(&prepared.plan.schema, &planned.names))?;
         let reads = self.reads(&planned.plan);
+        if let Some(own) = destination.fills.iter().find(|filled| reads.has_stream_of(filled)) {
+            let message =
+                format!("the query reads {own} as a stream, to which it writes: its output would be its input");
+            return Err(Error::invalid("SINK_IN_USE", message)
+                .with_span(draft.place)
+                .with_help("write to another directory"));
+        }
         let checkpoint = match (&name, draft.checkpoint) {
             (Some(name), given) => self.checkpoint_of(name, given.as_deref())?,
             (None, given) => given.map(|dir| only_local(&dir, "a checkpoint").map(Into::into)).transpose()?,

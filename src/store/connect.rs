@@ -214,7 +214,7 @@ fn of_kind(kind: Kind) -> impl Iterator<Item = &'static StoreOption> {
 /// What the options and the environment say: keys of `object_store` with their values. Environment variables begin with a prefix.
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "http"))]
 fn configuration(kind: Kind, prefixes: &[&str], options: &OptionReader<'_>) -> Result<Vec<(String, String)>> {
-    let (given, is_http) = given(kind, options)?;
+    let (given, mut is_http) = given(kind, options)?;
     let is_credential = |key: &str| of_kind(kind).any(|o| o.meaning == Meaning::Credential && o.key == key);
     let has_credentials = given.iter().any(|(option, _)| option.meaning == Meaning::Credential);
     let of_environment = std::env::vars_os().filter_map(|(key, value)| {
@@ -224,6 +224,8 @@ fn configuration(kind: Kind, prefixes: &[&str], options: &OptionReader<'_>) -> R
     });
     let mut configuration: Vec<_> = of_environment.collect();
     configuration.sort();
+    // An address without TLS in the environment is wanted as one in the options is.
+    is_http |= configuration.iter().any(|(key, value)| key.contains("endpoint") && value.starts_with("http://"));
     for (option, value) in given {
         let value = match option.meaning {
             Meaning::Endpoint if !value.contains("://") => {

@@ -70,6 +70,11 @@ pub fn read(path: &str) -> Result<Option<Place>> {
         return Err(invalid("a path of a web server has no user, no query and no fragment".to_owned())
             .with_help("put files that are read in a place of their own, or read them from a store"));
     }
+    if kind != Kind::Azure && bucket.contains('@') {
+        let whole = format!("{scheme}://*****@{}", bucket.rsplit('@').next().unwrap_or_default());
+        return Err(invalid(format!("the path '{whole}' has credentials in it, which everybody would see"))
+            .with_help("give them as options, such as s3.accessKeyId and s3.secretAccessKey, or in the environment"));
+    }
     let key = key.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
     let base = format!("{shown}://{bucket}/");
     Ok(Some(Place { kind, bucket: bucket.to_owned(), base, key }))
@@ -94,7 +99,7 @@ mod tests {
         assert_eq!(of("abfss://c@a.dfs.core.windows.net/x"), some("abfss://c@a.dfs.core.windows.net/", "x"));
         assert_eq!(of("https://h:8443/a.csv"), some("https://h:8443/", "a.csv"));
         assert_eq!((of("file:///x"), of("/a/b"), of("a b://c")), (None, None, None));
-        for wrong in ["hdfs://n/x", "s3:///x", "http://u:p@h/x", "http://h/x?sig=1"] {
+        for wrong in ["hdfs://n/x", "s3:///x", "http://u:p@h/x", "http://h/x?sig=1", "s3://KEY:SECRET@b/x"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         assert!(is_remote("s3://x") && !is_remote("file:///x") && !is_remote("x"));

@@ -415,3 +415,62 @@ fn rows_say_which_file_they_come_from() {
         has(&ended.assert_code(2).stderr, &[condition]);
     }
 }
+
+#[test]
+fn what_a_star_gives_has_no_hidden_column() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    for (name, text) in [("one", "1,2\n"), ("two", "1,x\n")] {
+        fs::create_dir(path(name)).unwrap();
+        fs::write(dir.path().join(name).join("a.csv"), text).unwrap();
+    }
+    let tables = format!(
+        "CREATE TABLE s (id INT, n INT) USING csv OPTIONS (path '{}');
+         CREATE TABLE d (id INT, t STRING) USING csv OPTIONS (path '{}');",
+        path("one"),
+        path("two")
+    );
+    for (query, rows) in [
+        ("SELECT s.*, s._metadata.file_name AS f FROM s", "|1|2|a.csv|"),
+        ("SELECT d.*, s._metadata.file_name AS f FROM s JOIN d ON s.id = d.id", "|1|x|a.csv|"),
+        ("SELECT count(*) AS c, struct(s.*) AS x, max(_metadata.file_size) AS m FROM s GROUP BY id, n", "|1|{1, 2}|4|"),
+    ] {
+        let ended = run_to_end(["run", "-e", &format!("{tables} {query}")]);
+        let shown = ended.assert_code(0).stdout.replace(' ', "");
+        assert!(shown.contains(&rows.replace(' ', "")), "{query}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn damaged_arrow_files_are_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let input = dir.path().join("in");
+    fs::create_dir(&input).unwrap();
+    let table = format!("CREATE TABLE t (a INT, s STRING) USING arrow OPTIONS (path '{}'", input.display());
+    let insert = format!("{table}); INSERT INTO t SELECT CAST(id AS INT), concat('row ', id) FROM range(100);");
+    run_to_end(["run", "-e", &insert]).assert_code(0);
+    let file = fs::read_dir(&input).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(&file).unwrap();
+    for at in (8..whole.len()).step_by(whole.len() / 40) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x7f;
+        fs::write(&file, bytes).unwrap();
+        let read = format!("{table}, ignoreCorruptFiles true); SELECT count(*) AS n, max(s) AS m FROM t;");
+        let ended = run_to_end(["run", "-e", &read]);
+        assert!(ended.code == Some(0) || ended.stderr.contains("FAILED_READ_FILE"), "byte {at}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("ended early"), "byte {at}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_flow_does_not_read_what_it_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().display();
+    let sql = format!(
+        "CREATE STREAM t (id INT) USING csv OPTIONS (path '{path}'); CREATE SINK k USING csv OPTIONS (path '{path}/');
+         CREATE FLOW f AS INSERT INTO k SELECT id + 1 AS id FROM t"
+    );
+    let ended = run_to_end(["run", "-e", &sql]);
+    ended.assert_code(2);
+    assert!(ended.stderr.contains("SINK_IN_USE"), "{}", ended.stderr);
+}

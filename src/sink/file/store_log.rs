@@ -241,7 +241,7 @@ impl StoreLog {
             FENCED,
             format!("another process has taken over the output '{}', which this one wrote to", self.place.shown()),
         )
-        .with_help("let one process run the query; this one has committed nothing since, and its checkpoint must not be used again")
+        .with_help("let one process run the query: this one has committed nothing since then, and goes on from its checkpoint if the other has committed nothing either")
     }
 
     /// Puts all that the steps say into one object, and removes them. What fails here is done another time.

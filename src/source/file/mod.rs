@@ -9,6 +9,8 @@ mod clean;
 mod cursor;
 mod entry;
 pub mod format;
+#[cfg(any(feature = "orc", feature = "arrow-ipc"))]
+mod guarded;
 #[cfg(feature = "notify")]
 mod hints;
 mod julian;

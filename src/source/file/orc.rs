@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -18,6 +17,7 @@ use orc_rust::statistics::TypeStatistics;
 use orc_rust::{ArrowReaderBuilder, ArrowSchemaOptions, TimestampPrecision};
 
 use super::batches::Batches;
+use super::guarded::guarded;
 use super::julian::all_to_gregorian;
 use super::orc_notes::Notes;
 use crate::error::{Error, Result};
@@ -86,18 +86,13 @@ fn check_magic(file: &Opened) -> Result<()> {
 
 fn open(file: &Opened) -> Result<ArrowReaderBuilder<Chunks>> {
     check_magic(file)?;
-    guarded(|| ArrowReaderBuilder::try_new(Chunks(file.clone())).map_err(damaged))
-}
-
-/// The crate panics at bytes that are no ORC: such a file is damaged, and nothing more.
-fn guarded<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(damaged("its bytes are not what its footer says")))
+    guarded(damaged, || ArrowReaderBuilder::try_new(Chunks(file.clone())).map_err(damaged))
 }
 
 /// The columns of a file, as Spark sees them.
 pub fn schema(file: &Opened) -> Result<Schema> {
     let reader = open(file)?;
-    let notes = guarded(|| Notes::of(file, reader.file_metadata().compression()))?;
+    let notes = guarded(damaged, || Notes::of(file, reader.file_metadata().compression()))?;
     let columns = reader.file_metadata().root_data_type().children().iter();
     let field = |name: &str, of: &OrcType| Ok(Field::new(name, spark_type(of, &notes.catalyst)?, true));
     Ok(Schema::new(columns.map(|c| field(c.name(), c.data_type())).collect::<Result<Vec<_>>>()?))
@@ -139,7 +134,7 @@ fn spark_type(of: &OrcType, catalyst: &HashMap<usize, String>) -> Result<DataTyp
 pub fn rows(schema: &SchemaRef, file: &Opened) -> Result<Batches> {
     let reader = open(file)?;
     let metadata = reader.file_metadata();
-    let notes = guarded(|| Notes::of(file, metadata.compression()))?;
+    let notes = guarded(damaged, || Notes::of(file, metadata.compression()))?;
     let places = places(metadata, schema)?;
     let roots = metadata.root_data_type().children();
     let wanted = places.iter().flatten().map(|i| roots[*i].data_type().column_index());
@@ -172,7 +167,7 @@ pub fn rows(schema: &SchemaRef, file: &Opened) -> Result<Batches> {
         .with_timestamp_precision(TimestampPrecision::Microsecond)
         .build();
     let schema = schema.clone();
-    let mut next = move || guarded(|| reader.next().transpose().map_err(damaged));
+    let mut next = move || guarded(damaged, || reader.next().transpose().map_err(damaged));
     Ok(Box::new(std::iter::from_fn(move || {
         let batch = next().transpose()?;
         Some(batch.and_then(|batch| declared(&batch, &places, &schema, is_julian)))

@@ -66,9 +66,10 @@ impl Scope {
         self.columns.iter().filter(|c| c.hidden && c.name == METADATA)
     }
 
-    /// The columns of the relation that `qualifier` names.
+    /// The columns of the relation that `qualifier` names, as its `*` gives them: the keys of `USING`, but not where rows come from.
     pub fn of_relation<'s>(&'s self, qualifier: &'s [Ident]) -> impl Iterator<Item = &'s ScopeColumn> {
-        self.columns.iter().filter(move |c| ends_with(&c.qualifier, qualifier))
+        let is_metadata = |c: &ScopeColumn| c.hidden && c.name == METADATA;
+        self.columns.iter().filter(move |c| ends_with(&c.qualifier, qualifier) && !is_metadata(c))
     }
 
     /// The column that a dotted name begins with, and how many of its parts were used; the rest are fields.
