@@ -228,16 +228,17 @@ fn rows_are_inserted_into_tables_and_sinks_and_large_files_go_in_parts() {
     assert_eq!(s3.keys("t/k=1/").len(), 2);
     assert_eq!(s3.open_uploads(), 0);
     // Killed with an upload in parts begun: who comes next abandons it.
-    let flow = "CREATE STREAM r USING `rate-micro-batch` OPTIONS (rowsPerBatch 100000);
+    let flow = "CREATE STREAM r USING `rate-micro-batch` OPTIONS (rowsPerBatch 300000);
                 CREATE SINK big USING parquet OPTIONS (path 's3://bkt/big', compression 'none', %);
                 CREATE FLOW f TRIGGER ONCE CHECKPOINT LOCATION '$/ck' AS
                   INSERT INTO big SELECT value AS id, sha2(CAST(value AS STRING), 512) AS h FROM r;";
     assert_eq!(s3.start_program(flow, "storesink.intended=kill").ended().code, None);
-    assert_eq!(s3.open_uploads(), 1);
+    // One for each partition of the plan.
+    assert!(s3.open_uploads() >= 1);
     s3.run(flow).assert_code(0);
     assert_eq!(s3.open_uploads(), 0);
     let once = "CREATE TABLE big USING parquet OPTIONS (path 's3://bkt/big', %);
-                SELECT count(*) = count(DISTINCT id) AND count(*) >= 100000 AS once FROM big;";
+                SELECT count(*) = count(DISTINCT id) AND count(*) >= 300000 AS once FROM big;";
     has(&s3.run(once).assert_code(0).stdout, &["true"]);
 }
 

@@ -120,7 +120,7 @@ impl RecordEncoder {
 /// A column, or what is inside it, that is written value by value.
 enum Column {
     Null,
-    Values(Option<ArrayRef>, Of),
+    Values(Option<ArrayRef>, Box<Of>),
 }
 
 enum Of {
@@ -182,7 +182,7 @@ impl Column {
             }
             other => return Err(unsupported(other)),
         };
-        Ok(Self::Values((array.null_count() > 0).then(|| Arc::clone(array)), of))
+        Ok(Self::Values((array.null_count() > 0).then(|| Arc::clone(array)), Box::new(of)))
     }
 
     /// Writes the value of a row, behind the branch of its union.
@@ -192,7 +192,7 @@ impl Column {
             return put_long(out, 1);
         }
         put_long(out, 0);
-        match of {
+        match of.as_ref() {
             Of::Boolean(a) => out.push(u8::from(a.value(row))),
             Of::Int(a) => put_long(out, a.value(row).into()),
             Of::Long(a) => put_long(out, a.value(row)),

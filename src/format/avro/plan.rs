@@ -78,6 +78,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
+/// Where the values of a branch of a union go: nowhere, or into the column or one of its fields, as this type.
+type Target = Option<(Option<usize>, DataType)>;
+
 impl Plan {
     /// The plan for `columns` of records that were `written` by one schema and are `seen` by another, if there is another.
     ///
@@ -140,7 +143,7 @@ impl Planner<'_> {
     }
 
     /// Where values of the branches of a union go: nowhere, into the column, or into a field of it.
-    fn targets(&self, branches: &[Id], to: &DataType, path: &str) -> Result<Vec<Option<(Option<usize>, DataType)>>> {
+    fn targets(&self, branches: &[Id], to: &DataType, path: &str) -> Result<Vec<Target>> {
         let is_null = |id: &Id| matches!(self.seen.get(*id).kind, Kind::Null);
         let values: Vec<Id> = branches.iter().copied().filter(|id| !is_null(id)).collect();
         let numbers = is_both(self.seen, &values, |k| matches!(k, Kind::Int), |k| matches!(k, Kind::Long))

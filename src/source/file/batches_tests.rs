@@ -109,8 +109,11 @@ fn infer(format: &str, file: &Path) -> crate::Result<SchemaRef> {
     options(format).infer(&[file], Tz::UTC, Unread { codec: Compression::ByName, store: None })
 }
 
+/// Of stored and declared type, what Spark gave, and whether there are rows here.
+type IsKnown = fn(&str, &str, Option<&[Option<String>]>, bool) -> bool;
+
 /// Compares all answers; `is_known` says where another answer than Spark's is meant.
-async fn compare(format: &'static str, is_known: fn(&str, &str, Option<&[Option<String>]>, bool) -> bool) -> usize {
+async fn compare(format: &'static str, is_known: IsKnown) -> usize {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(format);
     let answers = std::fs::read_to_string(data.join("answers.jsonl")).unwrap();
     let (mut wrong, mut same) = (vec![], 0);

@@ -83,6 +83,9 @@ pub struct Partitions {
     columns: Vec<(String, Vec<Option<String>>)>,
 }
 
+/// Columns and texts of the folders that a file lies in.
+type FolderValues = Vec<(String, Option<String>)>;
+
 impl Partitions {
     /// Those of `files`, whose folders begin at the root that `root` gives for each.
     ///
@@ -91,7 +94,7 @@ impl Partitions {
     /// `CONFLICTING_DIRECTORY_STRUCTURES` if their folders begin at different places.
     pub fn of<'f>(files: &'f [FileEntry], root: impl Fn(&'f Path) -> &'f Path) -> Result<Self> {
         let mut columns: Vec<(String, Vec<Option<String>>)> = vec![];
-        let mut last: Option<(&Path, Vec<(String, Option<String>)>)> = None;
+        let mut last: Option<(&Path, FolderValues)> = None;
         for (i, file) in files.iter().enumerate() {
             // Many files of one folder say the same.
             let folder = file.path.parent().unwrap_or(Path::new(""));
