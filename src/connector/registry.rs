@@ -13,7 +13,7 @@ use crate::sink::Sink;
 use crate::source::StreamProvider;
 
 /// Connectors that come with a cargo feature: their names, and the feature.
-const FEATURES: [(&str, &str); 3] = [("avro", "avro"), ("orc", "orc"), ("arrow", "arrow-ipc")];
+const FEATURES: [(&str, &str); 2] = [("avro", "avro"), ("orc", "orc")];
 
 /// See the module. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -39,7 +39,6 @@ pub use legality::check_batch;
 pub use micro_batch::Slot;
 pub use planner::StreamPlan;
 pub use prepared::{PreparedQuery, prepare};
-#[cfg(feature = "cli")]
 pub use stream_table::StreamTable;
 pub use trigger_time::{TriggerTime, register as register_trigger_time};
 

@@ -32,6 +32,7 @@ pub use build::SessionBuilder;
 pub use conf::RuntimeConf;
 #[cfg(feature = "cli")]
 pub use conf::{checked_all as checked_conf, is_known as is_setting};
+#[cfg(feature = "cli")]
 pub(crate) use connect::IDLE_TIMEOUT;
 pub use execute::StatementResult;
 pub use frame::{Delay, StreamingDataFrameExt};

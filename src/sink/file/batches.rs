@@ -15,7 +15,6 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::SchemaRef;
 #[cfg(feature = "orc")]
 use arrow::datatypes::{DataType, Date32Type, Field, Schema, TimeUnit, TimestampMicrosecondType};
-#[cfg(feature = "arrow-ipc")]
 use arrow::ipc::writer::FileWriter;
 #[cfg(feature = "orc")]
 use chrono::Datelike;
@@ -24,20 +23,27 @@ use orc_rust::ArrowWriterBuilder;
 #[cfg(feature = "orc")]
 use orc_rust::compression::CompressionType;
 
-use super::encode::{FileFormatKind, unsupported_type, write_failed};
+#[cfg(any(feature = "avro", feature = "orc"))]
+use super::encode::unsupported_type;
+use super::encode::{FileFormatKind, write_failed};
 use crate::error::{Error, Result};
 #[cfg(feature = "avro")]
 use crate::format::avro::{Compression as AvroCompression, ContainerWriter, RecordEncoder, schema_of};
-use crate::options::{OptionReader, OptionSpec, OptionType};
+#[cfg(any(feature = "avro", feature = "orc"))]
+use crate::options::OptionType;
+use crate::options::{OptionReader, OptionSpec};
 
 /// Which format, with its options.
 #[derive(Debug, Clone)]
 pub enum BatchFormat {
     #[cfg(feature = "avro")]
-    Avro { compression: AvroCompression, name: String, namespace: String },
+    Avro {
+        compression: AvroCompression,
+        name: String,
+        namespace: String,
+    },
     #[cfg(feature = "orc")]
     Orc(Option<CompressionType>),
-    #[cfg(feature = "arrow-ipc")]
     Arrow,
 }
 
@@ -87,12 +93,11 @@ impl BatchFormat {
             },
             #[cfg(feature = "orc")]
             FileFormatKind::Orc => Self::Orc(orc_compression(options)?),
-            #[cfg(feature = "arrow-ipc")]
             FileFormatKind::Arrow => Self::Arrow,
             FileFormatKind::Csv | FileFormatKind::Json | FileFormatKind::Parquet | FileFormatKind::Text => {
                 return Ok(None);
             }
-            #[cfg(not(all(feature = "avro", feature = "orc", feature = "arrow-ipc")))]
+            #[cfg(not(all(feature = "avro", feature = "orc")))]
             kind => return Err(kind.not_built()),
         }))
     }
@@ -102,12 +107,13 @@ impl BatchFormat {
     /// # Errors
     /// The first of them.
     pub fn check_schema(&self, schema: &SchemaRef) -> Result<()> {
+        // Formats that hold every column do not look.
+        let _ = schema;
         match self {
             #[cfg(feature = "avro")]
             Self::Avro { name, namespace, .. } => schema_of(schema.fields(), name, namespace).map(drop),
             #[cfg(feature = "orc")]
             Self::Orc(_) => orc_schema(schema).map(drop),
-            #[cfg(feature = "arrow-ipc")]
             Self::Arrow => Ok(()),
         }
     }
@@ -123,7 +129,6 @@ impl BatchFormat {
             Self::Orc(None) => "orc".to_owned(),
             #[cfg(feature = "orc")]
             Self::Orc(Some(compression)) => format!("{}.orc", compression.to_string().to_lowercase()),
-            #[cfg(feature = "arrow-ipc")]
             Self::Arrow => "arrow".to_owned(),
         }
     }
@@ -142,7 +147,6 @@ impl BatchFormat {
             }
             #[cfg(feature = "orc")]
             Self::Orc(compression) => BatchEncoder::Orc(Orc::start(out, orc_schema(schema)?, *compression)?),
-            #[cfg(feature = "arrow-ipc")]
             Self::Arrow => BatchEncoder::Arrow(Box::new(FileWriter::try_new(out, schema).map_err(failed)?)),
         })
     }
@@ -154,7 +158,6 @@ pub enum BatchEncoder {
     Avro(ContainerWriter<BufWriter<File>>),
     #[cfg(feature = "orc")]
     Orc(Orc),
-    #[cfg(feature = "arrow-ipc")]
     Arrow(Box<FileWriter<BufWriter<File>>>),
 }
 
@@ -178,7 +181,6 @@ impl BatchEncoder {
             }
             #[cfg(feature = "orc")]
             Self::Orc(orc) => orc.write(batch),
-            #[cfg(feature = "arrow-ipc")]
             Self::Arrow(writer) => writer.write(batch).map_err(failed),
         }
     }
@@ -193,7 +195,6 @@ impl BatchEncoder {
             Self::Avro(writer) => writer.into_inner(),
             #[cfg(feature = "orc")]
             Self::Orc(orc) => orc.finish()?,
-            #[cfg(feature = "arrow-ipc")]
             Self::Arrow(mut writer) => {
                 writer.finish().map_err(failed)?;
                 writer.into_inner().map_err(failed)?

@@ -70,11 +70,10 @@ impl FileFormatKind {
     }
 
     /// The error for a format that was left out when the program was built.
-    #[cfg(not(all(feature = "avro", feature = "orc", feature = "arrow-ipc")))]
+    #[cfg(not(all(feature = "avro", feature = "orc")))]
     pub fn not_built(self) -> Error {
-        let feature = if self == Self::Arrow { "arrow-ipc" } else { self.name() };
         Error::unsupported("DATA_SOURCE_NOT_FOUND", format!("the format {self} is not part of this build"))
-            .with_help(format!("build with the cargo feature '{feature}'"))
+            .with_help(format!("build with the cargo feature '{self}'"))
     }
 
     /// Whether files of the format say themselves how they are compressed.
@@ -84,7 +83,6 @@ impl FileFormatKind {
 
     /// All of them that this build has.
     pub const ALL: &[Self] = &[
-        #[cfg(feature = "arrow-ipc")]
         Self::Arrow,
         #[cfg(feature = "avro")]
         Self::Avro,

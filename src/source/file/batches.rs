@@ -5,7 +5,6 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 
-#[cfg(feature = "arrow-ipc")]
 use super::arrow_ipc;
 #[cfg(feature = "avro")]
 use super::avro::{self, AvroOptions};
@@ -29,7 +28,6 @@ pub enum BatchFormat {
     #[cfg(feature = "orc")]
     Orc(OrcOptions),
     /// The file format, with its footer.
-    #[cfg(feature = "arrow-ipc")]
     ArrowIpc,
 }
 
@@ -56,12 +54,11 @@ impl BatchFormat {
             FileFormatKind::Avro => Self::Avro(AvroOptions::read(options)?),
             #[cfg(feature = "orc")]
             FileFormatKind::Orc => Self::Orc(OrcOptions::read(options)?),
-            #[cfg(feature = "arrow-ipc")]
             FileFormatKind::Arrow => Self::ArrowIpc,
             FileFormatKind::Csv | FileFormatKind::Json | FileFormatKind::Parquet | FileFormatKind::Text => {
                 return Ok(None);
             }
-            #[cfg(not(all(feature = "avro", feature = "orc", feature = "arrow-ipc")))]
+            #[cfg(not(all(feature = "avro", feature = "orc")))]
             kind => return Err(kind.not_built()),
         }))
     }
@@ -76,7 +73,6 @@ impl BatchFormat {
             Self::Avro(ref options) => avro::schema(options, file),
             #[cfg(feature = "orc")]
             Self::Orc(_) => orc::schema(file),
-            #[cfg(feature = "arrow-ipc")]
             Self::ArrowIpc => arrow_ipc::schema(file),
         }
     }
@@ -86,7 +82,6 @@ impl BatchFormat {
         match *self {
             #[cfg(feature = "orc")]
             Self::Orc(ref options) => options.merge_schema,
-            #[cfg(any(feature = "avro", feature = "arrow-ipc"))]
             _ => false,
         }
     }
@@ -102,7 +97,6 @@ impl BatchFormat {
             Self::Avro(ref options) => avro::rows(options, schema, file, path),
             #[cfg(feature = "orc")]
             Self::Orc(_) => orc::rows(schema, file),
-            #[cfg(feature = "arrow-ipc")]
             Self::ArrowIpc => arrow_ipc::rows(schema, file),
         }
     }

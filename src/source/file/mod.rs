@@ -1,6 +1,5 @@
 //! The file source: a directory whose files are read once each, in the order in which they came.
 
-#[cfg(feature = "arrow-ipc")]
 mod arrow_ipc;
 #[cfg(feature = "avro")]
 mod avro;
@@ -9,7 +8,6 @@ mod clean;
 mod cursor;
 mod entry;
 pub mod format;
-#[cfg(any(feature = "orc", feature = "arrow-ipc"))]
 mod guarded;
 #[cfg(feature = "notify")]
 mod hints;

@@ -289,7 +289,6 @@ fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
 ///
 /// # Errors
 /// Columns of types that do not fit.
-#[cfg(feature = "arrow-ipc")]
 pub fn as_declared(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let stored = rows.schema();
     let column = |to: &FieldRef| {
