@@ -6,23 +6,23 @@ use super::{Connector, Connectors, Role};
 use crate::options::OptionSpec;
 use crate::store;
 
-impl Connectors {
-    /// A connector as JSON: its name, what it is, and its options in each role.
-    pub fn describe(&self, connector: &dyn Connector) -> Value {
-        let options = |role: Role| connector.options(role).iter().map(option).collect::<Vec<_>>();
-        let roles = connector.roles().iter().map(|role| (role.to_string(), json!({ "options": options(*role) })));
+impl dyn Connector + '_ {
+    /// It as JSON: its name, what it is, and its options in each role.
+    pub fn describe(&self) -> Value {
+        let options = |role: Role| self.options(role).iter().map(option).collect::<Vec<_>>();
+        let roles = self.roles().iter().map(|role| (role.to_string(), json!({ "options": options(*role) })));
         json!({
-            "name": connector.name(),
-            "help": connector.help(),
-            "isFormat": connector.is_format(),
+            "name": self.name(),
+            "help": self.help(),
+            "isFormat": self.is_format(),
             "roles": Value::Object(roles.collect()),
         })
     }
 
-    /// A connector as text, with the options of each role.
-    pub fn to_text(&self, connector: &dyn Connector) -> String {
-        let mut out = format!("{}: {}\n", connector.name(), connector.help());
-        for (roles, specs) in by_role(connector) {
+    /// It as text, with the options of each role.
+    pub fn to_text(&self) -> String {
+        let mut out = format!("{}: {}\n", self.name(), self.help());
+        for (roles, specs) in by_role(self) {
             out.push_str(&format!("\nas {roles}{}\n", if specs.is_empty() { ": no options" } else { ":" }));
             let width = specs.iter().map(|spec| spec.name.len()).max().unwrap_or(0);
             for spec in specs {
@@ -32,7 +32,9 @@ impl Connectors {
         }
         out
     }
+}
 
+impl Connectors {
     /// All connectors as Markdown: a section for each, with a table of options for each role.
     pub fn to_markdown(&self) -> String {
         let of_stores: String = store::OPTIONS.iter().map(row).collect();

@@ -47,6 +47,12 @@ impl<'a> OptionReader<'a> {
         self.spec(key).and_then(|_| self.options.get(key))
     }
 
+    /// All options that `key`, a name that ends with `.*`, stands for: names as they are given, and values.
+    pub fn family(&self, key: &'static str) -> Vec<(&'a str, &'a str)> {
+        let spec = self.spec(key);
+        self.options.iter().filter(|(given, _)| spec.is_some_and(|spec| spec.is_named(given))).collect()
+    }
+
     /// The text of an option that somebody else reads, if it is one of these.
     pub fn given(&self, key: &str) -> Option<&'a str> {
         self.options.get(key)
@@ -143,6 +149,16 @@ impl<'a> OptionReader<'a> {
             )
     }
 
+    /// The error for an option that is there and must not be: `problem` ends the sentence that its name begins.
+    pub fn refused(&self, key: &str, problem: &str) -> Error {
+        Error::invalid("INVALID_OPTION", format!("option '{key}' of {} {problem}", self.owner)).with_span(self.options.span(key))
+    }
+
+    /// The error for an option that there is not.
+    pub fn unknown(&self, key: &str) -> Error {
+        Error::invalid("UNKNOWN_OPTION", format!("{} has no option '{key}'", self.owner)).with_span(self.options.span(key))
+    }
+
     /// Refuses every option that is not declared.
     ///
     /// # Errors
@@ -161,8 +177,7 @@ impl<'a> OptionReader<'a> {
             if known().any(|spec| spec.is_named(key)) {
                 continue;
             }
-            let error = Error::invalid("UNKNOWN_OPTION", format!("{} has no option '{key}'", self.owner))
-                .with_span(self.options.span(key));
+            let error = self.unknown(key);
             // Those of a store last: they are many, and mostly not what is meant.
             let own = known().filter(|spec| !spec.name.contains('.'));
             let of_stores = known().filter(|spec| spec.name.contains('.'));

@@ -106,9 +106,12 @@ impl OptionSpec {
         self.option_type == OptionType::Secret
     }
 
-    /// Whether it is called so.
+    /// Whether it is called so; a name that ends with `.*` stands for all that begin like it.
     pub fn is_named(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name)
+        match self.name.strip_suffix('*') {
+            Some(prefix) => name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)),
+            None => self.name.eq_ignore_ascii_case(name),
+        }
     }
 
     /// Whether its type takes this value. What a connector makes of the value may still be an error.

@@ -166,14 +166,17 @@ impl Store {
 
     /// The objects of these keys, in order, asked for side by side.
     pub fn heads(&self, keys: Vec<String>) -> Result<Vec<Option<Object>>> {
-        let store = self.clone();
-        wait(async move {
-            let asked = keys.into_iter().map(|key| {
-                let store = store.clone();
-                async move { store.head_now(&key).await }
-            });
-            futures::stream::iter(asked).buffered(16).try_collect().await
-        })?
+        self.side_by_side(keys, |store, key| async move { store.head_now(&key).await })
+    }
+
+    /// The answers for these keys, in order.
+    fn side_by_side<T, F>(&self, keys: Vec<String>, ask: impl Fn(Self, String) -> F) -> Result<Vec<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let asked: Vec<_> = keys.into_iter().map(|key| ask(self.clone(), key)).collect();
+        wait(futures::stream::iter(asked).buffered(16).try_collect())?
     }
 
     async fn head_now(&self, key: &str) -> Result<Option<Object>> {
@@ -204,14 +207,7 @@ impl Store {
 
     /// All bytes of each of these objects, in order, asked for side by side.
     pub fn gets(&self, keys: Vec<String>) -> Result<Vec<Option<Bytes>>> {
-        let store = self.clone();
-        wait(async move {
-            let asked = keys.into_iter().map(|key| {
-                let store = store.clone();
-                async move { store.get_now(&key).await }
-            });
-            futures::stream::iter(asked).buffered(16).try_collect().await
-        })?
+        self.side_by_side(keys, |store, key| async move { store.get_now(&key).await })
     }
 
     /// The same for objects whose bytes never change once they are there: those of the last call for `group` are not fetched again.

@@ -5,11 +5,7 @@ use crate::error::{Error, Result};
 /// All that do not hold as one error.
 pub fn broken(found: Vec<(&str, Error)>) -> Result<()> {
     let lines: Vec<_> = found.iter().map(|(clause, e)| format!("{clause}: {}", e.message())).collect();
-    match lines.is_empty() {
-        true => Ok(()),
-        false => Err(Error::execution("CONTRACT_BROKEN", lines.join("; "))
-            .with_help("the documentation of the trait says what it must do")),
-    }
+    ensure(lines.is_empty(), || lines.join("; "))
 }
 
 /// The error of a clause.

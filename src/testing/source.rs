@@ -10,7 +10,7 @@
 //!
 //! fn rows(from: i64) -> RecordBatch {
 //!     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(from..from + 3));
-//!     RecordBatch::try_from_iter([("n", numbers)]).unwrap()
+//!     RecordBatch::try_from_iter_with_nullable([("n", numbers, true)]).unwrap()
 //! }
 //!
 //! #[async_trait]

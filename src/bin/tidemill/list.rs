@@ -4,9 +4,9 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 use tidemill::{Connector, Connectors, Role, did_you_mean, function_reference};
 
+use crate::WRONG;
 use crate::cli::{ListArgs, Listed};
 use crate::output::{print, say};
-use crate::{FAILED, WRONG};
 
 /// Prints the list; the exit code.
 pub fn list(args: &ListArgs) -> u8 {
@@ -20,7 +20,7 @@ pub fn list(args: &ListArgs) -> u8 {
         Ok(text) => print(&text),
         Err(message) => {
             say(&format!("error: {message}"));
-            if message.is_empty() { FAILED } else { WRONG }
+            WRONG
         }
     }
 }
@@ -37,10 +37,10 @@ fn connectors(args: &ListArgs, is_listed: impl Fn(&dyn Connector) -> bool) -> Re
         }
     };
     if args.json {
-        return Ok(pretty(&wanted.iter().map(|c| all.describe(*c)).collect()));
+        return Ok(pretty(&wanted.iter().map(|c| c.describe()).collect()));
     }
     Ok(match (&args.name, wanted.as_slice()) {
-        (Some(_), [one]) => all.to_text(*one),
+        (Some(_), [one]) => one.to_text(),
         _ => columns(wanted.iter().map(|c| [c.name(), c.help()])),
     })
 }
