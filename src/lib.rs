@@ -56,6 +56,8 @@ mod format;
 mod function;
 mod glob;
 mod interval;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod offset;
 mod operator;
 mod options;

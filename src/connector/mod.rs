@@ -6,6 +6,8 @@
 
 mod catalog;
 mod files;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod plain;
 mod registry;
 

@@ -13,7 +13,7 @@ use crate::sink::Sink;
 use crate::source::StreamProvider;
 
 /// Connectors that come with a cargo feature: their names, and the feature.
-const FEATURES: [(&str, &str); 2] = [("avro", "avro"), ("orc", "orc")];
+const FEATURES: [(&str, &str); 3] = [("avro", "avro"), ("orc", "orc"), ("kafka", "kafka")];
 
 /// See the module. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ impl Default for Connectors {
     fn default() -> Self {
         let mut connectors = Self(BTreeMap::new());
         plain::all().into_iter().chain(FileConnector::all()).for_each(|connector| connectors.put(connector));
+        #[cfg(feature = "kafka")]
+        connectors.put(Arc::new(super::kafka::Kafka));
         connectors
     }
 }

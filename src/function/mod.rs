@@ -45,7 +45,7 @@ mod real;
 mod record_options;
 pub mod record_times;
 pub mod reference;
-mod regex;
+pub mod regex;
 pub mod scalar;
 mod split;
 mod string;

@@ -151,12 +151,14 @@ impl<'a> OptionReader<'a> {
 
     /// The error for an option that is there and must not be: `problem` ends the sentence that its name begins.
     pub fn refused(&self, key: &str, problem: &str) -> Error {
-        Error::invalid("INVALID_OPTION", format!("option '{key}' of {} {problem}", self.owner)).with_span(self.options.span(key))
+        Error::invalid("INVALID_OPTION", format!("option '{key}' of {} {problem}", self.owner))
+            .with_span(self.options.span(key))
     }
 
     /// The error for an option that there is not.
     pub fn unknown(&self, key: &str) -> Error {
-        Error::invalid("UNKNOWN_OPTION", format!("{} has no option '{key}'", self.owner)).with_span(self.options.span(key))
+        Error::invalid("UNKNOWN_OPTION", format!("{} has no option '{key}'", self.owner))
+            .with_span(self.options.span(key))
     }
 
     /// Refuses every option that is not declared.

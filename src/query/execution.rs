@@ -149,7 +149,8 @@ impl MicroBatchExecution {
         }
         timings.end("latestOffset");
         self.look_for_idle(&ranges);
-        if ranges.iter().all(|r| r.start == r.end) && !self.wants_no_data_batch() {
+        let is_first = self.next_batch == 0 && self.sources.iter().any(|s| s.source.begins_with_a_batch());
+        if ranges.iter().all(|r| r.start == r.end) && !self.wants_no_data_batch() && !is_first {
             return Ok(None);
         }
         let header = BatchHeader {
@@ -162,7 +163,8 @@ impl MicroBatchExecution {
             num_input_rows: 0,
             conf: self.kept_conf(),
         };
-        let latest = header.sources.iter().map(|s| s.end.clone()).collect();
+        let ends = self.sources.iter().zip(&header.sources);
+        let latest = ends.map(|(s, range)| s.source.latest_known().unwrap_or_else(|| range.end.clone())).collect();
         Ok(Some(Batch { header, logged: None, latest, timings }))
     }
 

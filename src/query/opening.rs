@@ -36,6 +36,7 @@ impl MicroBatchExecution {
         let context = SinkContext {
             query_id,
             query_name: spec.name.clone(),
+            is_durable: opened.temporary.is_none(),
             output_mode: spec.output_mode,
             schema: sink_schema.clone(),
             time_zone: session_time_zone(env.context.state().config_options()),
@@ -55,8 +56,13 @@ impl MicroBatchExecution {
         let mut running = vec![];
         for (i, bound) in sources.into_iter().enumerate() {
             let dir = opened.dir.join("sources").join(i.to_string());
-            let context =
-                SourceContext { dir, clock: env.clock.clone(), wake: wake.clone(), session: env.context.clone() };
+            let context = SourceContext {
+                dir,
+                query: spec.name.clone().unwrap_or_else(|| query_id.to_string()),
+                clock: env.clock.clone(),
+                wake: wake.clone(),
+                session: env.context.clone(),
+            };
             let place = |e: Error| e.with_place(format!("stream '{}'", bound.name));
             let source = bound.provider.open(context).await.map_err(place)?;
             let position = match recovered.positions.get(i) {

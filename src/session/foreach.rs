@@ -181,6 +181,7 @@ async fn open_step(
         let context = SinkContext {
             query_id: Uuid::from_u128(outer.query_id.as_u128() ^ (index as u128 + 1)),
             query_name: outer.query_name.clone(),
+            is_durable: outer.is_durable,
             output_mode: OutputMode::Append,
             schema: renamed(planned.plan.schema().as_arrow(), &planned.names),
             failpoints: outer.failpoints.clone(),

@@ -82,6 +82,7 @@ impl Session {
                 let context = SinkContext {
                     query_id: BATCH_INSERTS,
                     query_name: None,
+                    is_durable: false,
                     output_mode: OutputMode::Append,
                     schema,
                     failpoints: Failpoints::default(),

@@ -4,6 +4,8 @@ mod batch_rows;
 mod console;
 pub mod file;
 mod foreach;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod memory;
 mod noop;
 mod rows;
@@ -15,6 +17,8 @@ pub use batch_rows::BatchRows;
 pub use console::{ConsoleSink, ConsoleWriter, console_on_stderr, set_several_flows};
 pub use file::FileSink;
 pub use foreach::{ForeachBatchSink, ForeachSink, ForeachWriter};
+#[cfg(feature = "kafka")]
+pub use kafka::KafkaSink;
 pub use memory::MemorySink;
 pub use noop::NoopSink;
 pub use table::{Truncate, show_table};
@@ -42,6 +46,8 @@ pub struct SinkContext {
     pub query_id: Uuid,
     /// The query's name, if it has one.
     pub query_name: Option<String>,
+    /// Whether the query has a checkpoint that survives the process: only then a batch can come twice.
+    pub is_durable: bool,
     /// What the rows of a batch mean.
     pub output_mode: OutputMode,
     /// Columns of the rows.

@@ -24,6 +24,7 @@ pub fn context() -> SinkContext {
         time_zone: crate::time_zone::Tz::UTC,
         query_id: Uuid::from_u128(7),
         query_name: Some("q".into()),
+        is_durable: true,
         output_mode: OutputMode::Append,
         schema: schema(),
         clock: Clock::default(),

@@ -5,6 +5,8 @@
 
 mod file;
 mod identity;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod memory;
 mod provider;
 mod rate;
@@ -21,6 +23,8 @@ mod testing;
 pub use file::FileStream;
 pub use file::metadata_column::METADATA;
 pub use identity::StreamIdentity;
+#[cfg(feature = "kafka")]
+pub use kafka::{KafkaStream, KafkaTable};
 pub use memory::MemoryStream;
 pub use provider::{StreamProvider, schema_needed, source_schema};
 pub use rate::RateStream;
@@ -60,6 +64,8 @@ pub enum ReadLimit {
 pub struct SourceContext {
     /// A directory of this source's own inside the checkpoint, which the source may create.
     pub dir: PathBuf,
+    /// The query, for those outside who see that it reads: its name, or else its id.
+    pub query: String,
     /// The clock of the query.
     pub clock: Clock,
     /// The source notifies this when rows may have arrived, so that an idle query wakes at once.
@@ -116,6 +122,17 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Counters since the start of this process.
     fn metrics(&self) -> SourceMetrics {
         SourceMetrics::default()
+    }
+
+    /// Whether the first batch of a query's life runs without rows, so that the place where the query begins is kept: it must not be asked for again,
+    /// as where it begins is not the first row that there is.
+    fn begins_with_a_batch(&self) -> bool {
+        false
+    }
+
+    /// The end of all rows that there were when [`Source::latest_offset`] was asked last, if a batch may end before it.
+    fn latest_known(&self) -> Option<Offset> {
+        None
     }
 
     /// Where the first record of the last batch that could not be read is, if that is known.

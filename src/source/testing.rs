@@ -19,7 +19,13 @@ pub fn context(dir: &Path) -> SourceContext {
 }
 
 pub fn context_with(dir: &Path, clock: Clock) -> SourceContext {
-    SourceContext { dir: dir.to_path_buf(), clock, wake: Arc::default(), session: SessionContext::new() }
+    SourceContext {
+        dir: dir.to_path_buf(),
+        query: "q".to_owned(),
+        clock,
+        wake: Arc::default(),
+        session: SessionContext::new(),
+    }
 }
 
 pub fn ints(values: Range<i64>) -> RecordBatch {

@@ -116,6 +116,7 @@ fn context() -> SinkContext {
     SinkContext {
         query_id: Uuid::from_u128(0x5e1f),
         query_name: Some("conformance".to_owned()),
+        is_durable: true,
         output_mode: OutputMode::Append,
         schema: schema(),
         clock: Clock::default(),

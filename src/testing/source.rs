@@ -131,6 +131,7 @@ impl Opened {
 
 async fn open(tested: &mut dyn TestedSource, dir: &TempDir) -> Result<Arc<dyn Source>> {
     let context = SourceContext {
+        query: "conformance".to_owned(),
         dir: dir.path().join("source"),
         clock: tested.clock(),
         wake: Arc::default(),

@@ -1,0 +1,340 @@
+//! One query's reader of topics: which offsets a batch ends at, and where the topics stand.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use parking_lot::Mutex;
+
+use super::group::Group;
+use super::known::KnownTopics;
+use super::limits::{backlog, limited};
+use super::offsets::{Offsets, names};
+use super::reader::Readers;
+use super::scan::{KafkaScan, Reading};
+use super::{KafkaStream, partitions_of};
+use crate::error::{Error, Result};
+use crate::kafka::{Broker, Client, LATEST, Partition, Topic, data_loss};
+use crate::offset::Offset;
+use crate::source::{RangeScan, ReadLimit, Source, SourceContext, SourceMetrics};
+
+/// How often a query looks for new topics and partitions.
+const TOPICS_EVERY: Duration = Duration::from_secs(1);
+/// Room of a partition for records that were fetched ahead, at least.
+const MIN_PREFETCH_KBYTES: u64 = 64;
+
+/// See the module.
+pub struct KafkaSource {
+    stream: KafkaStream,
+    reading: Arc<Reading>,
+    broker: Broker,
+    readers: Arc<Readers>,
+    group: Option<Group>,
+    state: tokio::sync::Mutex<State>,
+    figures: Mutex<Figures>,
+    /// For records that are fetched ahead.
+    _memory: MemoryReservation,
+}
+
+impl fmt::Debug for KafkaSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSource").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    known: KnownTopics,
+    topics: BTreeMap<Arc<str>, Topic>,
+    looked_at: Instant,
+    /// Where `TRIGGER AVAILABLE NOW` ends.
+    available: Option<Offsets>,
+    /// When a batch ended last; none has in this run if there is nothing.
+    last_batch: Option<Instant>,
+    /// The end of that batch.
+    position: Option<Offsets>,
+}
+
+/// What the progress says.
+#[derive(Debug, Default)]
+struct Figures {
+    latest: Option<Offsets>,
+    end: Option<Offsets>,
+    /// How long the next batch waits for `minOffsetsPerTrigger`.
+    waits: Option<Duration>,
+}
+
+impl KafkaSource {
+    /// Connects, and finds the topics.
+    pub async fn open(stream: &KafkaStream, ctx: &SourceContext) -> Result<Self> {
+        let servers = stream.common.settings.servers();
+        let client = Client::new(&stream.common.config(MIN_PREFETCH_KBYTES), servers)?;
+        let broker = Broker::new(client, servers);
+        let topics = stream.common.subscription.topics(&broker, stream.common.retry).await?;
+        let known = KnownTopics::open(&ctx.dir)?;
+        let memory =
+            MemoryConsumer::new("records of Kafka fetched ahead").register(&ctx.session.runtime_env().memory_pool);
+        memory.try_grow(stream.prefetch_bytes as usize)?;
+        let partitions = partitions_of(&topics).len().max(1) as u64;
+        let kbytes = (stream.prefetch_bytes / 1024 / partitions).max(MIN_PREFETCH_KBYTES);
+        let readers = Readers::new(stream.common.config(kbytes), servers, ctx.wake.clone());
+        let group =
+            stream.commits_offsets.then(|| Group::new(&stream.common.settings, stream.group(ctx))).transpose()?;
+        let state =
+            State { known, topics, looked_at: Instant::now(), available: None, last_batch: None, position: None };
+        Ok(Self {
+            stream: stream.clone(),
+            reading: stream.common.reading.clone(),
+            broker,
+            readers,
+            group,
+            state: tokio::sync::Mutex::new(state),
+            figures: Mutex::default(),
+            _memory: memory,
+        })
+    }
+
+    /// The ends of all partitions that there are now, with the ids of topics that were made anew.
+    async fn latest(&self, state: &mut State) -> Result<Offsets> {
+        if state.looked_at.elapsed() >= TOPICS_EVERY {
+            state.topics = self.stream.common.subscription.topics(&self.broker, self.stream.common.retry).await?;
+            state.looked_at = Instant::now();
+        }
+        let partitions = partitions_of(&state.topics);
+        let found = self.broker.offsets(partitions.iter().map(|p| (p.clone(), LATEST)).collect()).await?;
+        let mut latest = Offsets::default();
+        for partition in partitions {
+            // One without an answer is gone, which the next look at the topics will say.
+            if let Some(offset) = found.get(&partition).copied().flatten() {
+                latest.set(&partition, offset);
+            }
+        }
+        for (name, offsets) in &mut latest.0 {
+            if let Some(topic) = state.topics.get(name) {
+                offsets.id = state.known.id_for_offsets(name, topic);
+            }
+        }
+        Ok(latest)
+    }
+
+    /// Compares where the query stands with what there is. What is gone is an error, or said and left out.
+    async fn look_for_loss(&self, state: &State, start: &Offsets, latest: &mut Offsets) -> Result<()> {
+        let fails = self.reading.fails_on_data_loss;
+        let loss = |error: Error| match fails {
+            true => Err(error),
+            false => {
+                tracing::warn!("kafka: {}; going on with what is there", error.message());
+                Ok(())
+            }
+        };
+        for (name, topic) in &state.topics {
+            if state.known.is_made_anew(name, topic, start) {
+                let old = start.iter().map(|(p, _)| p).filter(|p| p.topic == *name).collect::<Vec<_>>();
+                loss(data_loss(
+                    "TOPIC_MADE_ANEW",
+                    format!(
+                        "the topic '{name}' was deleted and made anew: the query has read {start} of the old one ({}), and the new one ends at {}",
+                        names(&old),
+                        Offsets(
+                            latest.0.get_key_value(name).map(|(k, v)| (k.clone(), v.clone())).into_iter().collect()
+                        ),
+                    ),
+                ))?;
+                self.readers.keep(|partition| partition.topic != *name);
+            }
+        }
+        let deleted: Vec<_> = start.iter().map(|(p, _)| p).filter(|p| latest.get(p).is_none()).collect();
+        if !deleted.is_empty() {
+            loss(data_loss(
+                "PARTITIONS_DELETED",
+                format!("partitions are no longer read, or deleted: {}", names(&deleted)),
+            ))?;
+        }
+        for (partition, end) in latest.iter() {
+            let from = start.start_of(&partition, latest);
+            if end < from {
+                loss(data_loss(
+                    "PARTITION_OFFSET_CHANGED",
+                    format!("the end of partition {partition} went back from {from} to {end}"),
+                ))?;
+            }
+        }
+        self.look_at_new_partitions(start, latest).await
+    }
+
+    /// A partition that the query has not seen begins at 0, or records of it are gone.
+    async fn look_at_new_partitions(&self, start: &Offsets, latest: &mut Offsets) -> Result<()> {
+        let is_new = |partition: &Partition| start.get(partition).is_none();
+        let new: Vec<_> = latest.iter().filter(|(p, _)| is_new(p)).map(|(p, _)| (p, crate::kafka::EARLIEST)).collect();
+        for (partition, first) in self.broker.offsets(new).await? {
+            let Some(first) = first.filter(|first| *first > 0) else { continue };
+            let error = data_loss(
+                "ADDED_PARTITION_DOES_NOT_START_FROM_OFFSET_ZERO",
+                format!("the new partition {partition} starts at {first} instead of 0"),
+            );
+            if self.reading.fails_on_data_loss {
+                return Err(error);
+            }
+            tracing::warn!("kafka: {}; going on with what is there", error.message());
+        }
+        Ok(())
+    }
+
+    /// Whether a batch has to wait for more offsets, and how long at most.
+    fn wait_for_more(&self, state: &State, waiting: i64) -> Option<Duration> {
+        let limits = &self.stream.limits;
+        let (least, last) = (limits.least?, state.last_batch?);
+        let left = limits.delay.saturating_sub(last.elapsed());
+        (waiting < least && !left.is_zero() && state.available.is_none()).then_some(left)
+    }
+}
+
+#[async_trait]
+impl Source for KafkaSource {
+    fn schema(&self) -> SchemaRef {
+        self.reading.schema.clone()
+    }
+
+    fn description(&self) -> String {
+        format!("KafkaV2[{}]", self.stream.common.subscription)
+    }
+
+    async fn initial_offset(&self) -> Result<Offset> {
+        let mut state = self.state.lock().await;
+        let State { known, topics, .. } = &mut *state;
+        known.keep(topics)?;
+        let partitions = partitions_of(topics);
+        let stream = &self.stream;
+        let mut start = stream.common.start.starting(&self.broker, &partitions, stream.common.or_latest).await?;
+        let ends = self.broker.offsets(partitions.into_iter().map(|p| (p, LATEST)).collect()).await?;
+        for (partition, from) in start.clone().iter() {
+            let Some(end) = ends.get(&partition).copied().flatten().filter(|end| *end < from) else { continue };
+            let error = data_loss(
+                "PARTITION_OFFSET_CHANGED",
+                format!("partition {partition} cannot be read from {from} on: it ends at {end}"),
+            );
+            if self.reading.fails_on_data_loss {
+                return Err(error);
+            }
+            tracing::warn!("kafka: {}; going on at its end", error.message());
+            start.set(&partition, end);
+        }
+        Ok(start.to_json())
+    }
+
+    async fn latest_offset(&self, start: &Offset, limit: ReadLimit) -> Result<Option<Offset>> {
+        let start = Offsets::from_json(start)?;
+        let mut state = self.state.lock().await;
+        if state.position.as_ref() != Some(&start) {
+            if state.position.is_some() {
+                state.last_batch = Some(Instant::now());
+            }
+            if let Some(group) = &self.group {
+                group.commit(&start, false);
+            }
+            state.position = Some(start.clone());
+        }
+        let mut latest = match &state.available {
+            Some(fixed) if limit == ReadLimit::Configured => fixed.clone(),
+            _ => {
+                let latest = self.latest(&mut state).await?;
+                let State { known, topics, .. } = &mut *state;
+                known.keep(topics)?;
+                latest
+            }
+        };
+        self.look_for_loss(&state, &start, &mut latest).await?;
+        let waiting = backlog(&start, &latest);
+        let waits = match limit {
+            ReadLimit::All => None,
+            ReadLimit::Configured => self.wait_for_more(&state, waiting),
+        };
+        let end = match (limit, self.stream.limits.most) {
+            _ if waits.is_some() => start.clone(),
+            (ReadLimit::Configured, Some(most)) => limited(&start, &latest, most),
+            _ => latest.clone(),
+        };
+        for (partition, _) in latest.iter() {
+            self.readers.prefetch(&partition, start.start_of(&partition, &latest))?;
+        }
+        self.readers.keep(|partition| latest.get(partition).is_some());
+        let mut figures = self.figures.lock();
+        figures.latest = Some(latest);
+        figures.waits = waits;
+        figures.end.get_or_insert_with(|| start.clone());
+        Ok((end != start).then(|| end.to_json()))
+    }
+
+    async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>> {
+        let (start, end) = (Offsets::from_json(start)?, Offsets::from_json(end)?);
+        let scan = KafkaScan::new(self.reading.clone(), self.readers.clone(), &start, &end);
+        self.figures.lock().end = Some(end);
+        Ok(Arc::new(scan))
+    }
+
+    async fn commit(&self, _: &Offset) -> Result<()> {
+        // The brokers keep records as long as they are told to; the group is told when the batch is done.
+        Ok(())
+    }
+
+    fn is_replayable(&self, _: &Offset, _: &Offset) -> bool {
+        true
+    }
+
+    async fn prepare_available_now(&self) -> Result<()> {
+        let mut state = self.state.lock().await;
+        let latest = self.latest(&mut state).await?;
+        let State { known, topics, available, .. } = &mut *state;
+        known.keep(topics)?;
+        *available = Some(latest);
+        Ok(())
+    }
+
+    fn poll_interval(&self) -> Option<Duration> {
+        let waits = self.figures.lock().waits;
+        Some(waits.map_or(TOPICS_EVERY, |left| left.min(TOPICS_EVERY)))
+    }
+
+    fn begins_with_a_batch(&self) -> bool {
+        self.figures.lock().latest.as_ref().is_some_and(|latest| latest.iter().next().is_some())
+    }
+
+    fn latest_known(&self) -> Option<Offset> {
+        self.figures.lock().latest.as_ref().map(Offsets::to_json)
+    }
+
+    fn metrics(&self) -> SourceMetrics {
+        let figures = self.figures.lock();
+        let (Some(latest), Some(end)) = (&figures.latest, &figures.end) else { return SourceMetrics::default() };
+        let behind: Vec<_> = latest.iter().map(|(p, to)| (to - end.start_of(&p, latest)).max(0)).collect();
+        let (Some(most), Some(least)) = (behind.iter().max(), behind.iter().min()) else {
+            return SourceMetrics::default();
+        };
+        let average = behind.iter().sum::<i64>() as f64 / behind.len() as f64;
+        let custom = [
+            ("avgOffsetsBehindLatest".to_owned(), format!("{:?}", (average * 10.0).round() / 10.0)),
+            ("maxOffsetsBehindLatest".to_owned(), most.to_string()),
+            ("minOffsetsBehindLatest".to_owned(), least.to_string()),
+        ];
+        SourceMetrics { bad_records: 0, custom: custom.into() }
+    }
+
+    async fn stop(&self) -> Result<()> {
+        let state = self.state.lock().await;
+        let position = state.position.clone();
+        drop(state);
+        let (readers, group) = (self.readers.clone(), self.group.clone());
+        // Ending waits for threads of librdkafka.
+        let end = tokio::task::spawn_blocking(move || {
+            if let (Some(group), Some(position)) = (group, position) {
+                group.commit(&position, true);
+            }
+            readers.close();
+        });
+        end.await.map_err(|e| Error::internal(format!("closing a Kafka source: {e}")))
+    }
+}
