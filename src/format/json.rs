@@ -102,6 +102,14 @@ impl JsonFormat {
         Ok(Self { schema, options, tz, bad_records, counter })
     }
 
+    /// The same for some of the columns: what is wrong with the others is not seen, as in Spark.
+    ///
+    /// # Errors
+    /// None for columns that the schema has.
+    pub fn project(&self, columns: &[usize]) -> Result<Self> {
+        Ok(Self { schema: Arc::new(self.schema.project(columns)?), ..self.clone() })
+    }
+
     /// Whether a file is one text.
     pub fn is_whole(&self) -> bool {
         self.options.multi_line

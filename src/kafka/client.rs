@@ -1,7 +1,6 @@
 //! A connection to the brokers of a cluster, which any number of requests and readers share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use rdkafka::ClientConfig;
@@ -18,7 +17,6 @@ use crate::error::Result;
 pub struct Watch {
     /// An error that only the user can mend, such as a wrong password.
     refusal: Mutex<Option<KafkaError>>,
-    is_down: AtomicBool,
 }
 
 impl Watch {
@@ -27,14 +25,8 @@ impl Watch {
         self.refusal.lock().clone()
     }
 
-    /// Whether no broker answered when one was asked last.
-    pub fn is_down(&self) -> bool {
-        self.is_down.load(Ordering::Relaxed)
-    }
-
     /// A broker has answered.
     pub fn answered(&self) {
-        self.is_down.store(false, Ordering::Relaxed);
         *self.refusal.lock() = None;
     }
 }
@@ -54,10 +46,8 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!("kafka: {error}: {reason}");
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) => self.0.is_down.store(true, Ordering::Relaxed),
-            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => *self.0.refusal.lock() = Some(error),
-            _ => {}
+        if let Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) = error.rdkafka_error_code() {
+            *self.0.refusal.lock() = Some(error);
         }
     }
 }

@@ -200,8 +200,12 @@ impl<'a> Cutter<'a> {
         let from = self.pos - 1;
         let rest = &self.text[from..];
         let mut at = 0;
+        let stop = |rest: &[u8]| match u8::try_from(self.new_line) {
+            Ok(new_line) => memchr::memchr2(self.first, new_line, rest),
+            Err(_) => memchr::memchr(self.first, rest),
+        };
         let end = loop {
-            match rest[at..].iter().position(|b| *b == self.first || u16::from(*b) == self.new_line) {
+            match stop(&rest[at..]) {
                 None => break None,
                 Some(n) => {
                     at += n;

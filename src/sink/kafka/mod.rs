@@ -27,17 +27,18 @@ use super::rows::{Prepared, not_open, not_prepared};
 use super::{BATCH_INSERTS, BatchIdentity, BatchRows, LastCommitted, Sink, SinkContext};
 use crate::error::{Error, Result};
 use crate::kafka::{ClientKind, SETTINGS, Settings};
-use crate::options::OptionType::{Choice, Text};
+use crate::options::OptionType::{Boolean, Choice, Text};
 use crate::options::{OptionReader, OptionSpec, Options};
 use crate::output_mode::OutputMode;
 
-const OPTIONS: [OptionSpec; 4] = [
+const OPTIONS: [OptionSpec; 5] = [
     OptionSpec::new("topic", Text, "The topic of all records; else the column topic says it."),
     OptionSpec::new(
         "delivery",
         Choice(&["exactly-once", "at-least-once"]),
         "Whether a batch is one transaction, which a reader with read_committed sees once and whole; exactly-once where the query has a checkpoint.",
     ),
+    OptionSpec::new("includeHeaders", Boolean, "Whether the column headers is written, if there is one.").or("true"),
     OptionSpec::new("transactionalIdPrefix", Text, "What the transactional id begins with; the query's id follows.")
         .or("tidemill-"),
     OptionSpec::new(
@@ -54,6 +55,7 @@ pub struct KafkaSink {
     settings: Settings,
     topic: Option<String>,
     delivery: Option<Delivery>,
+    has_headers: bool,
     id_prefix: String,
     commits_topic: String,
     writer: Mutex<Option<Writer>>,
@@ -96,12 +98,17 @@ impl KafkaSink {
             settings,
             topic: reader.string("topic").map(str::to_owned),
             delivery,
+            has_headers: reader.bool("includeHeaders")?,
             id_prefix: reader.text("transactionalIdPrefix").to_owned(),
             commits_topic: reader.text("commitsTopic").to_owned(),
             writer: Mutex::default(),
         };
         reader.finish()?;
         Ok(sink)
+    }
+
+    fn shape(&self, schema: &SchemaRef) -> Result<RecordShape> {
+        RecordShape::new(schema, self.topic.as_deref(), self.has_headers)
     }
 
     fn delivery(&self, context: &SinkContext) -> Delivery {
@@ -121,11 +128,11 @@ impl Sink for KafkaSink {
     }
 
     fn check(&self, _: OutputMode, schema: &SchemaRef) -> Result<()> {
-        RecordShape::new(schema, self.topic.as_deref()).map(drop)
+        self.shape(schema).map(drop)
     }
 
     async fn open(&self, context: &SinkContext) -> Result<()> {
-        let shape = Arc::new(RecordShape::new(&context.schema, self.topic.as_deref())?);
+        let shape = Arc::new(self.shape(&context.schema)?);
         let (producer, commits) = match self.delivery(context) {
             Delivery::AtLeastOnce => (Producer::new(&self.settings, None).await?, None),
             Delivery::ExactlyOnce => {
@@ -159,7 +166,6 @@ impl Sink for KafkaSink {
     async fn prepare(&self, batch_id: u64, rows: BatchRows) -> Result<Option<u64>> {
         let mut guard = self.writer.lock().await;
         let writer = guard.as_mut().ok_or_else(|| not_open("the kafka sink"))?;
-        let mut prepared = Prepared { batch_id, rows: vec![] };
         let mut stream = rows.in_order();
         if writer.commits.is_none() {
             let prepared = Prepared::collect(batch_id, &writer.schema, stream).await?;
@@ -176,8 +182,6 @@ impl Sink for KafkaSink {
             count += rows.num_rows() as u64;
             writer.send(rows).await?;
         }
-        prepared.rows.clear();
-        writer.prepared = Some(prepared);
         Ok(Some(count))
     }
 

@@ -1,7 +1,5 @@
 //! Which columns of a row are what of a record.
 
-use std::sync::Arc;
-
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type, SchemaRef};
@@ -50,7 +48,7 @@ impl RecordShape {
     ///
     /// # Errors
     /// No `value`, no topic, a column of another type, one that is no part of a record.
-    pub fn new(schema: &SchemaRef, topic: Option<&str>) -> Result<Self> {
+    pub fn new(schema: &SchemaRef, topic: Option<&str>, has_headers: bool) -> Result<Self> {
         for field in schema.fields() {
             if !COLUMNS.iter().any(|name| field.name().eq_ignore_ascii_case(name)) {
                 return Err(unfit(format!("'{}' is no column of the kafka sink", field.name()))
@@ -75,7 +73,8 @@ impl RecordShape {
         let key = column("key", is_bytes, "STRING or BINARY")?;
         let value = column("value", is_bytes, "STRING or BINARY")?;
         let by_column = column("topic", is_text, "STRING")?;
-        let headers = column("headers", is_headers, "ARRAY<STRUCT<key: STRING, value: BINARY>>")?;
+        let headers =
+            column("headers", is_headers, "ARRAY<STRUCT<key: STRING, value: BINARY>>")?.filter(|_| has_headers);
         let partition = column("partition", |t| *t == DataType::Int32 || *t == DataType::Null, "INT")?;
         let value = value.ok_or_else(|| {
             unfit("the kafka sink needs a column 'value'")
@@ -222,6 +221,8 @@ fn without_topic() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use arrow::array::{BinaryArray, Int32Array, StringViewArray};
 
@@ -243,7 +244,7 @@ mod tests {
             ],
         )
         .unwrap();
-        let columns = RecordShape::new(&schema, None).unwrap().columns(&rows).unwrap();
+        let columns = RecordShape::new(&schema, None, true).unwrap().columns(&rows).unwrap();
         let (first, second) = (columns.record(0).unwrap(), columns.record(1).unwrap());
         assert_eq!((first.topic, first.partition, first.value), ("a", None, Some(&b"v"[..])));
         assert_eq!((second.topic, second.partition, second.value, second.key), ("b", Some(3), None, None));
@@ -252,7 +253,7 @@ mod tests {
     #[test]
     fn rows_that_are_no_records_are_refused() {
         let refused = |columns: &[(&str, DataType)], topic| {
-            RecordShape::new(&schema(columns), topic).unwrap_err().message().to_owned()
+            RecordShape::new(&schema(columns), topic, true).unwrap_err().message().to_owned()
         };
         let value = ("value", DataType::Utf8View);
         assert!(refused(&[("key", DataType::Utf8View)], Some("t")).contains("'value'"));

@@ -72,7 +72,10 @@ impl FileFormat {
     pub fn is_projectable(&self) -> bool {
         matches!(
             self,
-            Self::Parquet | Self::Batches(..) | Self::Lines(LineFormat::Csv(_), _) | Self::Whole(LineFormat::Csv(_))
+            Self::Parquet
+                | Self::Batches(..)
+                | Self::Lines(LineFormat::Csv(_) | LineFormat::Json(_), _)
+                | Self::Whole(LineFormat::Csv(_) | LineFormat::Json(_))
         )
     }
 
@@ -86,6 +89,10 @@ impl FileFormat {
                 Self::Lines(LineFormat::Csv(csv.project(columns)?), line_end)
             }
             Self::Whole(LineFormat::Csv(csv)) => Self::Whole(LineFormat::Csv(csv.project(columns)?)),
+            Self::Lines(LineFormat::Json(json), line_end) => {
+                Self::Lines(LineFormat::Json(json.project(columns)?), line_end)
+            }
+            Self::Whole(LineFormat::Json(json)) => Self::Whole(LineFormat::Json(json.project(columns)?)),
             Self::Batches(format, schema) => Self::Batches(format, Arc::new(schema.project(columns)?)),
             other => other,
         })

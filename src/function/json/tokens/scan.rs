@@ -67,6 +67,15 @@ impl Tokens<'_> {
         let bytes = self.text.as_bytes();
         let allows = self.syntax.control_chars;
         let plain = |b: &u8| *b != quote && *b != b'\\' && (*b >= b' ' || allows);
+        // Nearly every text has nothing special in it.
+        if let Some(len) = memchr::memchr2(quote, b'\\', &bytes[start..])
+            && bytes[start + len] == quote
+            && (allows || bytes[start..start + len].iter().all(|b| *b >= b' '))
+        {
+            (self.value, self.is_escaped) = (start..start + len, false);
+            self.pos = start + len + 1;
+            return Ok(());
+        }
         while bytes.get(self.pos).is_some_and(plain) {
             self.pos += 1;
         }
