@@ -54,6 +54,8 @@ pub const FAILPOINTS: &[&str] = &[
     "storesink.put",
     "storesink.logged",
     "storesink.compacted",
+    "kafkasink.sent",
+    "kafkasink.identified",
     "socket.wal_written",
     "source.cleaned",
 ];

@@ -80,8 +80,8 @@ pub fn of_code(code: Code, what: &str, servers: &str, said: &str) -> Error {
 }
 
 /// Spark's condition for records that are no longer what the query's offsets say.
-pub fn data_loss(what: &str, message: impl Into<String>) -> Error {
-    Error::execution(format!("KAFKA_DATA_LOSS.{what}"), message).with_help(
+pub fn data_loss(condition: &'static str, message: impl Into<String>) -> Error {
+    Error::execution(condition, message).with_help(
         "records may be gone before they were read, by retention or because a topic was made anew; to go on with what is there, set failOnDataLoss 'false'",
     )
 }

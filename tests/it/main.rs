@@ -21,6 +21,8 @@ mod file_cases;
 mod files;
 mod functions;
 mod join;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod layers;
 mod library;
 mod oracle;

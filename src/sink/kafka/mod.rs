@@ -26,6 +26,7 @@ use self::rows::RecordShape;
 use super::rows::{Prepared, not_open, not_prepared};
 use super::{BATCH_INSERTS, BatchIdentity, BatchRows, LastCommitted, Sink, SinkContext};
 use crate::error::{Error, Result};
+use crate::failpoint::Failpoints;
 use crate::kafka::{ClientKind, SETTINGS, Settings};
 use crate::options::OptionType::{Boolean, Choice, Text};
 use crate::options::{OptionReader, OptionSpec, Options};
@@ -80,6 +81,7 @@ struct Writer {
     /// A batch between `prepare` and `commit`: its rows are in an open transaction, or else here.
     prepared: Option<Prepared>,
     schema: SchemaRef,
+    failpoints: Failpoints,
 }
 
 impl KafkaSink {
@@ -149,9 +151,9 @@ impl Sink for KafkaSink {
                 (producer, Some(Commits::new(&self.commits_topic, &id, last)))
             }
         };
-        let schema = context.schema.clone();
+        let (schema, failpoints) = (context.schema.clone(), context.failpoints.clone());
         *self.writer.lock().await =
-            Some(Writer { producer: Arc::new(producer), shape, commits, prepared: None, schema });
+            Some(Writer { producer: Arc::new(producer), shape, commits, prepared: None, schema, failpoints });
         Ok(())
     }
 
@@ -182,6 +184,7 @@ impl Sink for KafkaSink {
             count += rows.num_rows() as u64;
             writer.send(rows).await?;
         }
+        writer.failpoints.hit("kafkasink.sent")?;
         Ok(Some(count))
     }
 
@@ -193,6 +196,7 @@ impl Sink for KafkaSink {
         match &mut writer.commits {
             Some(commits) => {
                 commits.send(&writer.producer, batch).await?;
+                writer.failpoints.hit("kafkasink.identified")?;
                 writer.producer.commit().await?;
                 commits.committed(batch);
             }

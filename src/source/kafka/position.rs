@@ -84,6 +84,13 @@ enum End {
     Stop,
 }
 
+/// What is given for each partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Given {
+    Offsets,
+    Times,
+}
+
 impl Position {
     /// Reads where it begins; `of_table` has an end as well, and cannot begin there.
     ///
@@ -170,14 +177,14 @@ impl Position {
             Self::Earliest => found(broker, all(EARLIEST)).await,
             Self::Latest => found(broker, all(LATEST)).await,
             Self::Offsets(offsets) => {
-                fit(offsets, partitions, end, "OFFSET")?;
+                fit(offsets, partitions, end, Given::Offsets)?;
                 let ends = offsets.iter().filter(|(_, offset)| matches!(*offset, EARLIEST | LATEST)).collect();
                 let ends = found(broker, ends).await?;
                 Ok(offsets.iter().map(|(p, offset)| (p.clone(), ends.get(&p).unwrap_or(offset))).collect())
             }
             Self::Timestamp(time) => at_times(broker, all(*time), or_latest).await,
             Self::Timestamps(times) => {
-                fit(times, partitions, end, "TIMESTAMP_OFFSET")?;
+                fit(times, partitions, end, Given::Times)?;
                 at_times(broker, times.iter().collect(), or_latest).await
             }
         }
@@ -199,25 +206,22 @@ fn by_partition(reader: &OptionReader<'_>, key: &'static str) -> Result<Option<O
 }
 
 /// Partitions that are named must be those that are there.
-fn fit(given: &Offsets, partitions: &[Partition], end: End, what: &str) -> Result<()> {
+fn fit(given: &Offsets, partitions: &[Partition], end: End, what: Given) -> Result<()> {
     let mut there: Vec<_> = partitions.to_vec();
     there.sort();
     let named: Vec<_> = given.iter().map(|(partition, _)| partition).collect();
     if named == there {
         return Ok(());
     }
-    let (which, word) = match end {
-        End::Start => ("START", "starting"),
-        End::Stop => ("END", "ending"),
-    };
-    let condition = match what {
-        "OFFSET" => format!("KAFKA_{which}_OFFSET_DOES_NOT_MATCH_ASSIGNED"),
-        _ => "KAFKA_TIMESTAMP_OFFSET_DOES_NOT_MATCH_ASSIGNED".to_owned(),
+    let (condition, word) = match (end, what) {
+        (_, Given::Times) => ("KAFKA_TIMESTAMP_OFFSET_DOES_NOT_MATCH_ASSIGNED", "times of the start or the end"),
+        (End::Start, Given::Offsets) => ("KAFKA_START_OFFSET_DOES_NOT_MATCH_ASSIGNED", "starting offsets"),
+        (End::Stop, Given::Offsets) => ("KAFKA_END_OFFSET_DOES_NOT_MATCH_ASSIGNED", "ending offsets"),
     };
     Err(Error::invalid(
         condition,
         format!(
-            "{word} offsets by partition must name all partitions and no other; named: {}; there: {}",
+            "{word} by partition must name all partitions and no other; named: {}; there: {}",
             names(&named),
             names(&there)
         ),
@@ -254,5 +258,5 @@ async fn at_times(broker: &Broker, wanted: Vec<(Partition, i64)>, or_latest: boo
 
 /// The error for a partition that was there a moment ago.
 fn gone(partition: &Partition) -> Error {
-    data_loss("PARTITIONS_DELETED", format!("partition {partition} has been deleted"))
+    data_loss("KAFKA_DATA_LOSS.PARTITIONS_DELETED", format!("partition {partition} has been deleted"))
 }

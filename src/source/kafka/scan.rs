@@ -329,7 +329,7 @@ impl PieceReader {
 fn lost(piece: &Piece, next: i64, first: i64, end: i64) -> Error {
     let (partition, offsets) = (&piece.partition, &piece.offsets);
     data_loss(
-        "COULD_NOT_READ_OFFSET_RANGE",
+        "KAFKA_DATA_LOSS.COULD_NOT_READ_OFFSET_RANGE",
         format!(
             "partition {partition} was to give the offsets {} to {}, but {next} is not there: it has {first} to {end}",
             offsets.start, offsets.end

@@ -135,7 +135,7 @@ impl KafkaSource {
             if state.known.is_made_anew(name, topic, start) {
                 let old = start.iter().map(|(p, _)| p).filter(|p| p.topic == *name).collect::<Vec<_>>();
                 loss(data_loss(
-                    "TOPIC_MADE_ANEW",
+                    "KAFKA_DATA_LOSS.TOPIC_MADE_ANEW",
                     format!(
                         "the topic '{name}' was deleted and made anew: the query has read {start} of the old one ({}), and the new one ends at {}",
                         names(&old),
@@ -150,7 +150,7 @@ impl KafkaSource {
         let deleted: Vec<_> = start.iter().map(|(p, _)| p).filter(|p| latest.get(p).is_none()).collect();
         if !deleted.is_empty() {
             loss(data_loss(
-                "PARTITIONS_DELETED",
+                "KAFKA_DATA_LOSS.PARTITIONS_DELETED",
                 format!("partitions are no longer read, or deleted: {}", names(&deleted)),
             ))?;
         }
@@ -158,7 +158,7 @@ impl KafkaSource {
             let from = start.start_of(&partition, latest);
             if end < from {
                 loss(data_loss(
-                    "PARTITION_OFFSET_CHANGED",
+                    "KAFKA_DATA_LOSS.PARTITION_OFFSET_CHANGED",
                     format!("the end of partition {partition} went back from {from} to {end}"),
                 ))?;
             }
@@ -173,7 +173,7 @@ impl KafkaSource {
         for (partition, first) in self.broker.offsets(new).await? {
             let Some(first) = first.filter(|first| *first > 0) else { continue };
             let error = data_loss(
-                "ADDED_PARTITION_DOES_NOT_START_FROM_OFFSET_ZERO",
+                "KAFKA_DATA_LOSS.ADDED_PARTITION_DOES_NOT_START_FROM_OFFSET_ZERO",
                 format!("the new partition {partition} starts at {first} instead of 0"),
             );
             if self.reading.fails_on_data_loss {
@@ -214,7 +214,7 @@ impl Source for KafkaSource {
         for (partition, from) in start.clone().iter() {
             let Some(end) = ends.get(&partition).copied().flatten().filter(|end| *end < from) else { continue };
             let error = data_loss(
-                "PARTITION_OFFSET_CHANGED",
+                "KAFKA_DATA_LOSS.PARTITION_OFFSET_CHANGED",
                 format!("partition {partition} cannot be read from {from} on: it ends at {end}"),
             );
             if self.reading.fails_on_data_loss {

@@ -65,7 +65,7 @@ impl KafkaTable {
             let last = latest.get(&partition).copied().flatten().unwrap_or(to);
             if to > last && common.reading.fails_on_data_loss {
                 return Err(data_loss(
-                    "COULD_NOT_READ_OFFSET_RANGE",
+                    "KAFKA_DATA_LOSS.COULD_NOT_READ_OFFSET_RANGE",
                     format!("partition {partition} was to give the offsets {from} to {to}, but it ends at {last}"),
                 ));
             }

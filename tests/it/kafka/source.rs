@@ -1,0 +1,107 @@
+//! What a stream of topics does over a longer time: brokers that go away, groups that see its lag, many partitions and records.
+
+use super::broker::{Broker, Out};
+use crate::process::{Tidemill, command, run_to_end};
+
+/// A stream of a topic from its beginning.
+fn stream(broker: &Broker, topic: &str, more: &str) -> String {
+    format!(
+        "CREATE STREAM s USING kafka OPTIONS (kafka.bootstrap.servers '{}', subscribe '{topic}', startingOffsets 'earliest'{more});",
+        broker.servers()
+    )
+}
+
+fn numbers(range: std::ops::Range<usize>, partitions: i32) -> Vec<Out> {
+    range.map(|n| Out::value(n as i32 % partitions, n.to_string())).collect()
+}
+
+/// The lines of all files of an output.
+fn rows(dir: &std::path::Path) -> Vec<String> {
+    let files = std::fs::read_dir(dir).into_iter().flatten().map(|e| e.unwrap().path());
+    let texts = files.filter(|f| f.extension().is_some_and(|e| e == "txt")).map(|f| std::fs::read_to_string(f).unwrap());
+    let mut rows: Vec<_> = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    rows.sort_by_key(|row| row.parse::<usize>().unwrap_or(usize::MAX));
+    rows
+}
+
+fn expected(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| n.to_string()).collect()
+}
+
+#[test]
+fn brokers_that_are_away_are_waited_for() {
+    let broker = Broker::new();
+    broker.create("t", 3, &[]);
+    broker.produce("t", &numbers(0..300, 3));
+    broker.kill();
+    let dir = tempfile::tempdir().unwrap();
+    let (out, checkpoint) = (dir.path().join("out"), dir.path().join("checkpoint"));
+    let sql = format!(
+        "{} CREATE SINK o USING text OPTIONS (path '{}');
+         CREATE FLOW q CHECKPOINT LOCATION '{}' AS INSERT INTO o SELECT CAST(value AS STRING) AS value FROM s;",
+        stream(&broker, "t", ""),
+        out.display(),
+        checkpoint.display()
+    );
+    // At the start.
+    let mut query = Tidemill::start(&mut command(["run", "-e", &sql]));
+    query.wait_for_stderr("waiting for them");
+    broker.start();
+    query.wait_for("the first rows", |_| rows(&out) == expected(0..300));
+    // In the middle.
+    broker.kill();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    broker.start();
+    broker.produce("t", &numbers(300..600, 3));
+    query.wait_for("the rows behind the restart", |_| rows(&out) == expected(0..600));
+    assert!(query.stderr.text().contains("answer again"), "{}", query.stderr.text());
+    // While it waits it can be stopped.
+    broker.kill();
+    query.wait_for("a word about the broker", |q| q.stderr.text().matches("waiting for them").count() > 1);
+    query.interrupted().assert_code(0);
+}
+
+#[test]
+fn a_consumer_group_sees_where_a_query_stands() {
+    let broker = Broker::shared();
+    broker.create("lag", 2, &[]);
+    broker.produce("lag", &numbers(0..10, 2));
+    let run = |name: &str, more: &str| {
+        let sql = format!("{} CREATE FLOW {name} USING noop TRIGGER AVAILABLE NOW AS SELECT value FROM s;", stream(broker, "lag", more));
+        run_to_end(["run", "-e", &sql]).assert_code(0);
+    };
+    run("watched", "");
+    assert_eq!(broker.committed("tidemill-watched", "lag", 1), Some(5));
+    run("other", ", groupIdPrefix 'mine'");
+    assert_eq!(broker.committed("mine-other", "lag", 0), Some(5));
+    run("third", ", kafka.group.id 'chosen'");
+    assert_eq!(broker.committed("chosen", "lag", 0), Some(5));
+    run("unseen", ", commitOffsets 'false'");
+    assert_eq!(broker.committed("tidemill-unseen", "lag", 0), None);
+}
+
+#[test]
+fn many_partitions_and_records_are_read_once() {
+    const RECORDS: usize = 200_000;
+    let broker = Broker::shared();
+    broker.create("many", 64, &[]);
+    let padding = "x".repeat(1000);
+    let records: Vec<_> = (0..RECORDS).map(|n| Out::value(n as i32 % 64, format!("{n} {padding}"))).collect();
+    broker.produce("many", &records);
+    let dir = tempfile::tempdir().unwrap();
+    for (more, kind) in [("", "AVAILABLE NOW"), (", maxOffsetsPerTrigger '30000', maxPrefetchBytes '8MB'", "AVAILABLE NOW"), (", minPartitions '100'", "ONCE")] {
+        let out = dir.path().join(format!("out{}", more.len()));
+        let sql = format!(
+            "{} CREATE SINK o USING json OPTIONS (path '{}');
+             CREATE FLOW q OUTPUT MODE UPDATE TRIGGER {kind} AS SELECT count(*) AS n, sum(CAST(split(CAST(value AS STRING), ' ')[0] AS BIGINT)) AS d FROM s
+             FOREACH BATCH BEGIN INSERT INTO o SELECT * FROM batch; END;",
+            stream(broker, "many", more),
+            out.display()
+        );
+        run_to_end(["run", "-e", &sql]).assert_code(0);
+        let files = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().path()).filter(|f| f.extension().is_some_and(|e| e == "json"));
+        let text: String = files.map(|f| std::fs::read_to_string(f).unwrap()).collect();
+        let last = format!("{{\"n\":{RECORDS},\"d\":{}}}", RECORDS * (RECORDS - 1) / 2);
+        assert!(text.contains(&last), "{more}: no {last} in {text}");
+    }
+}
