@@ -177,7 +177,7 @@ fn formats(_: &mut Criterion) {
     let root = tempfile::tempdir().expect("a directory");
     println!("\ntwo of eight columns and a filter over a directory, in milliseconds (medians of {ROUNDS} rounds):");
     for (format, files, count) in
-        [("parquet", 8, 500_000), ("json", 4, 250_000), ("csv", 4, 500_000), ("json.gz", 4, 250_000)]
+        [("parquet", 24, 500_000), ("json", 4, 250_000), ("csv", 4, 500_000), ("json.gz", 4, 250_000)]
     {
         let dir = root.path().join(format);
         write(&dir, format, files, count);

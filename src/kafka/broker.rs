@@ -91,7 +91,7 @@ impl Broker {
             let error = match answer {
                 Ok(answer) => {
                     if is_waiting {
-                        tracing::info!("kafka: the brokers at '{}' answer again", self.servers);
+                        tracing::warn!("kafka: the brokers at '{}' answer again", self.servers);
                     }
                     self.client.watch().answered();
                     return Ok(answer);

@@ -11,6 +11,9 @@ use super::column::{Conversion, Fault, Slots};
 use super::tokens::{Token, Tokens};
 use crate::{Error, Result};
 
+/// As many fields of an object are remembered.
+const MAX_SHAPE: usize = 256;
+
 type Read = std::result::Result<(), Fault>;
 
 /// Whether the values of an object or array were all whole.
@@ -26,6 +29,8 @@ pub struct StructColumn {
     /// The field that holds no value of the object.
     without: Option<usize>,
     by_name: HashMap<String, usize>,
+    /// The names of the object before, in its order, and their fields: most objects are alike.
+    shape: Vec<(String, Option<usize>)>,
     /// Which fields the object had so far, in `slots`' order.
     seen: Vec<bool>,
     nulls: Validity,
@@ -42,7 +47,7 @@ impl StructColumn {
         // Of two fields of one name the first has the values.
         let by_name = named.rev().map(|(i, f)| (f.name().clone(), i)).collect();
         let seen = vec![false; fields.len()];
-        Ok(Self { fields: fields.clone(), slots, without, by_name, seen, nulls: Validity::new(0) })
+        Ok(Self { fields: fields.clone(), slots, without, by_name, seen, shape: vec![], nulls: Validity::new(0) })
     }
 
     /// Rows so far.
@@ -95,13 +100,15 @@ impl StructColumn {
     }
 
     fn read_fields(&mut self, tokens: &mut Tokens<'_>, with: &Conversion) -> std::result::Result<bool, Fault> {
-        let (mut is_bad, mut hint) = (false, 0);
-        while tokens.advance()?.is_some_and(|t| t != Token::EndObject) {
-            let Some(i) = tokens.name().and_then(|name| self.field(name, hint)) else {
+        let mut is_bad = false;
+        for place in 0.. {
+            if tokens.advance()?.is_none_or(|t| t == Token::EndObject) {
+                break;
+            }
+            let Some(i) = tokens.name().and_then(|name| self.field(name, place)) else {
                 tokens.skip_children()?;
                 continue;
             };
-            hint = i + 1;
             let result = self.slots[i].read(tokens, with, self.seen[i]);
             self.seen[i] |= result != Err(Fault::Nothing);
             is_bad |= result.is_err();
@@ -112,12 +119,21 @@ impl StructColumn {
         Ok(is_bad)
     }
 
-    /// The number of a field; most objects have them in the order of the columns.
-    fn field(&self, name: &str, hint: usize) -> Option<usize> {
-        match self.fields.get(hint) {
-            Some(f) if f.name() == name && Some(hint) != self.without => Some(hint),
-            _ => self.by_name.get(name).copied(),
+    /// The number of the field of this name, which stands at this place of its object.
+    fn field(&mut self, name: &str, place: usize) -> Option<usize> {
+        if let Some((known, field)) = self.shape.get(place)
+            && known == name
+        {
+            return *field;
         }
+        let field = self.by_name.get(name).copied();
+        let entry = (name.to_owned(), field);
+        match self.shape.get_mut(place) {
+            Some(old) => *old = entry,
+            None if place < MAX_SHAPE => self.shape.push(entry),
+            None => {}
+        }
+        field
     }
 
     /// The array; no rows are left.

@@ -16,6 +16,8 @@ use crate::sink::BatchIdentity;
 
 /// How long a read of the topic waits for the next record before it looks whether there is one.
 const GLANCE: Duration = Duration::from_millis(500);
+/// How often an open transaction is looked at.
+const BETWEEN: Duration = Duration::from_millis(200);
 
 /// A batch, as the record says it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,7 +72,7 @@ impl Commits {
     /// # Errors
     /// It is not there and cannot be made.
     pub async fn prepare(settings: &Settings, topic: &str) -> Result<()> {
-        let broker = broker(settings)?;
+        let broker = broker(settings, "read_committed")?;
         if !broker.topics(&[topic.to_owned()]).await?.is_empty() {
             return Ok(());
         }
@@ -94,35 +96,43 @@ impl Commits {
         }
     }
 
-    /// The last batch of the query with this transactional id that is visible.
+    /// The last batch of the query with this transactional id that is visible. An open transaction of another query hides what was committed behind it:
+    /// its end is waited for.
     ///
     /// # Errors
     /// The topic cannot be read, or says something else.
     pub async fn read(settings: &Settings, topic: &str, id: &str) -> Result<Option<BatchIdentity>> {
-        let broker = broker(settings)?;
-        let partition = Partition { topic: topic.into(), number: 0 };
-        let offset = |at| {
-            let (broker, partition) = (broker.clone(), partition.clone());
-            async move {
-                let found = broker.offsets(vec![(partition.clone(), at)]).await?;
-                found.get(&partition).copied().flatten().ok_or_else(|| {
-                    Error::io("KAFKA_UNKNOWN_TOPIC", format!("the topic '{}' has no partition 0", partition.topic))
-                        .with_help("name another with commitsTopic")
-                })
+        let (all, committed) = (broker(settings, "read_uncommitted")?, broker(settings, "read_committed")?);
+        let end = offset(&all, topic, LATEST).await?;
+        let mut is_waiting = false;
+        while offset(&committed, topic, LATEST).await? < end {
+            if !is_waiting {
+                is_waiting = true;
+                tracing::warn!("kafka: waiting for an open transaction in the topic '{topic}' to end");
             }
-        };
-        let (from, to) = (offset(EARLIEST).await?, offset(LATEST).await?);
+            tokio::time::sleep(BETWEEN).await;
+        }
+        let start = offset(&committed, topic, EARLIEST).await?;
         let (topic, id) = (topic.to_owned(), id.to_owned());
-        let read = tokio::task::spawn_blocking(move || last_of(&broker, &topic, &id, from, to)).await;
+        let read = tokio::task::spawn_blocking(move || last_of(&committed, &topic, &id, start, end)).await;
         read.map_err(|e| Error::internal(format!("reading the batches that were written: {e}")))?
     }
 }
 
-fn broker(settings: &Settings) -> Result<Broker> {
+async fn offset(broker: &Broker, topic: &str, at: i64) -> Result<i64> {
+    let partition = Partition { topic: topic.into(), number: 0 };
+    let found = broker.offsets(vec![(partition.clone(), at)]).await?;
+    found.get(&partition).copied().flatten().ok_or_else(|| {
+        Error::io("KAFKA_UNKNOWN_TOPIC", format!("the topic '{topic}' has no partition 0"))
+            .with_help("name another with commitsTopic")
+    })
+}
+
+fn broker(settings: &Settings, isolation: &str) -> Result<Broker> {
     let mut config = settings.with_defaults(&[("fetch.wait.max.ms", "100"), ("reconnect.backoff.max.ms", "1000")]);
     config.remove("group.id");
     config
-        .set("isolation.level", "read_committed")
+        .set("isolation.level", isolation)
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "false");

@@ -52,7 +52,11 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, record)) = result {
+        // What is purged was given up before.
+        let is_purged = |e: &KafkaError| matches!(e.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight));
+        if let Err((error, record)) = result
+            && !is_purged(error)
+        {
             let place = format!("a record for topic '{}'", record.topic());
             self.failure.lock().get_or_insert_with(|| (error.clone(), place));
         }
@@ -136,7 +140,7 @@ impl Producer {
             let answer = tokio::task::spawn_blocking(move || call(&this)).await;
             let Err(error) = answer.map_err(|e| Error::internal(format!("asking a broker: {e}")))? else {
                 if is_waiting {
-                    tracing::info!("kafka: the brokers at '{}' answer again", self.servers);
+                    tracing::warn!("kafka: the brokers at '{}' answer again", self.servers);
                 }
                 return Ok(());
             };
@@ -163,7 +167,12 @@ impl Producer {
     }
 
     fn look_for_failure(&self) -> Result<()> {
-        match self.deliveries.failure.lock().take() {
+        let failure = self.deliveries.failure.lock().take();
+        // What ends the producer is the reason of all else.
+        if let Some((code, _)) = self.producer.client().fatal_error() {
+            return Err(failed("writing a batch", &self.servers, &KafkaError::Global(code)));
+        }
+        match failure {
             Some((error, what)) => Err(failed(&what, &self.servers, &error)),
             None => Ok(()),
         }

@@ -56,7 +56,8 @@ pub struct Broker {
 
 fn jars() -> String {
     let home = std::env::var("HOME").unwrap_or_default();
-    let dir = std::env::var("TIDEMILL_KAFKA").map_or_else(|_| PathBuf::from(home).join(".cache/tidemill/kafka"), PathBuf::from);
+    let dir = std::env::var("TIDEMILL_KAFKA")
+        .map_or_else(|_| PathBuf::from(home).join(".cache/tidemill/kafka"), PathBuf::from);
     assert!(dir.is_dir(), "there is no Kafka in {}: tests/run fetches it", dir.display());
     format!("{}/*", dir.display())
 }
@@ -123,7 +124,11 @@ impl Broker {
         server.arg(self.dir.path().join("server.properties"));
         // The shell holds the end of a pipe to this process, and ends the server when this process has ended, however.
         let args: Vec<_> = server.get_args().map(|arg| format!("'{}'", arg.to_string_lossy())).collect();
-        let script = format!("java {} > {}/log 2>&1 < /dev/null & read _; kill -9 $!", args.join(" "), self.dir.path().display());
+        let script = format!(
+            "java {} > {}/log 2>&1 < /dev/null & read _; kill -9 $!",
+            args.join(" "),
+            self.dir.path().display()
+        );
         let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
         *self.child.lock().unwrap() = Some(child);
         let client: BaseConsumer = self.config().create().unwrap();
@@ -228,9 +233,10 @@ impl Broker {
 
     pub fn send(&self, producer: &BaseProducer, topic: &str, records: &[Out]) {
         for record in records {
-            let headers = record.headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
-                all.insert(Header { key, value: value.as_ref() })
-            });
+            let headers = record
+                .headers
+                .iter()
+                .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: value.as_ref() }));
             let mut out = BaseRecord::<[u8], [u8]>::to(topic).partition(record.partition);
             (out.key, out.payload, out.timestamp) = (record.key.as_deref(), record.value.as_deref(), record.time);
             out.headers = (!record.headers.is_empty()).then_some(headers);

@@ -48,7 +48,14 @@ impl<'b> Copy<'b> {
     /// The same with a checkpoint of its own.
     fn twin(&self) -> Self {
         let checkpoint = tempfile::tempdir().unwrap();
-        Self { broker: self.broker, from: self.from.clone(), to: self.to.clone(), query: self.query, mode: self.mode, checkpoint }
+        Self {
+            broker: self.broker,
+            from: self.from.clone(),
+            to: self.to.clone(),
+            query: self.query,
+            mode: self.mode,
+            checkpoint,
+        }
     }
 
     fn finish(&self) -> Ended {
@@ -143,7 +150,8 @@ fn kills_at_random_moments_leave_every_record_once() {
             FILTER => assert_eq!(copy.written(), numbers(0..produced)),
             _ => {
                 // A window of twenty seconds has twenty records; the last is still open.
-                let counts = copy.written().into_iter().map(|v| v.rsplit(' ').next().unwrap().parse::<usize>().unwrap());
+                let counts =
+                    copy.written().into_iter().map(|v| v.rsplit(' ').next().unwrap().parse::<usize>().unwrap());
                 let closed = (produced - 1) / 20 * 20;
                 assert_eq!(counts.sum::<usize>(), closed);
             }
@@ -199,6 +207,25 @@ fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
             std::fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+#[test]
+fn an_open_transaction_of_another_query_hides_nothing() {
+    let broker = Broker::new();
+    let (dead, living) = (Copy::new(&broker, "dead", FILTER, "APPEND"), Copy::new(&broker, "living", FILTER, "APPEND"));
+    living.produce(0..10);
+    living.finish();
+    // The identity of its batch is written and neither committed nor aborted.
+    dead.produce(0..10);
+    assert_eq!(dead.start("TRIGGER AVAILABLE NOW", "kafkasink.identified=kill").ended().code, None);
+    // It dies when its batch is committed, and its log does not know: only the topic says so, behind the open transaction.
+    living.produce(10..20);
+    let mut blocked = living.start("TRIGGER AVAILABLE NOW", "after_sink_commit=kill");
+    blocked.wait_for_stderr("waiting for an open transaction");
+    dead.finish();
+    assert_eq!(blocked.ended().code, None);
+    living.finish();
+    assert_eq!((dead.written(), living.written()), (numbers(0..10), numbers(0..20)));
 }
 
 #[test]

@@ -2,6 +2,6 @@
 
 pub mod broker;
 mod cases;
-mod examples;
 mod exactly_once;
+mod examples;
 mod source;

@@ -18,7 +18,8 @@ fn numbers(range: std::ops::Range<usize>, partitions: i32) -> Vec<Out> {
 /// The lines of all files of an output.
 fn rows(dir: &std::path::Path) -> Vec<String> {
     let files = std::fs::read_dir(dir).into_iter().flatten().map(|e| e.unwrap().path());
-    let texts = files.filter(|f| f.extension().is_some_and(|e| e == "txt")).map(|f| std::fs::read_to_string(f).unwrap());
+    let texts =
+        files.filter(|f| f.extension().is_some_and(|e| e == "txt")).map(|f| std::fs::read_to_string(f).unwrap());
     let mut rows: Vec<_> = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
     rows.sort_by_key(|row| row.parse::<usize>().unwrap_or(usize::MAX));
     rows
@@ -67,7 +68,10 @@ fn a_consumer_group_sees_where_a_query_stands() {
     broker.create("lag", 2, &[]);
     broker.produce("lag", &numbers(0..10, 2));
     let run = |name: &str, more: &str| {
-        let sql = format!("{} CREATE FLOW {name} USING noop TRIGGER AVAILABLE NOW AS SELECT value FROM s;", stream(broker, "lag", more));
+        let sql = format!(
+            "{} CREATE FLOW {name} USING noop TRIGGER AVAILABLE NOW AS SELECT value FROM s;",
+            stream(broker, "lag", more)
+        );
         run_to_end(["run", "-e", &sql]).assert_code(0);
     };
     run("watched", "");
@@ -89,7 +93,11 @@ fn many_partitions_and_records_are_read_once() {
     let records: Vec<_> = (0..RECORDS).map(|n| Out::value(n as i32 % 64, format!("{n} {padding}"))).collect();
     broker.produce("many", &records);
     let dir = tempfile::tempdir().unwrap();
-    for (more, kind) in [("", "AVAILABLE NOW"), (", maxOffsetsPerTrigger '30000', maxPrefetchBytes '8MB'", "AVAILABLE NOW"), (", minPartitions '100'", "ONCE")] {
+    for (more, kind) in [
+        ("", "AVAILABLE NOW"),
+        (", maxOffsetsPerTrigger '30000', maxPrefetchBytes '8MB'", "AVAILABLE NOW"),
+        (", minPartitions '100'", "ONCE"),
+    ] {
         let out = dir.path().join(format!("out{}", more.len()));
         let sql = format!(
             "{} CREATE SINK o USING json OPTIONS (path '{}');
@@ -99,7 +107,10 @@ fn many_partitions_and_records_are_read_once() {
             out.display()
         );
         run_to_end(["run", "-e", &sql]).assert_code(0);
-        let files = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().path()).filter(|f| f.extension().is_some_and(|e| e == "json"));
+        let files = std::fs::read_dir(&out)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .filter(|f| f.extension().is_some_and(|e| e == "json"));
         let text: String = files.map(|f| std::fs::read_to_string(f).unwrap()).collect();
         let last = format!("{{\"n\":{RECORDS},\"d\":{}}}", RECORDS * (RECORDS - 1) / 2);
         assert!(text.contains(&last), "{more}: no {last} in {text}");
