@@ -26,8 +26,6 @@ fn whole(is_bad: bool) -> Read {
 pub struct StructColumn {
     fields: Fields,
     slots: Vec<Slots>,
-    /// The field that holds no value of the object.
-    without: Option<usize>,
     by_name: HashMap<String, usize>,
     /// The names of the object before, in its order, and their fields: most objects are alike.
     shape: Vec<(String, Option<usize>)>,
@@ -47,7 +45,7 @@ impl StructColumn {
         // Of two fields of one name the first has the values.
         let by_name = named.rev().map(|(i, f)| (f.name().clone(), i)).collect();
         let seen = vec![false; fields.len()];
-        Ok(Self { fields: fields.clone(), slots, without, by_name, seen, shape: vec![], nulls: Validity::new(0) })
+        Ok(Self { fields: fields.clone(), slots, by_name, seen, shape: vec![], nulls: Validity::new(0) })
     }
 
     /// Rows so far.

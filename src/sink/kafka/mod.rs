@@ -196,6 +196,9 @@ impl Sink for KafkaSink {
         match &mut writer.commits {
             Some(commits) => {
                 commits.send(&writer.producer, batch).await?;
+                if writer.failpoints.is_armed("kafkasink.identified") {
+                    writer.producer.flush().await?;
+                }
                 writer.failpoints.hit("kafkasink.identified")?;
                 writer.producer.commit().await?;
                 commits.committed(batch);

@@ -24,6 +24,8 @@ use crate::source::{RangeScan, ReadLimit, Source, SourceContext, SourceMetrics};
 
 /// How often a query looks for new topics and partitions.
 const TOPICS_EVERY: Duration = Duration::from_secs(1);
+/// How long the end of a query waits for a broker.
+const LAST_PATIENCE: Duration = Duration::from_secs(3);
 /// Room of a partition for records that were fetched ahead, at least.
 const MIN_PREFETCH_KBYTES: u64 = 64;
 
@@ -33,7 +35,7 @@ pub struct KafkaSource {
     reading: Arc<Reading>,
     broker: Broker,
     readers: Arc<Readers>,
-    group: Option<Group>,
+    group: Mutex<Option<Group>>,
     state: tokio::sync::Mutex<State>,
     figures: Mutex<Figures>,
     /// For records that are fetched ahead.
@@ -91,7 +93,7 @@ impl KafkaSource {
             reading: stream.common.reading.clone(),
             broker,
             readers,
-            group,
+            group: Mutex::new(group),
             state: tokio::sync::Mutex::new(state),
             figures: Mutex::default(),
             _memory: memory,
@@ -233,7 +235,7 @@ impl Source for KafkaSource {
             if state.position.is_some() {
                 state.last_batch = Some(Instant::now());
             }
-            if let Some(group) = &self.group {
+            if let Some(group) = self.group.lock().as_ref() {
                 group.commit(&start, false);
             }
             state.position = Some(start.clone());
@@ -327,14 +329,19 @@ impl Source for KafkaSource {
         let state = self.state.lock().await;
         let position = state.position.clone();
         drop(state);
-        let (readers, group) = (self.readers.clone(), self.group.clone());
-        // Ending waits for threads of librdkafka.
-        let end = tokio::task::spawn_blocking(move || {
-            if let (Some(group), Some(position)) = (group, position) {
+        let (readers, group) = (self.readers.clone(), self.group.lock().take());
+        let (done, ended) = tokio::sync::oneshot::channel();
+        // Ending waits for threads of librdkafka, and the last commit for a broker: if there is none, not for long.
+        std::thread::spawn(move || {
+            if let (Some(group), Some(position)) = (&group, position) {
                 group.commit(&position, true);
             }
             readers.close();
+            let _ = done.send(());
         });
-        end.await.map_err(|e| Error::internal(format!("closing a Kafka source: {e}")))
+        if tokio::time::timeout(LAST_PATIENCE, ended).await.is_err() {
+            tracing::debug!("kafka: no broker takes leave");
+        }
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! The jars are in a folder that `tests/run` fills; `TIDEMILL_KAFKA` names another.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -293,6 +294,16 @@ impl Broker {
     /// The same of several topics, by one that sees what is committed.
     pub fn read(&self, topics: &[&str]) -> Vec<Read> {
         topics.iter().flat_map(|topic| self.read_with(topic, "read_committed")).collect()
+    }
+
+    /// Runs one of Kafka's own tools; what it printed.
+    pub fn tool(&self, class: &str, args: &[&str], stdin: &str) -> String {
+        let mut command = java(class);
+        command.args(["--bootstrap-server", &self.servers()]).args(args);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("java");
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
     }
 
     /// What a consumer group has committed.

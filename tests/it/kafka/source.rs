@@ -116,3 +116,55 @@ fn many_partitions_and_records_are_read_once() {
         assert!(text.contains(&last), "{more}: no {last} in {text}");
     }
 }
+
+#[test]
+fn tools_of_kafka_read_what_is_written_and_write_what_is_read() {
+    let broker = Broker::shared();
+    broker.create("tools-in", 1, &[]);
+    broker.create("tools-out", 5, &[]);
+    let lines = "k1:first\nk2:second\nk3:third\n";
+    let properties = ["--property", "parse.key=true", "--property", "key.separator=:"];
+    broker.tool("org.apache.kafka.tools.ConsoleProducer", &[&["--topic", "tools-in"][..], &properties].concat(), lines);
+    let checkpoint = tempfile::tempdir().unwrap();
+    let sql = format!(
+        "{} CREATE SINK o USING kafka OPTIONS (kafka.bootstrap.servers '{}', topic 'tools-out');
+         CREATE FLOW q TRIGGER AVAILABLE NOW CHECKPOINT LOCATION '{}' AS INSERT INTO o SELECT key, upper(CAST(value AS STRING)) AS value FROM s;",
+        stream(broker, "tools-in", ""),
+        broker.servers(),
+        checkpoint.path().display()
+    );
+    run_to_end(["run", "-e", &sql]).assert_code(0);
+    let read = broker.tool(
+        "org.apache.kafka.tools.consumer.ConsoleConsumer",
+        &[
+            "--topic",
+            "tools-out",
+            "--from-beginning",
+            "--isolation-level",
+            "read_committed",
+            "--max-messages",
+            "3",
+            "--timeout-ms",
+            "20000",
+            "--formatter-property",
+            "print.key=true",
+        ],
+        "",
+    );
+    let mut read: Vec<_> = read.lines().collect();
+    read.sort_unstable();
+    assert_eq!(read, ["k1\tFIRST", "k2\tSECOND", "k3\tTHIRD"]);
+    // Java's producer and ours put a key into the same partition.
+    let input = "k1:a\nk2:a\nk3:a\n";
+    broker.tool(
+        "org.apache.kafka.tools.ConsoleProducer",
+        &[&["--topic", "tools-out"][..], &properties].concat(),
+        input,
+    );
+    let written = broker.read(&["tools-out"]);
+    for key in ["k1", "k2", "k3"] {
+        let of_key = written.iter().filter(|r| r.key.as_deref() == Some(key.as_bytes()));
+        let partitions: Vec<_> = of_key.map(|r| r.partition).collect();
+        assert!(partitions.len() == 2 && partitions[0] == partitions[1], "{key}: {partitions:?}");
+    }
+}
