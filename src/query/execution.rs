@@ -19,7 +19,7 @@ use datafusion::execution::TaskContext;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use futures::future::maybe_done;
 use futures::poll;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::Environment;
@@ -72,6 +72,8 @@ pub struct MicroBatchExecution {
     pub(super) timestamp_ms: i64,
     pub(super) pending: Option<Pending>,
     pub(super) wake: Arc<Notify>,
+    /// Set once the query is to end: a source that waits for the world outside is waited for no longer.
+    pub(super) halt: watch::Sender<bool>,
     pub(super) progress: VecDeque<Arc<StreamingQueryProgress>>,
     pub(super) progress_builder: ProgressBuilder,
     pub(super) failure: Option<Error>,
@@ -143,7 +145,12 @@ impl MicroBatchExecution {
         let mut ranges = vec![];
         for s in &self.sources {
             let place = |e: Error| e.with_place(format!("stream '{}'", s.name));
-            let end = s.source.latest_offset(&s.position, self.schedule.limit()).await.map_err(place)?;
+            let mut halted = self.halt.subscribe();
+            let end = tokio::select! {
+                biased;
+                end = s.source.latest_offset(&s.position, self.schedule.limit()) => end.map_err(place)?,
+                _ = halted.wait_for(|halted| *halted) => return Ok(None),
+            };
             let end = end.unwrap_or_else(|| s.position.clone());
             ranges.push(SourceRange { name: s.name.clone(), start: s.position.clone(), end });
         }
@@ -425,6 +432,11 @@ impl MicroBatchExecution {
     /// Whether no later batch can give a row: the query is at its end.
     pub fn is_done(&self) -> bool {
         self.plan.is_done() && self.pending.is_none()
+    }
+
+    /// Set to `true`, it ends the wait of [`MicroBatchExecution::run_batch`] for a source that does not answer.
+    pub fn halt(&self) -> watch::Sender<bool> {
+        self.halt.clone()
     }
 
     /// Wakes `wait_for_data`.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::conf::QueryConf;
 use super::execution::{MicroBatchExecution, RunningSource};
@@ -97,6 +97,7 @@ impl MicroBatchExecution {
             timestamp_ms: recovered.timestamp_ms,
             pending: recovered.pending,
             wake,
+            halt: watch::Sender::new(false),
             progress: VecDeque::new(),
             progress_builder,
             failure: None,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -37,7 +37,8 @@ struct Shared {
     progress: Mutex<VecDeque<Arc<StreamingQueryProgress>>>,
     /// `None` while it runs.
     end: watch::Sender<Option<Result<()>>>,
-    stop: AtomicBool,
+    /// Whether it is to end.
+    halt: watch::Sender<bool>,
     wake: Arc<Notify>,
     checks_started: AtomicU64,
     /// The last look at the sources that found nothing to do.
@@ -72,7 +73,7 @@ impl StreamingQuery {
             }),
             progress: Mutex::default(),
             end: watch::Sender::new(None),
-            stop: AtomicBool::new(false),
+            halt: execution.halt(),
             wake: execution.waker(),
             checks_started: AtomicU64::new(0),
             idle_check: watch::Sender::new(0),
@@ -179,13 +180,13 @@ impl StreamingQuery {
 
     /// Asks the query to end, and returns at once.
     pub fn request_stop(&self) {
-        self.0.stop.store(true, Ordering::SeqCst);
+        self.0.halt.send_replace(true);
         self.0.wake.notify_one();
         self.0.idle_check.send_modify(|_| {});
     }
 
     fn is_stopping(&self) -> bool {
-        self.0.stop.load(Ordering::SeqCst)
+        *self.0.halt.borrow()
     }
 
     fn set_status(&self, message: impl Into<String>, is_data_available: bool, is_trigger_active: bool) {
