@@ -11,6 +11,7 @@ use rdkafka::config::RDKafkaLogLevel as Level;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::types::RDKafkaRespErr;
 
 use super::rows::{OutRecord, RecordShape};
 use crate::error::{Error, Result};
@@ -85,6 +86,7 @@ impl Producer {
             // As the Java client: a key's partition is the same whoever writes it.
             ("partitioner", "murmur2_random"),
             ("enable.idempotence", "true"),
+            ("socket.nagle.disable", "true"),
             ("reconnect.backoff.max.ms", "1000"),
             ("queue.buffering.max.messages", "1000000"),
         ]);
@@ -166,6 +168,16 @@ impl Producer {
         }
     }
 
+    /// The crate's own call looks only every tenth of a second.
+    fn flush_now(&self) -> std::result::Result<(), KafkaError> {
+        let client = self.producer.client().native_ptr();
+        // SAFETY: the client lives as long as the producer.
+        match unsafe { rdkafka::bindings::rd_kafka_flush(client, PATIENCE.as_millis() as i32) } {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            code => Err(KafkaError::Flush(code.into())),
+        }
+    }
+
     fn look_for_failure(&self) -> Result<()> {
         let failure = self.deliveries.failure.lock().take();
         // What ends the producer is the reason of all else.
@@ -186,7 +198,12 @@ impl Producer {
 
     /// Commits the transaction; returns when the brokers have it.
     pub async fn commit(self: &Arc<Self>) -> Result<()> {
-        self.clone().until_answered(|p| p.producer.commit_transaction(PATIENCE), "the commit of a batch").await?;
+        self.clone()
+            .until_answered(
+                |p| p.flush_now().and_then(|()| p.producer.commit_transaction(PATIENCE)),
+                "the commit of a batch",
+            )
+            .await?;
         self.look_for_failure()
     }
 
@@ -203,7 +220,7 @@ impl Producer {
 
     /// Returns when all records have arrived.
     pub async fn flush(self: &Arc<Self>) -> Result<()> {
-        self.clone().until_answered(|p| p.producer.flush(PATIENCE), "the delivery of a batch").await?;
+        self.clone().until_answered(|p| p.flush_now(), "the delivery of a batch").await?;
         self.look_for_failure()
     }
 

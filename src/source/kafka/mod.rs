@@ -112,6 +112,9 @@ impl Common {
             // How long a broker waits for more than nothing: the end of a transaction is seen no earlier.
             ("fetch.wait.max.ms", "100"),
             ("fetch.error.backoff.ms", "50"),
+            // How long a partition rests whose room is full.
+            ("fetch.queue.backoff.ms", "5"),
+            ("socket.nagle.disable", "true"),
             ("topic.metadata.refresh.interval.ms", "10000"),
             ("reconnect.backoff.max.ms", "1000"),
         ]);
