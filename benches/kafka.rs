@@ -4,8 +4,8 @@
 //! arrow-json; copies them exactly once into another topic, beside a loop of a transactional producer; and measures how long a record takes from
 //! topic to topic at a thousand records a second. Figures, no assertions. Without `KAFKA` it does nothing.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use datafusion::arrow::array::{Array, BooleanArray, Int64Array};
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Cluster {
     servers: String,
-    run: u128,
+    run: uuid::fmt::Simple,
 }
 
 impl Cluster {
@@ -68,7 +68,9 @@ impl Cluster {
     fn consumer(&self, topic: &str, from: Offset, more: &[(&str, &str)]) -> BaseConsumer {
         let mut config = self.config();
         config.set("group.id", "bench").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
-        more.iter().for_each(|(key, value)| drop(config.set(*key, *value)));
+        for (key, value) in more {
+            config.set(*key, *value);
+        }
         let consumer: BaseConsumer = config.create().expect("a consumer");
         let mut list = TopicPartitionList::new();
         (0..PARTITIONS).for_each(|p| list.add_partition_offset(topic, p, from).expect("a partition"));
@@ -184,7 +186,8 @@ async fn copy_ours(cluster: &Cluster, from: &str, to: &str) -> Duration {
 }
 
 fn now_us() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros() as u64
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed().as_micros() as u64
 }
 
 /// Milliseconds from the producer of one topic to a consumer of the other, sorted.
@@ -256,7 +259,7 @@ fn topics(_: &mut Criterion) {
         println!("kafka: set KAFKA to the address of a broker");
         return;
     };
-    let cluster = Cluster { servers, run: u128::from(now_us()) };
+    let cluster = Cluster { servers, run: uuid::Uuid::new_v4().simple() };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     for delivery in ["at-least-once", "exactly-once"] {
         let seen = runtime.block_on(latencies(&cluster, delivery));

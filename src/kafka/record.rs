@@ -75,7 +75,7 @@ impl Record {
         // SAFETY: the headers belong to the message, which `Headers` borrows.
         let err = unsafe { sys::rd_kafka_message_headers(self.0.as_ptr(), &raw mut headers) };
         let found = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
-        found.then(|| Headers { raw: headers, next: 0, record: std::marker::PhantomData })
+        found.then_some(Headers { raw: headers, next: 0, record: std::marker::PhantomData })
     }
 }
 
@@ -117,7 +117,7 @@ pub struct RecordQueue {
     topic: *mut sys::rd_kafka_topic_t,
     partition: i32,
     /// What is notified when a record comes into the empty queue; librdkafka has its address.
-    wake: Box<Arc<Notify>>,
+    wake: Arc<Notify>,
     /// Lives longer than its queues.
     _client: Arc<Client>,
 }
@@ -135,7 +135,7 @@ impl fmt::Debug for RecordQueue {
 
 unsafe extern "C" fn notify(_: *mut sys::rd_kafka_t, wake: *mut c_void) {
     // SAFETY: the address is that of `RecordQueue::wake`, which is there until the call-back is taken away.
-    unsafe { &*wake.cast::<Arc<Notify>>() }.notify_one();
+    unsafe { &*wake.cast::<Notify>() }.notify_one();
 }
 
 impl RecordQueue {
@@ -158,8 +158,8 @@ impl RecordQueue {
                 return Err(sys::rd_kafka_last_error().into());
             }
             let queue = sys::rd_kafka_queue_new(client.native());
-            let wake = Box::new(wake.clone());
-            sys::rd_kafka_queue_cb_event_enable(queue, Some(notify), (&raw const *wake).cast_mut().cast());
+            let wake = wake.clone();
+            sys::rd_kafka_queue_cb_event_enable(queue, Some(notify), Arc::as_ptr(&wake).cast_mut().cast());
             let started = Self { queue, topic, partition, wake, _client: client.clone() };
             match sys::rd_kafka_consume_start_queue(topic, partition, offset, queue) {
                 0 => Ok(started),

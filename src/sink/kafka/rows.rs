@@ -33,6 +33,9 @@ pub struct RecordColumns {
     topic: TopicOf<ArrayRef>,
 }
 
+/// The name of a header, and its value.
+pub type OutHeader<'a> = (&'a str, Option<&'a [u8]>);
+
 /// One record.
 #[derive(Debug)]
 pub struct OutRecord<'a> {
@@ -40,7 +43,7 @@ pub struct OutRecord<'a> {
     pub partition: Option<i32>,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
-    pub headers: Vec<(&'a str, Option<&'a [u8]>)>,
+    pub headers: Vec<OutHeader<'a>>,
 }
 
 impl RecordShape {
@@ -157,7 +160,7 @@ fn bytes_at(array: &ArrayRef, row: usize) -> Option<&[u8]> {
     array.is_valid(row).then(|| array.value(row))
 }
 
-fn headers_at(headers: &ArrayRef, row: usize) -> Result<Vec<(&str, Option<&[u8]>)>> {
+fn headers_at(headers: &ArrayRef, row: usize) -> Result<Vec<OutHeader<'_>>> {
     let lists = headers.as_list::<i32>();
     if lists.is_null(row) {
         return Ok(vec![]);
@@ -258,7 +261,7 @@ mod tests {
         let value = ("value", DataType::Utf8View);
         assert!(refused(&[("key", DataType::Utf8View)], Some("t")).contains("'value'"));
         assert!(refused(&[value.clone(), ("other", DataType::Int32)], Some("t")).contains("'other'"));
-        assert!(refused(&[value.clone()], None).contains("topic"));
+        assert!(refused(std::slice::from_ref(&value), None).contains("topic"));
         assert!(refused(&[("value", DataType::Int32)], Some("t")).contains("STRING or BINARY"));
         assert!(refused(&[value, ("partition", DataType::Int64)], Some("t")).contains("partition"));
     }
