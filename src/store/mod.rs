@@ -52,6 +52,10 @@ struct Bucket {
 }
 
 impl Bucket {
+    #[cfg_attr(
+        not(any(feature = "s3", feature = "gcs", feature = "azure", feature = "http")),
+        allow(dead_code, reason = "stores come with features")
+    )]
     fn new(base: String, objects: Arc<dyn ObjectStore>, parts: Option<Arc<dyn MultipartStore>>) -> Self {
         Self { base, objects, parts, fixed: Mutex::default() }
     }

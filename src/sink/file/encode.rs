@@ -42,8 +42,10 @@ pub enum FileFormatKind {
     /// One string column, one line a row.
     Text,
     /// Apache Avro.
+    #[cfg_attr(not(feature = "avro"), allow(dead_code, reason = "it comes with the feature"))]
     Avro,
     /// Apache ORC.
+    #[cfg_attr(not(feature = "orc"), allow(dead_code, reason = "it comes with the feature"))]
     Orc,
     /// Arrow IPC, the file format.
     Arrow,

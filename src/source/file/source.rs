@@ -45,6 +45,7 @@ pub struct FileSource {
 #[derive(Debug, Default)]
 struct Counts {
     /// Whether the system tells of new files.
+    #[cfg_attr(not(feature = "notify"), allow(dead_code, reason = "it comes with the feature"))]
     is_hinted: std::sync::atomic::AtomicBool,
     skipped: AtomicU64,
     waiting: AtomicU64,
