@@ -55,6 +55,18 @@ impl LineFormat {
         }
     }
 
+    /// The same for some of the columns; a text is read whole.
+    ///
+    /// # Errors
+    /// None for columns that the schema has.
+    pub fn project(self, columns: &[usize]) -> Result<Self> {
+        Ok(match self {
+            Self::Csv(f) => Self::Csv(f.project(columns)?),
+            Self::Json(f) => Self::Json(f.project(columns)?),
+            text @ Self::Text(_) => text,
+        })
+    }
+
     /// Counts bad records.
     pub fn counter(&self) -> &BadRecordCounter {
         match self {

@@ -13,8 +13,8 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::Offset as ListedOffset;
 
-use super::Client;
-use super::error::{failed, is_transient};
+use super::error::is_transient;
+use super::{Client, Waiting};
 use crate::error::{Error, Result};
 
 /// Asks for the first offset of a partition.
@@ -83,30 +83,20 @@ impl Broker {
         what: &str,
         request: impl Fn(&Client) -> Result<T, KafkaError> + Clone + Send + 'static,
     ) -> Result<T> {
-        let mut is_waiting = false;
+        let mut waiting = Waiting::new(what, &self.servers);
         loop {
             let (client, request) = (self.client.clone(), request.clone());
             let answer = tokio::task::spawn_blocking(move || request(&client)).await;
-            let answer = answer.map_err(|e| Error::internal(format!("asking a broker: {e}")))?;
-            let error = match answer {
+            match answer.map_err(|e| Error::internal(format!("asking a broker: {e}")))? {
                 Ok(answer) => {
-                    if is_waiting {
-                        tracing::warn!("kafka: the brokers at '{}' answer again", self.servers);
-                    }
+                    waiting.end();
                     self.client.watch().answered();
                     return Ok(answer);
                 }
-                Err(error) => error,
-            };
-            if let Some(refusal) = self.client.watch().refusal() {
-                return Err(failed(what, &self.servers, &refusal));
-            }
-            if !error.rdkafka_error_code().is_some_and(is_transient) {
-                return Err(failed(what, &self.servers, &error));
-            }
-            if !is_waiting {
-                is_waiting = true;
-                tracing::warn!("kafka: no answer from the brokers at '{}' ({error}); waiting for them", self.servers);
+                Err(error) => {
+                    let may_pass = error.rdkafka_error_code().is_some_and(is_transient);
+                    waiting.go_on(&error, self.client.watch().refusal(), may_pass)?;
+                }
             }
             tokio::time::sleep(BETWEEN).await;
         }

@@ -12,6 +12,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::error::failed;
 use crate::error::Result;
 
+/// Events that are heard at a time.
+const EVENTS: usize = 8;
+
 /// What a client has told of itself.
 #[derive(Debug, Default)]
 pub struct Watch {
@@ -90,8 +93,8 @@ impl Client {
 
     /// What it has told of itself, up to now.
     pub fn watch(&self) -> &Watch {
-        // Events are told by polling. Without a group no record comes here.
-        drop(self.consumer.poll(std::time::Duration::ZERO));
+        // Events are told by polling, one at a time. Without a group no record comes here.
+        (0..EVENTS).for_each(|_| drop(self.consumer.poll(std::time::Duration::ZERO)));
         &self.watch
     }
 }

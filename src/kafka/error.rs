@@ -41,16 +41,11 @@ pub fn is_transient(code: Code) -> bool {
 
 /// The error of a request: `what` was asked for, as in "the offsets of topic 'orders'".
 pub fn failed(what: &str, servers: &str, error: &KafkaError) -> Error {
+    use Code::*;
     let code = error.rdkafka_error_code();
     let said = code.map_or_else(|| error.to_string(), |code| code.to_string());
-    of_code(code.unwrap_or(Code::Fail), what, servers, &said)
-}
-
-/// The same of a code and what it says.
-pub fn of_code(code: Code, what: &str, servers: &str, said: &str) -> Error {
-    use Code::*;
     let message = format!("{what}: {said}");
-    match code {
+    match code.unwrap_or(Fail) {
         Authentication | SaslAuthenticationFailed | UnsupportedSASLMechanism | IllegalSASLState => Error::io(
             "KAFKA_AUTHENTICATION_FAILED",
             format!("the brokers at '{servers}' do not let this user in: {said}"),

@@ -117,9 +117,9 @@ pub struct RecordQueue {
     topic: *mut sys::rd_kafka_topic_t,
     partition: i32,
     /// What is notified when a record comes into the empty queue; librdkafka has its address.
-    wake: Arc<Notify>,
+    _wake: Arc<Notify>,
     /// Lives longer than its queues.
-    _client: Arc<Client>,
+    client: Arc<Client>,
 }
 
 // SAFETY: the handles of librdkafka may be used from any thread.
@@ -134,7 +134,7 @@ impl fmt::Debug for RecordQueue {
 }
 
 unsafe extern "C" fn notify(_: *mut sys::rd_kafka_t, wake: *mut c_void) {
-    // SAFETY: the address is that of `RecordQueue::wake`, which is there until the call-back is taken away.
+    // SAFETY: the address is that of `RecordQueue::_wake`, which is there until the call-back is taken away.
     unsafe { &*wake.cast::<Notify>() }.notify_one();
 }
 
@@ -160,12 +160,17 @@ impl RecordQueue {
             let queue = sys::rd_kafka_queue_new(client.native());
             let wake = wake.clone();
             sys::rd_kafka_queue_cb_event_enable(queue, Some(notify), Arc::as_ptr(&wake).cast_mut().cast());
-            let started = Self { queue, topic, partition, wake, _client: client.clone() };
+            let started = Self { queue, topic, partition, _wake: wake, client: client.clone() };
             match sys::rd_kafka_consume_start_queue(topic, partition, offset, queue) {
                 0 => Ok(started),
                 _ => Err(sys::rd_kafka_last_error().into()),
             }
         }
+    }
+
+    /// The connection.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
     }
 
     /// Adds up to `most` records to `into`: those that are there, or else the first that comes within `patience`.
@@ -195,6 +200,5 @@ impl Drop for RecordQueue {
             sys::rd_kafka_queue_destroy(self.queue);
             sys::rd_kafka_topic_destroy(self.topic);
         }
-        let _ = &self.wake;
     }
 }

@@ -132,9 +132,8 @@ fn set(
         }
         _ => {
             let other = OTHER_NAMES.iter().find(|(java, _)| *java == name).map(|(_, own)| *own);
-            // A consumer writes nothing that could wait.
             if kind == ClientKind::Consumer && other == Some("message.timeout.ms") {
-                return Ok(());
+                return Err(reader.refused(key, "is a setting of producers").with_help("leave it out of a source"));
             }
             config.set(other.unwrap_or(name), value);
         }
@@ -228,6 +227,7 @@ mod tests {
         assert!(e.condition() == "INVALID_OPTION" && e.message().contains("kafka.fetch.min.bytes"), "{e}");
         let e = error("kafka.auto.offset.reset", "earliest");
         assert!(e.message().contains("auto.offset.reset") && e.help().unwrap().contains("startingOffsets"), "{e}");
+        assert_eq!(error("kafka.max.block.ms", "1").condition(), "INVALID_OPTION");
         let e = error("kafka.sasl.jaas.config", "hunter2");
         assert!(!e.to_string().contains("hunter2"), "{e}");
     }

@@ -182,7 +182,6 @@ impl StreamingQuery {
     pub fn request_stop(&self) {
         self.0.halt.send_replace(true);
         self.0.wake.notify_one();
-        self.0.idle_check.send_modify(|_| {});
     }
 
     fn is_stopping(&self) -> bool {
@@ -288,11 +287,10 @@ impl Driver {
 
     /// Waits until `due_ms`; a batch that took longer is followed at once.
     async fn wait_for(&self, due_ms: i64) {
-        let mut stop = self.query.0.idle_check.subscribe();
-        let stopped = async { while !self.query.is_stopping() && stop.changed().await.is_ok() {} };
+        let mut halted = self.query.0.halt.subscribe();
         tokio::select! {
             () = self.clock.sleep_until(due_ms) => {}
-            () = stopped => {}
+            _ = halted.wait_for(|halted| *halted) => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::*;
 
 use super::column::{Conversion, Fault, Slots};
-use super::tokens::{Token, Tokens};
+use super::tokens::{Introduction, Token, Tokens};
 use crate::{Error, Result};
 
 /// As many fields of an object are remembered.
@@ -27,8 +27,8 @@ pub struct StructColumn {
     fields: Fields,
     slots: Vec<Slots>,
     by_name: HashMap<String, usize>,
-    /// The names of the object before, in its order, and their fields: most objects are alike.
-    shape: Vec<(String, Option<usize>)>,
+    /// How the fields of the object before were introduced, in its order, and which they are: most objects are alike.
+    shape: Vec<(Introduction, Option<usize>)>,
     /// Which fields the object had so far, in `slots`' order.
     seen: Vec<bool>,
     nulls: Validity,
@@ -98,40 +98,60 @@ impl StructColumn {
     }
 
     fn read_fields(&mut self, tokens: &mut Tokens<'_>, with: &Conversion) -> std::result::Result<bool, Fault> {
-        let mut is_bad = false;
-        for place in 0.. {
-            if tokens.advance()?.is_none_or(|t| t == Token::EndObject) {
-                break;
-            }
-            let Some(i) = tokens.name().and_then(|name| self.field(name, place)) else {
-                tokens.skip_children()?;
+        let (mut is_bad, mut place) = (false, 0);
+        loop {
+            if let Some((introduction, field)) = self.shape.get(place)
+                && let field = *field
+                && tokens.advance_behind(introduction, place == 0)?.is_some()
+            {
+                place += 1;
+                is_bad |= self.read_field(field, tokens, with)?;
                 continue;
-            };
-            let result = self.slots[i].read(tokens, with, self.seen[i]);
-            self.seen[i] |= result != Err(Fault::Nothing);
-            is_bad |= result.is_err();
-            if result == Err(Fault::Nothing) {
-                tokens.skip_children()?;
             }
+            let token = tokens.advance()?;
+            if token.is_none_or(|t| t == Token::EndObject) {
+                return Ok(is_bad);
+            }
+            let field = tokens.name().and_then(|name| self.by_name.get(name).copied());
+            place += usize::from(self.remember(place, field, tokens));
+            is_bad |= self.read_field(field, tokens, with)?;
         }
-        Ok(is_bad)
     }
 
-    /// The number of the field of this name, which stands at this place of its object.
-    fn field(&mut self, name: &str, place: usize) -> Option<usize> {
-        if let Some((known, field)) = self.shape.get(place)
-            && known == name
-        {
-            return *field;
+    /// Remembers how the field was introduced, if it can be.
+    fn remember(&mut self, place: usize, field: Option<usize>, tokens: &Tokens<'_>) -> bool {
+        if let Some((introduction, known)) = self.shape.get_mut(place) {
+            let is_plain = tokens.introduction(introduction);
+            if is_plain {
+                *known = field;
+            }
+            return is_plain;
         }
-        let field = self.by_name.get(name).copied();
-        let entry = (name.to_owned(), field);
-        match self.shape.get_mut(place) {
-            Some(old) => *old = entry,
-            None if place < MAX_SHAPE => self.shape.push(entry),
-            None => {}
+        let mut introduction = Introduction::default();
+        let is_new = place < MAX_SHAPE && tokens.introduction(&mut introduction);
+        if is_new {
+            self.shape.push((introduction, field));
         }
-        field
+        is_new
+    }
+
+    /// Reads the value of a field, or goes behind it; says whether it was bad.
+    fn read_field(
+        &mut self,
+        field: Option<usize>,
+        tokens: &mut Tokens<'_>,
+        with: &Conversion,
+    ) -> std::result::Result<bool, Fault> {
+        let Some(i) = field else {
+            tokens.skip_children()?;
+            return Ok(false);
+        };
+        let result = self.slots[i].read(tokens, with, self.seen[i]);
+        self.seen[i] |= result != Err(Fault::Nothing);
+        if result == Err(Fault::Nothing) {
+            tokens.skip_children()?;
+        }
+        Ok(result.is_err())
     }
 
     /// The array; no rows are left.

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use crate::time_zone::Tz;
 use arrow::array::*;
 use arrow::datatypes::*;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
 
 use super::decode::{Decoder, ValueDecoder};
@@ -110,6 +113,43 @@ fn spark_reads_the_same() {
         }
     }
     assert!(wrong.is_empty(), "{} of {all} differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(all > 20_000, "{all}");
+}
+
+/// What a decoder remembers of the objects before never changes what it reads.
+#[test]
+fn what_was_read_before_changes_nothing() {
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut all = 0;
+    for case in cases() {
+        let DataType::Struct(fields) = &parse_schema(&case.schema).unwrap() else { continue };
+        let (options, _) = options(&case);
+        let new = || Decoder::new(fields, &options, Tz::UTC, true).unwrap();
+        let mut primed = new();
+        for text in &case.texts {
+            let mut chars: Vec<char> = text.chars().collect();
+            for _ in 0..rng.random_range(0..3).min(chars.len()) {
+                let at = rng.random_range(0..chars.len());
+                match rng.random_range(0..3) {
+                    0 => drop(chars.remove(at)),
+                    1 => chars.insert(at, *[' ', '"', ',', '{', ']', '\\', '/'].choose(&mut rng).unwrap()),
+                    _ => chars[at] = *[' ', '0', ':', '}', '[', 'n', '\n'].choose(&mut rng).unwrap(),
+                }
+                if chars.is_empty() {
+                    break;
+                }
+            }
+            let changed: String = chars.into_iter().collect();
+            for text in [text, text, &changed] {
+                let mut fresh = new();
+                let (mut tokens, mut other) = (fresh.tokens(), primed.tokens());
+                assert_eq!(fresh.record(text, &mut tokens), primed.record(text, &mut other), "{text}");
+                let (one, two) = (fresh.finish().unwrap(), primed.finish().unwrap());
+                assert_eq!(one, two, "{text}");
+                all += 1;
+            }
+        }
+    }
     assert!(all > 20_000, "{all}");
 }
 

@@ -114,7 +114,7 @@ impl KafkaSink {
     }
 
     fn delivery(&self, context: &SinkContext) -> Delivery {
-        let default = match context.is_durable && context.query_id != BATCH_INSERTS {
+        let default = match context.is_durable {
             true => Delivery::ExactlyOnce,
             false => Delivery::AtLeastOnce,
         };
@@ -152,8 +152,7 @@ impl Sink for KafkaSink {
             }
         };
         let (schema, failpoints) = (context.schema.clone(), context.failpoints.clone());
-        *self.writer.lock().await =
-            Some(Writer { producer: Arc::new(producer), shape, commits, prepared: None, schema, failpoints });
+        *self.writer.lock().await = Some(Writer { producer, shape, commits, prepared: None, schema, failpoints });
         Ok(())
     }
 

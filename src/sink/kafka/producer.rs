@@ -15,10 +15,11 @@ use rdkafka::types::RDKafkaRespErr;
 
 use super::rows::{OutRecord, RecordShape};
 use crate::error::{Error, Result};
-use crate::kafka::{Settings, failed, is_transient};
+use crate::kafka::{Context, Settings, Waiting, failed, is_transient};
 
 /// How long one call waits before it looks around and is made again.
 const PATIENCE: Duration = Duration::from_secs(5);
+const BETWEEN: Duration = Duration::from_millis(100);
 /// How long a topic that is not there is looked for: one that was just made is not known at once.
 const PROPAGATION: Duration = Duration::from_secs(3);
 /// How long a transaction may be open before the brokers end it.
@@ -27,25 +28,18 @@ const TRANSACTION_TIMEOUT_MS: &str = "300000";
 /// Takes what became of records.
 #[derive(Debug, Clone, Default)]
 pub struct Deliveries {
+    context: Context,
     /// The first that did not arrive: why, and where to.
     failure: Arc<Mutex<Option<(KafkaError, String)>>>,
-    /// An error that only the user can mend, such as a wrong password.
-    refusal: Arc<Mutex<Option<KafkaError>>>,
 }
 
 impl ClientContext for Deliveries {
     fn log(&self, level: Level, facility: &str, message: &str) {
-        match level {
-            Level::Emerg | Level::Alert | Level::Critical => tracing::warn!("kafka: {facility}: {message}"),
-            _ => tracing::debug!("kafka: {facility}: {message}"),
-        }
+        self.context.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!("kafka: {error}: {reason}");
-        if let Some(Code::Authentication | Code::SSL) = error.rdkafka_error_code() {
-            *self.refusal.lock() = Some(error);
-        }
+        self.context.error(error, reason);
     }
 }
 
@@ -81,7 +75,7 @@ impl std::fmt::Debug for Producer {
 
 impl Producer {
     /// Connects; with a transactional id it also ends the transaction of whoever had the id, and shuts that one out.
-    pub async fn new(settings: &Settings, transactional_id: Option<&str>) -> Result<Self> {
+    pub async fn new(settings: &Settings, transactional_id: Option<&str>) -> Result<Arc<Self>> {
         let mut config = settings.with_defaults(&[
             // As the Java client: a key's partition is the same whoever writes it.
             ("partitioner", "murmur2_random"),
@@ -113,59 +107,40 @@ impl Producer {
             }
             _ => failed("no producer can be made", &servers, &e),
         })?;
-        let this = Self { producer, deliveries, servers, topics: Mutex::default() };
-        match transactional_id {
-            Some(_) => this.waiting(|p| p.producer.init_transactions(PATIENCE), "the start of transactions").await,
-            None => Ok(this),
+        let this = Arc::new(Self { producer, deliveries, servers, topics: Mutex::default() });
+        if transactional_id.is_some() {
+            this.until_answered(|p| p.producer.init_transactions(PATIENCE), "the start of transactions").await?;
         }
+        Ok(this)
     }
 
-    /// Makes a call until it is answered; gives the producer back.
-    async fn waiting(
-        self,
-        call: impl Fn(&Self) -> std::result::Result<(), KafkaError> + Clone + Send + 'static,
-        what: &'static str,
-    ) -> Result<Self> {
-        let this = Arc::new(self);
-        this.clone().until_answered(call, what).await?;
-        Arc::into_inner(this).ok_or_else(|| Error::internal("a producer is in use while it is opened"))
-    }
-
+    /// Makes a call until it is answered.
     async fn until_answered(
-        self: Arc<Self>,
+        self: &Arc<Self>,
         call: impl Fn(&Self) -> std::result::Result<(), KafkaError> + Clone + Send + 'static,
         what: &'static str,
     ) -> Result<()> {
-        let mut is_waiting = false;
+        let mut waiting = Waiting::new(what, &self.servers);
         loop {
             let (this, call) = (self.clone(), call.clone());
             let answer = tokio::task::spawn_blocking(move || call(&this)).await;
             let Err(error) = answer.map_err(|e| Error::internal(format!("asking a broker: {e}")))? else {
-                if is_waiting {
-                    tracing::warn!("kafka: the brokers at '{}' answer again", self.servers);
-                }
+                waiting.end();
                 return Ok(());
             };
             self.look_for_failure()?;
-            if let Some(refusal) = self.deliveries.refusal.lock().clone() {
-                return Err(failed(what, &self.servers, &refusal));
-            }
             let may_pass = match &error {
                 KafkaError::Transaction(e) => e.is_retriable() && !e.is_fatal() && !e.txn_requires_abort(),
                 e => e.rdkafka_error_code().is_some_and(is_transient),
             };
-            if !may_pass {
-                return Err(failed(what, &self.servers, &error));
-            }
-            if !is_waiting {
-                is_waiting = true;
-                tracing::warn!(
-                    "kafka: {what} is not answered by the brokers at '{}' ({error}); waiting for them",
-                    self.servers
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            waiting.go_on(&error, self.refusal(), may_pass)?;
+            tokio::time::sleep(BETWEEN).await;
         }
+    }
+
+    /// Why the brokers do not let this client in, if they do not.
+    fn refusal(&self) -> Option<KafkaError> {
+        self.deliveries.context.0.refusal()
     }
 
     /// The crate's own call looks only every tenth of a second.
@@ -193,17 +168,16 @@ impl Producer {
     /// Begins a transaction.
     pub async fn begin(self: &Arc<Self>) -> Result<()> {
         *self.deliveries.failure.lock() = None;
-        self.clone().until_answered(|p| p.producer.begin_transaction(), "the start of a transaction").await
+        self.until_answered(|p| p.producer.begin_transaction(), "the start of a transaction").await
     }
 
     /// Commits the transaction; returns when the brokers have it.
     pub async fn commit(self: &Arc<Self>) -> Result<()> {
-        self.clone()
-            .until_answered(
-                |p| p.flush_now().and_then(|()| p.producer.commit_transaction(PATIENCE)),
-                "the commit of a batch",
-            )
-            .await?;
+        self.until_answered(
+            |p| p.flush_now().and_then(|()| p.producer.commit_transaction(PATIENCE)),
+            "the commit of a batch",
+        )
+        .await?;
         self.look_for_failure()
     }
 
@@ -220,7 +194,7 @@ impl Producer {
 
     /// Returns when all records have arrived.
     pub async fn flush(self: &Arc<Self>) -> Result<()> {
-        self.clone().until_answered(|p| p.flush_now(), "the delivery of a batch").await?;
+        self.until_answered(|p| p.flush_now(), "the delivery of a batch").await?;
         self.look_for_failure()
     }
 
@@ -289,13 +263,13 @@ impl Producer {
 
     fn partitions(&self, topic: &str) -> Result<i32> {
         let what = format!("the topic '{topic}'");
-        let since = Instant::now();
-        let mut is_waiting = false;
+        let (since, mut waiting) = (Instant::now(), Waiting::new(&what, &self.servers));
         loop {
             let found = self.producer.client().fetch_metadata(Some(topic), PATIENCE);
             let error = match &found {
                 Ok(metadata) => match metadata.topics().iter().find(|t| t.name() == topic) {
                     Some(found) if found.error().is_none() && !found.partitions().is_empty() => {
+                        waiting.end();
                         return Ok(found.partitions().len() as i32);
                     }
                     found => KafkaError::MetadataFetch(
@@ -304,20 +278,12 @@ impl Producer {
                 },
                 Err(e) => e.clone(),
             };
-            if let Some(refusal) = self.deliveries.refusal.lock().clone() {
-                return Err(failed(&what, &self.servers, &refusal));
-            }
             let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
-            let may_come =
-                matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic) && since.elapsed() < PROPAGATION;
-            if !may_come && !is_transient(code) {
-                return Err(failed(&what, &self.servers, &error));
+            let is_missing = matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic);
+            if !is_missing || since.elapsed() >= PROPAGATION {
+                waiting.go_on(&error, self.refusal(), is_transient(code))?;
             }
-            if !may_come && !is_waiting {
-                is_waiting = true;
-                tracing::warn!("kafka: no answer from the brokers at '{}' ({error}); waiting for them", self.servers);
-            }
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(BETWEEN);
         }
     }
 }

@@ -99,18 +99,13 @@ impl RecordShape {
     /// # Errors
     /// A row without a topic.
     pub fn columns(&self, rows: &RecordBatch) -> Result<RecordColumns> {
+        self.check_rows(rows)?;
         let of = |column: usize, to: &DataType| Ok::<_, Error>(cast(rows.column(column), to)?);
         let bytes = |column: usize| of(column, &DataType::Binary);
         let optional = |column: Option<usize>, to: &DataType| column.map(|c| of(c, to)).transpose();
         let topic = match &self.topic {
             Ok(topic) => Ok(topic.clone()),
-            Err(column) => {
-                let topics = of(*column, &DataType::Utf8)?;
-                match topics.null_count() {
-                    0 => Err(topics),
-                    _ => return Err(without_topic()),
-                }
-            }
+            Err(column) => Err(of(*column, &DataType::Utf8)?),
         };
         Ok(RecordColumns {
             key: self.key.map(bytes).transpose()?,
@@ -127,7 +122,11 @@ impl RecordShape {
     /// A row without a topic.
     pub fn check_rows(&self, rows: &RecordBatch) -> Result<()> {
         match &self.topic {
-            Err(column) if rows.column(*column).logical_null_count() > 0 => Err(without_topic()),
+            Err(column) if rows.column(*column).logical_null_count() > 0 => Err(Error::execution(
+                "KAFKA_NULL_TOPIC_IN_DATA",
+                "a row has NULL in the column topic, and the sink no option 'topic'",
+            )
+            .with_help("give every row a topic, or set the option 'topic'")),
             _ => Ok(()),
         }
     }
@@ -215,11 +214,6 @@ fn is_headers(data_type: &DataType) -> bool {
 
 fn unfit(message: impl Into<String>) -> Error {
     Error::invalid("INVALID_SINK_SCHEMA", message)
-}
-
-fn without_topic() -> Error {
-    Error::execution("KAFKA_NULL_TOPIC_IN_DATA", "a row has NULL in the column topic, and the sink no option 'topic'")
-        .with_help("give every row a topic, or set the option 'topic'")
 }
 
 #[cfg(test)]

@@ -70,13 +70,7 @@ impl FileFormat {
 
     /// Whether columns that are not asked for need not be read.
     pub fn is_projectable(&self) -> bool {
-        matches!(
-            self,
-            Self::Parquet
-                | Self::Batches(..)
-                | Self::Lines(LineFormat::Csv(_) | LineFormat::Json(_), _)
-                | Self::Whole(LineFormat::Csv(_) | LineFormat::Json(_))
-        )
+        !matches!(self, Self::Lines(LineFormat::Text(_), _) | Self::Whole(LineFormat::Text(_)))
     }
 
     /// The same for some of the columns.
@@ -85,16 +79,10 @@ impl FileFormat {
     /// None for columns that the schema has.
     pub fn project(self, columns: &[usize]) -> Result<Self> {
         Ok(match self {
-            Self::Lines(LineFormat::Csv(csv), line_end) => {
-                Self::Lines(LineFormat::Csv(csv.project(columns)?), line_end)
-            }
-            Self::Whole(LineFormat::Csv(csv)) => Self::Whole(LineFormat::Csv(csv.project(columns)?)),
-            Self::Lines(LineFormat::Json(json), line_end) => {
-                Self::Lines(LineFormat::Json(json.project(columns)?), line_end)
-            }
-            Self::Whole(LineFormat::Json(json)) => Self::Whole(LineFormat::Json(json.project(columns)?)),
+            Self::Lines(format, line_end) => Self::Lines(format.project(columns)?, line_end),
+            Self::Whole(format) => Self::Whole(format.project(columns)?),
             Self::Batches(format, schema) => Self::Batches(format, Arc::new(schema.project(columns)?)),
-            other => other,
+            Self::Parquet => Self::Parquet,
         })
     }
 

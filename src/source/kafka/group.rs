@@ -1,7 +1,5 @@
 //! Tells a consumer group where the query stands, so that tools that look at groups see its lag. Nothing is ever read from there.
 
-use std::sync::Arc;
-
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::Offset as ListedOffset;
@@ -11,8 +9,7 @@ use crate::error::Result;
 use crate::kafka::{Context, Settings, failed};
 
 /// A consumer group that is told, and of which nobody is a member.
-#[derive(Clone)]
-pub struct Group(Arc<BaseConsumer<Context>>);
+pub struct Group(BaseConsumer<Context>);
 
 impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -29,7 +26,7 @@ impl Group {
         let mut config = settings.with_defaults(&[("enable.auto.commit", "false")]);
         config.set("group.id", name);
         let consumer = config.create_with_context(Context::default());
-        Ok(Self(Arc::new(consumer.map_err(|e| failed("no client can be made", settings.servers(), &e))?)))
+        consumer.map(Self).map_err(|e| failed("no client can be made", settings.servers(), &e))
     }
 
     /// Commits; `is_last` waits for the answer. What fails is said and forgotten: the next commit says more.

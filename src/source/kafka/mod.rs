@@ -30,7 +30,7 @@ use self::scan::Reading;
 use self::source::KafkaSource;
 use self::subscription::Subscription;
 use super::provider::fixed_schema;
-use super::{Source, SourceContext, StreamIdentity, StreamProvider};
+use super::{Source, SourceContext, StreamProvider};
 use crate::error::Result;
 use crate::kafka::{ClientKind, Partition, SETTINGS, Settings, Topic};
 use crate::options::OptionType::{self, Boolean, Bytes, Text};
@@ -178,11 +178,6 @@ impl StreamProvider for KafkaStream {
 
     async fn open(&self, ctx: SourceContext) -> Result<Arc<dyn Source>> {
         Ok(Arc::new(KafkaSource::open(self, &ctx).await?))
-    }
-
-    fn identity(&self) -> StreamIdentity {
-        // As in Spark, a query may go on with other topics, at other brokers: what is there is compared with its offsets.
-        StreamIdentity::of_format(self.format())
     }
 }
 

@@ -13,6 +13,8 @@ use tokio::sync::Notify;
 use crate::error::{Error, Result};
 use crate::kafka::{Client, Partition, Record, RecordQueue, failed, is_transient};
 
+/// Bytes of keys and values that are given at a time, about.
+const BYTES: usize = 8 << 20;
 /// Records that are taken from librdkafka at a time.
 const TAKEN: usize = 1024;
 /// How long a request for the ends of a partition may take.
@@ -23,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub enum Progress {
     /// The range is read to its end.
     Done,
-    /// There are as many records as were asked for.
+    /// There are as many records as were asked for, or many bytes.
     Full,
     /// Nothing came in time.
     Idle,
@@ -37,7 +39,6 @@ pub struct Reader {
     /// Records beyond the range that was read last.
     held: VecDeque<Record>,
     queue: RecordQueue,
-    client: Arc<Client>,
     partition: Partition,
     /// Everything before it has been given.
     next: i64,
@@ -49,16 +50,17 @@ impl Reader {
         self.next
     }
 
-    /// Adds records before `to` to `into`, until there are `most` in it; waits up to `patience` for one.
+    /// Adds records before `to` to `into`, until there are `most` in it or they are long; waits up to `patience` for one.
     ///
     /// # Errors
     /// What waiting does not mend.
     pub fn read(&mut self, to: i64, most: usize, patience: Duration, into: &mut Vec<Record>) -> Result<Progress> {
+        let mut bytes = 0;
         loop {
             if self.next >= to {
                 return Ok(Progress::Done);
             }
-            if into.len() >= most {
+            if into.len() >= most || bytes >= BYTES {
                 return Ok(Progress::Full);
             }
             let Some(record) = self.held.pop_front() else {
@@ -78,6 +80,7 @@ impl Reader {
                 }
                 None => {
                     self.next = record.offset() + 1;
+                    bytes += [record.key(), record.value()].into_iter().flatten().map(<[u8]>::len).sum::<usize>();
                     into.push(record);
                 }
                 Some(Code::PartitionEOF) => self.next = self.next.max(record.offset()),
@@ -97,7 +100,7 @@ impl Reader {
     /// # Errors
     /// What waiting does not mend.
     pub fn ends(&self) -> Result<Option<(i64, i64)>> {
-        match self.client.consumer().fetch_watermarks(&self.partition.topic, self.partition.number, PATIENCE) {
+        match self.queue.client().consumer().fetch_watermarks(&self.partition.topic, self.partition.number, PATIENCE) {
             Ok(ends) => Ok(Some(ends)),
             Err(e) if e.rdkafka_error_code().is_some_and(is_transient) => Ok(None),
             Err(e) => Err(failed(&format!("the offsets of partition {}", self.partition), "", &e)),
@@ -179,14 +182,15 @@ impl Readers {
                 let e = rdkafka::error::KafkaError::MessageConsumption(code);
                 failed(&format!("reading partition {partition}"), &self.servers, &e)
             })?;
-        let (client, partition) = (client.clone(), partition.clone());
-        Ok(Reader { held: VecDeque::new(), queue, client, partition, next })
+        Ok(Reader { held: VecDeque::new(), queue, partition: partition.clone(), next })
     }
 
     /// Ends the readers of partitions that are not to be read any more.
     pub fn keep(&self, is_kept: impl Fn(&Partition) -> bool) {
         let mut gone = vec![];
         for seat in self.seats.lock().iter_mut() {
+            // What a client tells of itself piles up unless it is heard.
+            seat.client.watch();
             gone.extend(seat.free.extract_if(|partition, _| !is_kept(partition)));
         }
         // Ending waits for a thread of librdkafka: not under the lock.
@@ -225,7 +229,7 @@ impl Lease {
     /// No reader can be made.
     pub fn seek(&mut self, next: i64) -> Result<()> {
         let Some(old) = self.reader.take() else { return Ok(()) };
-        let client = old.client.clone();
+        let client = old.queue.client().clone();
         drop(old);
         self.reader = Some(self.readers.start(&client, &self.partition, next)?);
         Ok(())

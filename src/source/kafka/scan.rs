@@ -1,6 +1,5 @@
 //! A range of offsets, cut into pieces, and the plan that reads them.
 
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,14 +7,10 @@ use std::time::{Duration, Instant};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result as DfResult;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use tokio::sync::mpsc::Sender;
 
 use super::columns::RecordColumn;
@@ -26,8 +21,6 @@ use crate::format::BATCH_ROWS;
 use crate::kafka::{Partition, Record, data_loss};
 use crate::source::scan::{RangeScan, ScanRequest, cut};
 
-/// Bytes of keys and values of a batch of rows, about.
-const BATCH_BYTES: usize = 8 << 20;
 /// How long a reader waits before it looks whether anybody still wants its rows.
 const GLANCE: Duration = Duration::from_millis(100);
 /// Fewer records than this are not worth another partition.
@@ -118,18 +111,17 @@ impl RangeScan for KafkaScan {
             None => self.reading.schema.clone(),
         };
         let columns = match &request.projection {
-            Some(columns) => columns.iter().map(|column| self.reading.columns[*column]).collect(),
+            Some(columns) => columns.iter().map(|column| self.reading.columns[*column]).collect::<Vec<_>>(),
             None => self.reading.columns.clone(),
         };
-        let partitions = shared(pieces, request.partitions);
-        let properties = Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(schema.clone()),
-            Partitioning::UnknownPartitioning(partitions.len()),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        ));
-        let (reading, readers) = (self.reading.clone(), self.readers.clone());
-        Ok(Arc::new(KafkaExec { reading, readers, schema, columns, partitions, properties }))
+        let reader = |pieces| {
+            let (reading, readers) = (self.reading.clone(), self.readers.clone());
+            let pieces =
+                PieceReader { reading, readers, schema: schema.clone(), columns: Vec::clone(&columns), pieces };
+            Arc::new(pieces) as Arc<dyn PartitionStream>
+        };
+        let partitions = shared(pieces, request.partitions).into_iter().map(reader).collect();
+        Ok(Arc::new(StreamingTableExec::try_new(schema.clone(), partitions, None, [], false, None)?))
     }
 }
 
@@ -149,111 +141,49 @@ fn shared(pieces: &[Piece], most: usize) -> Vec<Vec<Piece>> {
     shared
 }
 
-/// Reads pieces of topics.
-#[derive(Debug)]
-struct KafkaExec {
-    reading: Arc<Reading>,
-    readers: Arc<Readers>,
-    schema: SchemaRef,
-    columns: Vec<RecordColumn>,
-    partitions: Vec<Vec<Piece>>,
-    properties: Arc<PlanProperties>,
-}
-
-impl DisplayAs for KafkaExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns: Vec<_> = self.columns.iter().map(|column| column.name()).collect();
-        write!(f, "KafkaExec: partitions={}, columns=[{}]", self.partitions.len(), columns.join(", "))
-    }
-}
-
-impl ExecutionPlan for KafkaExec {
-    fn name(&self) -> &'static str {
-        "KafkaExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
-    ) -> DfResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let mut builder = RecordBatchReceiverStreamBuilder::new(self.schema.clone(), 2);
-        let task = PieceReader {
-            reading: self.reading.clone(),
-            readers: self.readers.clone(),
-            schema: self.schema.clone(),
-            columns: self.columns.clone(),
-            rows: builder.tx(),
-        };
-        let pieces = self.partitions[partition].clone();
-        builder.spawn_blocking(move || {
-            for piece in &pieces {
-                if !task.read(piece)? {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        Ok(builder.build())
-    }
-}
-
 /// Reads pieces one after the other, on a thread of its own.
+#[derive(Debug, Clone)]
 struct PieceReader {
     reading: Arc<Reading>,
     readers: Arc<Readers>,
     schema: SchemaRef,
     columns: Vec<RecordColumn>,
-    rows: Sender<DfResult<RecordBatch>>,
+    pieces: Vec<Piece>,
+}
+
+impl PartitionStream for PieceReader {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let mut builder = RecordBatchReceiverStreamBuilder::new(self.schema.clone(), 2);
+        let (reader, rows) = (self.clone(), builder.tx());
+        builder.spawn_blocking(move || {
+            for piece in &reader.pieces {
+                if !reader.read(piece, &rows)? {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        builder.build()
+    }
 }
 
 impl PieceReader {
     /// Sends the rows of a piece; `false` if nobody wants them any more.
-    fn read(&self, piece: &Piece) -> Result<bool> {
+    fn read(&self, piece: &Piece, rows: &Sender<DfResult<RecordBatch>>) -> Result<bool> {
         let mut lease = self.readers.lease(&piece.partition, piece.offsets.start)?;
-        let mut records: Vec<Record> = vec![];
         let mut since = Instant::now();
         let mut is_waiting = false;
         loop {
-            let before = records.len();
+            let mut records = vec![];
             let progress = lease.reader()?.read(piece.offsets.end, BATCH_ROWS, GLANCE, &mut records)?;
-            if records.len() > before {
+            if !records.is_empty() {
                 since = Instant::now();
                 is_waiting = false;
-            }
-            let bytes = || {
-                records.iter().map(|r| r.key().map_or(0, <[u8]>::len) + r.value().map_or(0, <[u8]>::len)).sum::<usize>()
-            };
-            if progress == Progress::Full
-                || (progress == Progress::Done && !records.is_empty())
-                || bytes() > BATCH_BYTES
-            {
-                let batch = self.batch(&piece.partition, &records)?;
-                records.clear();
-                if self.rows.blocking_send(Ok(batch)).is_err() {
+                if rows.blocking_send(Ok(self.batch(&piece.partition, &records)?)).is_err() {
                     return Ok(false);
                 }
             }
@@ -261,7 +191,7 @@ impl PieceReader {
                 Progress::Done => return Ok(true),
                 Progress::Full => {}
                 Progress::OutOfRange => self.skip(piece, &mut lease)?,
-                Progress::Idle if self.rows.is_closed() => return Ok(false),
+                Progress::Idle if rows.is_closed() => return Ok(false),
                 Progress::Idle if since.elapsed() < self.reading.patience => {}
                 Progress::Idle => {
                     since = Instant::now();

@@ -17,8 +17,8 @@ use super::offsets::{Offsets, names};
 use super::reader::Readers;
 use super::scan::{KafkaScan, Reading};
 use super::{KafkaStream, partitions_of};
-use crate::error::{Error, Result};
-use crate::kafka::{Broker, Client, LATEST, Partition, Topic, data_loss};
+use crate::error::Result;
+use crate::kafka::{Broker, Client, EARLIEST, LATEST, Topic, data_loss};
 use crate::offset::Offset;
 use crate::source::{RangeScan, ReadLimit, Source, SourceContext, SourceMetrics};
 
@@ -77,7 +77,8 @@ impl KafkaSource {
         let client = Client::new(&stream.common.config(MIN_PREFETCH_KBYTES), servers)?;
         let broker = Broker::new(client, servers);
         let topics = stream.common.subscription.topics(&broker, stream.common.retry).await?;
-        let known = KnownTopics::open(&ctx.dir)?;
+        let mut known = KnownTopics::open(&ctx.dir)?;
+        known.keep(&topics)?;
         let memory =
             MemoryConsumer::new("records of Kafka fetched ahead").register(&ctx.session.runtime_env().memory_pool);
         memory.try_grow(stream.prefetch_bytes as usize)?;
@@ -105,6 +106,7 @@ impl KafkaSource {
         if state.looked_at.elapsed() >= TOPICS_EVERY {
             state.topics = self.stream.common.subscription.topics(&self.broker, self.stream.common.retry).await?;
             state.looked_at = Instant::now();
+            state.known.keep(&state.topics)?;
         }
         let partitions = partitions_of(&state.topics);
         let found = self.broker.offsets(partitions.iter().map(|p| (p.clone(), LATEST)).collect()).await?;
@@ -123,65 +125,50 @@ impl KafkaSource {
         Ok(latest)
     }
 
-    /// Compares where the query stands with what there is. What is gone is an error, or said and left out.
-    async fn look_for_loss(&self, state: &State, start: &Offsets, latest: &mut Offsets) -> Result<()> {
-        let fails = self.reading.fails_on_data_loss;
-        let loss = |error: Error| match fails {
-            true => Err(error),
-            false => {
-                tracing::warn!("kafka: {}; going on with what is there", error.message());
-                Ok(())
-            }
-        };
+    /// What became of records that are gone: an error, or a word about it.
+    fn loss(&self, condition: &'static str, message: String) -> Result<()> {
+        if self.reading.fails_on_data_loss {
+            return Err(data_loss(condition, message));
+        }
+        tracing::warn!("kafka: {message}; going on with what is there");
+        Ok(())
+    }
+
+    /// Compares where the query stands with what there is.
+    async fn look_for_loss(&self, state: &State, start: &Offsets, latest: &Offsets) -> Result<()> {
         for (name, topic) in &state.topics {
             if state.known.is_made_anew(name, topic, start) {
-                let old = start.iter().map(|(p, _)| p).filter(|p| p.topic == *name).collect::<Vec<_>>();
-                loss(data_loss(
-                    "KAFKA_DATA_LOSS.TOPIC_MADE_ANEW",
-                    format!(
-                        "the topic '{name}' was deleted and made anew: the query has read {start} of the old one ({}), and the new one ends at {}",
-                        names(&old),
-                        Offsets(
-                            latest.0.get_key_value(name).map(|(k, v)| (k.clone(), v.clone())).into_iter().collect()
-                        ),
-                    ),
-                ))?;
+                let of_topic = |all: &Offsets| all.iter().filter(|(p, _)| p.topic == *name).collect::<Vec<_>>();
+                let old: Offsets = of_topic(start).into_iter().collect();
+                let new: Offsets = of_topic(latest).into_iter().collect();
+                let partitions: Vec<_> = old.iter().map(|(partition, _)| partition).collect();
+                let message = format!(
+                    "the topic '{name}' was deleted and made anew: the query has read {old} of the old one ({}), and the new one ends at {new}",
+                    names(&partitions)
+                );
+                self.loss("KAFKA_DATA_LOSS.TOPIC_MADE_ANEW", message)?;
                 self.readers.keep(|partition| partition.topic != *name);
             }
         }
         let deleted: Vec<_> = start.iter().map(|(p, _)| p).filter(|p| latest.get(p).is_none()).collect();
         if !deleted.is_empty() {
-            loss(data_loss(
-                "KAFKA_DATA_LOSS.PARTITIONS_DELETED",
-                format!("partitions are no longer read, or deleted: {}", names(&deleted)),
-            ))?;
+            let message = format!("partitions are no longer read, or deleted: {}", names(&deleted));
+            self.loss("KAFKA_DATA_LOSS.PARTITIONS_DELETED", message)?;
         }
         for (partition, end) in latest.iter() {
             let from = start.start_of(&partition, latest);
             if end < from {
-                loss(data_loss(
-                    "KAFKA_DATA_LOSS.PARTITION_OFFSET_CHANGED",
-                    format!("the end of partition {partition} went back from {from} to {end}"),
-                ))?;
+                let message = format!("the end of partition {partition} went back from {from} to {end}");
+                self.loss("KAFKA_DATA_LOSS.PARTITION_OFFSET_CHANGED", message)?;
             }
         }
-        self.look_at_new_partitions(start, latest).await
-    }
-
-    /// A partition that the query has not seen begins at 0, or records of it are gone.
-    async fn look_at_new_partitions(&self, start: &Offsets, latest: &mut Offsets) -> Result<()> {
-        let is_new = |partition: &Partition| start.get(partition).is_none();
-        let new: Vec<_> = latest.iter().filter(|(p, _)| is_new(p)).map(|(p, _)| (p, crate::kafka::EARLIEST)).collect();
-        for (partition, first) in self.broker.offsets(new).await? {
-            let Some(first) = first.filter(|first| *first > 0) else { continue };
-            let error = data_loss(
-                "KAFKA_DATA_LOSS.ADDED_PARTITION_DOES_NOT_START_FROM_OFFSET_ZERO",
-                format!("the new partition {partition} starts at {first} instead of 0"),
-            );
-            if self.reading.fails_on_data_loss {
-                return Err(error);
+        // A partition that the query has not seen begins at 0, or records of it are gone.
+        let new = latest.iter().filter(|(partition, _)| start.get(partition).is_none());
+        for (partition, first) in self.broker.offsets(new.map(|(p, _)| (p, EARLIEST)).collect()).await? {
+            if let Some(first) = first.filter(|first| *first > 0) {
+                let message = format!("the new partition {partition} starts at {first} instead of 0");
+                self.loss("KAFKA_DATA_LOSS.ADDED_PARTITION_DOES_NOT_START_FROM_OFFSET_ZERO", message)?;
             }
-            tracing::warn!("kafka: {}; going on with what is there", error.message());
         }
         Ok(())
     }
@@ -206,23 +193,14 @@ impl Source for KafkaSource {
     }
 
     async fn initial_offset(&self) -> Result<Offset> {
-        let mut state = self.state.lock().await;
-        let State { known, topics, .. } = &mut *state;
-        known.keep(topics)?;
-        let partitions = partitions_of(topics);
+        let partitions = partitions_of(&self.state.lock().await.topics);
         let stream = &self.stream;
         let mut start = stream.common.start.starting(&self.broker, &partitions, stream.common.or_latest).await?;
         let ends = self.broker.offsets(partitions.into_iter().map(|p| (p, LATEST)).collect()).await?;
         for (partition, from) in start.clone().iter() {
             let Some(end) = ends.get(&partition).copied().flatten().filter(|end| *end < from) else { continue };
-            let error = data_loss(
-                "KAFKA_DATA_LOSS.PARTITION_OFFSET_CHANGED",
-                format!("partition {partition} cannot be read from {from} on: it ends at {end}"),
-            );
-            if self.reading.fails_on_data_loss {
-                return Err(error);
-            }
-            tracing::warn!("kafka: {}; going on at its end", error.message());
+            let message = format!("partition {partition} cannot be read from {from} on: it ends at {end}");
+            self.loss("KAFKA_DATA_LOSS.PARTITION_OFFSET_CHANGED", message)?;
             start.set(&partition, end);
         }
         Ok(start.to_json())
@@ -240,16 +218,11 @@ impl Source for KafkaSource {
             }
             state.position = Some(start.clone());
         }
-        let mut latest = match &state.available {
+        let latest = match &state.available {
             Some(fixed) if limit == ReadLimit::Configured => fixed.clone(),
-            _ => {
-                let latest = self.latest(&mut state).await?;
-                let State { known, topics, .. } = &mut *state;
-                known.keep(topics)?;
-                latest
-            }
+            _ => self.latest(&mut state).await?,
         };
-        self.look_for_loss(&state, &start, &mut latest).await?;
+        self.look_for_loss(&state, &start, &latest).await?;
         let waiting = backlog(&start, &latest);
         let waits = match limit {
             ReadLimit::All => None,
@@ -289,10 +262,7 @@ impl Source for KafkaSource {
 
     async fn prepare_available_now(&self) -> Result<()> {
         let mut state = self.state.lock().await;
-        let latest = self.latest(&mut state).await?;
-        let State { known, topics, available, .. } = &mut *state;
-        known.keep(topics)?;
-        *available = Some(latest);
+        state.available = Some(self.latest(&mut state).await?);
         Ok(())
     }
 
@@ -326,9 +296,7 @@ impl Source for KafkaSource {
     }
 
     async fn stop(&self) -> Result<()> {
-        let state = self.state.lock().await;
-        let position = state.position.clone();
-        drop(state);
+        let position = self.state.lock().await.position.clone();
         let (readers, group) = (self.readers.clone(), self.group.lock().take());
         let (done, ended) = tokio::sync::oneshot::channel();
         // Ending waits for threads of librdkafka, and the last commit for a broker: if there is none, not for long.

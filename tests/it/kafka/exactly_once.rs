@@ -106,12 +106,12 @@ fn a_kill_at_every_point_leaves_every_record_once() {
     ];
     let copy = Copy::new(Broker::shared(), "points", FILTER, "APPEND");
     for (round, point) in points.into_iter().enumerate() {
-        copy.produce(round * 25..round * 25 + 25);
+        copy.produce(round * 30..round * 30 + 30);
         let ended = copy.start("TRIGGER AVAILABLE NOW", &format!("{point}=kill")).ended();
         assert_eq!(ended.code, None, "{point}: {ended:?}");
-        assert_eq!(copy.written().len() % 5, 0, "{point}: a part of a batch is seen");
+        assert_eq!(copy.written().len() % BATCH, 0, "{point}: a part of a batch is seen");
         copy.finish();
-        assert_eq!(copy.written(), numbers(0..round * 25 + 25), "{point}");
+        assert_eq!(copy.written(), numbers(0..round * 30 + 30), "{point}");
     }
 }
 

@@ -87,6 +87,14 @@ enum Name {
     Escaped(String),
 }
 
+/// What stands between the value before and the value of a field: the comma, the name, the colon, blanks.
+#[derive(Debug, Default)]
+pub struct Introduction {
+    source: String,
+    /// Where the name is in it.
+    name: Range<usize>,
+}
+
 /// Reads tokens one after the other.
 #[derive(Debug)]
 pub struct Tokens<'a> {
@@ -98,6 +106,8 @@ pub struct Tokens<'a> {
     /// A text of which only the opening quote was read.
     is_incomplete: bool,
     scopes: Vec<Scope>,
+    /// The end of the value before.
+    last_end: usize,
     /// The first byte of the value.
     start: usize,
     /// The number's or text's bytes, if `scratch` does not hold it.
@@ -122,6 +132,7 @@ impl<'a> Tokens<'a> {
             next: None,
             is_incomplete: false,
             scopes: vec![root],
+            last_end: 0,
             start: 0,
             value: 0..0,
             is_escaped: false,
@@ -167,10 +178,7 @@ impl<'a> Tokens<'a> {
 
     /// The current text, without quotes and escapes.
     pub fn string(&mut self) -> Result<&str> {
-        if self.is_incomplete {
-            self.is_incomplete = false;
-            self.read_text(b'"')?;
-        }
+        self.end_text()?;
         Ok(if self.is_escaped { &self.scratch } else { &self.text[self.value.clone()] })
     }
 
@@ -198,6 +206,55 @@ impl<'a> Tokens<'a> {
         Ok(())
     }
 
+    /// Remembers how the field that was just found is introduced; `false` if its name does not stand there as it is.
+    pub fn introduction(&self, remembered: &mut Introduction) -> bool {
+        let Name::Plain(name) = &self.scope().name else { return false };
+        if self.current != Some(Token::Name) {
+            return false;
+        }
+        remembered.source.clear();
+        remembered.source.push_str(&self.text[self.last_end..self.start]);
+        remembered.name = name.start - self.last_end..name.end - self.last_end;
+        true
+    }
+
+    /// Goes to the value of the next field if that is introduced like this: the same as `advance` twice.
+    pub fn advance_behind(&mut self, introduction: &Introduction, is_first: bool) -> Result<Option<Token>> {
+        if self.current == Some(Token::Name) || self.is_lossy || self.scopes.len() > MAX_DEPTH {
+            return Ok(None);
+        }
+        self.end_text()?;
+        let scope = self.scope();
+        if scope.kind != Kind::Object || scope.is_first != is_first {
+            return Ok(None);
+        }
+        let Some(rest) = self.text.as_bytes()[self.pos..].strip_prefix(introduction.source.as_bytes()) else {
+            return Ok(None);
+        };
+        // More blanks or a comment may follow.
+        let Some(byte @ (b'"' | b'0'..=b'9' | b'-' | b'{' | b'[' | b't' | b'f' | b'n')) = rest.first().copied() else {
+            return Ok(None);
+        };
+        let (from, Range { start, end }) = (self.pos, introduction.name.clone());
+        let scope = self.scope_mut();
+        (scope.is_first, scope.name) = (false, Name::Plain(from + start..from + end));
+        (self.last_end, self.start) = (from, from + introduction.source.len());
+        self.pos = self.start + 1;
+        self.current = Some(Token::Name);
+        self.current = Some(self.value_token(byte)?);
+        self.open_scope(self.current)?;
+        Ok(self.current)
+    }
+
+    /// Reads the text of which only the opening quote was read.
+    fn end_text(&mut self) -> Result<()> {
+        if self.is_incomplete {
+            self.is_incomplete = false;
+            self.read_text(b'"')?;
+        }
+        Ok(())
+    }
+
     /// The next token; none at the end of the text.
     pub fn advance(&mut self) -> Result<Option<Token>> {
         if self.current == Some(Token::Name) {
@@ -205,10 +262,8 @@ impl<'a> Tokens<'a> {
             self.open_scope(self.current)?;
             return Ok(self.current);
         }
-        if self.is_incomplete {
-            self.is_incomplete = false;
-            self.read_text(b'"')?;
-        }
+        self.end_text()?;
+        self.last_end = self.pos;
         let Some(mut byte) = self.after_blanks()? else {
             if self.scope().kind != Kind::Root {
                 return Err(Malformed);

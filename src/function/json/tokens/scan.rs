@@ -5,6 +5,26 @@ use super::{Malformed, Result, Token, Tokens};
 /// Bytes of a number.
 const MAX_NUMBER: usize = 1000;
 
+/// Bytes before the first that is the quote, a backslash or, unless they are allowed, a control character.
+fn plain_len(bytes: &[u8], quote: u8, allows_control: bool) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    // The high bit of the first byte that is zero is set, those behind it may be; so of the first that is below a limit.
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGHS;
+    let controls = if allows_control { 0 } else { b' ' };
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+        let found = is(quote) | is(b'\\') | below(word, controls);
+        if found != 0 {
+            return i * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let is_special = |b: &u8| *b == quote || *b == b'\\' || *b < controls;
+    words.len() * 8 + rest.iter().position(is_special).unwrap_or(rest.len())
+}
+
 impl Tokens<'_> {
     fn digits(&self, from: usize) -> usize {
         let bytes = &self.text.as_bytes()[from..];
@@ -66,19 +86,7 @@ impl Tokens<'_> {
         let start = self.pos;
         let bytes = self.text.as_bytes();
         let allows = self.syntax.control_chars;
-        let plain = |b: &u8| *b != quote && *b != b'\\' && (*b >= b' ' || allows);
-        // Nearly every text has nothing special in it.
-        if let Some(len) = memchr::memchr2(quote, b'\\', &bytes[start..])
-            && bytes[start + len] == quote
-            && (allows || bytes[start..start + len].iter().all(|b| *b >= b' '))
-        {
-            (self.value, self.is_escaped) = (start..start + len, false);
-            self.pos = start + len + 1;
-            return Ok(());
-        }
-        while bytes.get(self.pos).is_some_and(plain) {
-            self.pos += 1;
-        }
+        self.pos += plain_len(&bytes[start..], quote, allows);
         if bytes.get(self.pos) == Some(&quote) {
             (self.value, self.is_escaped) = (start..self.pos, false);
             self.pos += 1;
@@ -96,9 +104,7 @@ impl Tokens<'_> {
                 b if b < b' ' && !allows => return Err(Malformed),
                 _ => {
                     let from = self.pos - 1;
-                    while bytes.get(self.pos).is_some_and(plain) {
-                        self.pos += 1;
-                    }
+                    self.pos += plain_len(&bytes[self.pos..], quote, allows);
                     self.scratch.push_str(&self.text[from..self.pos]);
                 }
             }
