@@ -103,6 +103,7 @@ pub fn is_secret(key: &str) -> bool {
         "accesskey",
         "access.key",
         "serviceaccountkey",
+        "user.info",
     ]
     .iter()
     .any(|s| key.contains(s))

@@ -9,7 +9,7 @@ use super::{Connector, ConnectorRequest, Role};
 use crate::error::Result;
 use crate::options::OptionSpec;
 use crate::sink::{KafkaSink, Sink};
-use crate::source::{KafkaStream, KafkaTable, StreamProvider};
+use crate::source::{KafkaStream, KafkaTable, StreamProvider, zone_of};
 
 /// The connector `kafka`.
 #[derive(Debug)]
@@ -31,18 +31,20 @@ impl Connector for Kafka {
 
     fn options(&self, role: Role) -> Vec<OptionSpec> {
         match role {
-            Role::Table => KafkaTable::OPTIONS.concat(),
-            Role::Sink => KafkaSink::OPTIONS.concat(),
-            Role::Stream => KafkaStream::OPTIONS.concat(),
+            Role::Table => KafkaTable::options(),
+            Role::Sink => KafkaSink::options(),
+            Role::Stream => KafkaStream::options(),
         }
     }
 
     async fn stream(&self, request: ConnectorRequest<'_>) -> Result<Arc<dyn StreamProvider>> {
-        Ok(Arc::new(KafkaStream::new(request.name, request.declared, request.options)?))
+        let tz = zone_of(request.context);
+        Ok(Arc::new(KafkaStream::new(request.name, request.declared, request.options, tz)?))
     }
 
     async fn table(&self, request: ConnectorRequest<'_>) -> Result<Arc<dyn TableProvider>> {
-        Ok(Arc::new(KafkaTable::new(request.name, request.declared, request.options)?))
+        let tz = zone_of(request.context);
+        Ok(Arc::new(KafkaTable::new(request.name, request.declared, request.options, tz)?))
     }
 
     fn sink(&self, request: ConnectorRequest<'_>) -> Result<Arc<dyn Sink>> {

@@ -13,6 +13,7 @@ mod csv_header;
 pub mod encoding;
 mod json;
 pub mod lines;
+pub mod message;
 mod text;
 
 pub use bad_records::{BadRecordCounter, BadRecords};

@@ -203,7 +203,7 @@ fn write_binary(out: &mut String, bytes: &[u8], style: Style) {
 /// `Double.toString`: plain from 1.0E-3 to below 1.0E7, scientific elsewhere, always with a digit after the point.
 pub fn write_double(out: &mut String, value: f64) {
     if value.is_finite() {
-        write_java_float(out, &format!("{value:e}"), value.abs());
+        write_java_float(out, &shortest(format!("{value:e}"), || format!("{value:.1e}")), value.abs());
     } else {
         write_not_finite(out, value);
     }
@@ -213,10 +213,23 @@ pub fn write_double(out: &mut String, value: f64) {
 pub fn write_float(out: &mut String, value: f32) {
     if value.is_finite() {
         // The limits are compared as floats: 1.0E-3 as a float is a little above the double of the same name.
-        write_java_float(out, &format!("{value:e}"), if value.abs() == 1e-3_f32 { 1e-3 } else { value.abs().into() });
+        write_java_float(
+            out,
+            &shortest(format!("{value:e}"), || format!("{value:.1e}")),
+            if value.abs() == 1e-3_f32 { 1e-3 } else { value.abs().into() },
+        );
     } else {
         write_not_finite(out, value.into());
     }
+}
+
+/// The shortest digits of a number, of two if one does: then Java takes the two that are nearest, as in 4.9E-324.
+fn shortest(scientific: String, of_two: impl FnOnce() -> String) -> String {
+    if scientific.contains('.') {
+        return scientific;
+    }
+    let two = of_two();
+    if two.contains(".0e") { scientific } else { two }
 }
 
 fn write_not_finite(out: &mut String, value: f64) {

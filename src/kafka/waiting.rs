@@ -1,5 +1,7 @@
 //! Waiting for brokers that are away: a line in the log when it begins, and one when it is over.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use rdkafka::error::KafkaError;
 
 use super::error::failed;
@@ -10,13 +12,22 @@ use crate::error::Result;
 pub struct Waiting<'a> {
     what: &'a str,
     servers: &'a str,
+    /// How many requests wait.
+    count: Option<&'a AtomicUsize>,
     has_begun: bool,
 }
 
 impl<'a> Waiting<'a> {
     /// For a request of these brokers; `what` is asked for.
     pub fn new(what: &'a str, servers: &'a str) -> Self {
-        Self { what, servers, has_begun: false }
+        Self { what, servers, count: None, has_begun: false }
+    }
+
+    /// The same, counted while it waits.
+    #[must_use]
+    pub fn counted(mut self, count: &'a AtomicUsize) -> Self {
+        self.count = Some(count);
+        self
     }
 
     /// The request has failed, and is to be made again.
@@ -29,6 +40,9 @@ impl<'a> Waiting<'a> {
         }
         if !self.has_begun {
             self.has_begun = true;
+            if let Some(count) = self.count {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
             let (what, servers) = (self.what, self.servers);
             tracing::warn!("kafka: no answer from the brokers at '{servers}' ({what}: {error}); waiting for them");
         }
@@ -36,9 +50,17 @@ impl<'a> Waiting<'a> {
     }
 
     /// The request is answered.
-    pub fn end(self) {
+    pub fn end(&self) {
         if self.has_begun {
             tracing::warn!("kafka: the brokers at '{}' answer again", self.servers);
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(count) = self.count.filter(|_| self.has_begun) {
+            count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

@@ -30,7 +30,9 @@ pub use limit::LimitOperator;
 pub use random::RandomExec;
 pub use recursion::{LevelExec, ReadExec, Recursion};
 pub use session::{SessionInput, SessionOperator};
-pub use watermark::{EventTimeTracker, EventTimes, WatermarkExec, WatermarkInput, WatermarkPolicy, WatermarkState};
+pub use watermark::{
+    EventTimeTracker, EventTimes, Idle, WatermarkExec, WatermarkInput, WatermarkPolicy, WatermarkState,
+};
 pub use windows::Windows;
 
 use std::sync::Arc;

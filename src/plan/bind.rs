@@ -90,7 +90,7 @@ fn bind_scan(node: LogicalPlan, stream: &StreamTable, sources: &mut Vec<BoundSou
             slots: vec![slot.clone()],
         }),
     }
-    let with_metadata = stream.metadata_schema().cloned();
-    let table = SlotTable { name: stream.name().to_string(), provider: stream.provider().clone(), with_metadata, slot };
+    let with_hidden = stream.hidden_schema().cloned();
+    let table = SlotTable { name: stream.name().to_string(), provider: stream.provider().clone(), with_hidden, slot };
     Ok(LogicalPlan::TableScan(TableScan { source: provider_as_source(Arc::new(table)), ..scan }))
 }

@@ -93,7 +93,7 @@ pub struct SlotTable {
     /// What opens its sources.
     pub provider: Arc<dyn StreamProvider>,
     /// The columns and `_metadata`, if the query names it.
-    pub with_metadata: Option<SchemaRef>,
+    pub with_hidden: Option<SchemaRef>,
     /// Where the rows are.
     pub slot: Arc<Slot>,
 }
@@ -122,7 +122,7 @@ pub fn bound_streams(plan: &LogicalPlan) -> Vec<String> {
 #[async_trait]
 impl TableProvider for SlotTable {
     fn schema(&self) -> SchemaRef {
-        self.with_metadata.clone().unwrap_or_else(|| self.provider.schema())
+        self.with_hidden.clone().unwrap_or_else(|| self.provider.schema())
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
@@ -141,7 +141,7 @@ impl TableProvider for SlotTable {
         _limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let partitions = state.config().target_partitions();
-        let projection = projection.cloned().or_else(|| all_columns(self.with_metadata.as_ref()));
+        let projection = projection.cloned().or_else(|| all_columns(self.with_hidden.as_ref()));
         let request = ScanRequest { projection, filters: filters.to_vec(), partitions };
         Ok(Arc::new(MicroBatchExec::try_new(self.clone(), request)?))
     }

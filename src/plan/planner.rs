@@ -103,9 +103,10 @@ impl StreamPlan {
         if !inputs.is_empty() {
             text += "\n== Watermarks ==\n";
         }
-        for WatermarkInput { streams, column, delay_ms } in inputs {
+        for WatermarkInput { streams, column, delay_ms, by_partition } in inputs {
             let delay = duration_text(delay_ms.saturating_mul(1000));
-            text += &format!("'{column}' of {}, delay {delay}\n", streams.join(", "));
+            let each = if by_partition { ", each partition by itself" } else { "" };
+            text += &format!("'{column}' of {}, delay {delay}{each}\n", streams.join(", "));
         }
         text
     }
@@ -355,9 +356,14 @@ impl StatefulPlanner {
         let streams = bound_streams(&node.input);
         tracker.register(
             node.id,
-            WatermarkInput { streams, column: node.event_time.name.clone(), delay_ms: node.delay_ms },
+            WatermarkInput {
+                streams,
+                column: node.event_time.name.clone(),
+                delay_ms: node.delay_ms,
+                by_partition: !node.partition.is_empty(),
+            },
         );
-        Ok(Arc::new(WatermarkExec::new(node.id, column, input.clone(), tracker)))
+        Ok(Arc::new(WatermarkExec::new(node.id, column, node.partition.clone(), input.clone(), tracker)))
     }
 
     fn aggregate(

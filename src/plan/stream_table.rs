@@ -20,13 +20,13 @@ pub struct StreamTable {
     provider: Arc<dyn StreamProvider>,
     idle_timeout: Option<Duration>,
     /// The columns and `_metadata`, for the queries that name it.
-    with_metadata: Option<SchemaRef>,
+    with_hidden: Option<SchemaRef>,
 }
 
 impl StreamTable {
     /// The stream `name`.
     pub fn new(name: impl Into<String>, provider: Arc<dyn StreamProvider>) -> Self {
-        Self { name: name.into(), provider, idle_timeout: None, with_metadata: None }
+        Self { name: name.into(), provider, idle_timeout: None, with_hidden: None }
     }
 
     /// The same with a time after which it no longer holds watermarks back, having no rows.
@@ -42,14 +42,14 @@ impl StreamTable {
 
     /// The same stream with the hidden column of files; `None` if it has none.
     #[must_use]
-    pub fn with_metadata(&self) -> Option<Self> {
-        let with_metadata = Some(self.provider.schema_with_metadata()?);
-        Some(Self { with_metadata, ..self.clone() })
+    pub fn with_hidden(&self) -> Option<Self> {
+        let with_hidden = Some(self.provider.schema_with_hidden()?);
+        Some(Self { with_hidden, ..self.clone() })
     }
 
     /// The columns and `_metadata`, if it is asked for.
-    pub fn metadata_schema(&self) -> Option<&SchemaRef> {
-        self.with_metadata.as_ref()
+    pub fn hidden_schema(&self) -> Option<&SchemaRef> {
+        self.with_hidden.as_ref()
     }
 
     /// The stream's name.
@@ -66,7 +66,7 @@ impl StreamTable {
 #[async_trait]
 impl TableProvider for StreamTable {
     fn schema(&self) -> SchemaRef {
-        self.with_metadata.clone().unwrap_or_else(|| self.provider.schema())
+        self.with_hidden.clone().unwrap_or_else(|| self.provider.schema())
     }
 
     fn table_type(&self) -> TableType {

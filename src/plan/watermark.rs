@@ -10,10 +10,13 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ExprSchema, Result as DfResult, plan_err};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
+use super::scanned_stream;
 use crate::error::{Error, Result};
+use crate::source::PARTITION_KEY;
 use crate::type_name::sql_type_name;
 
 /// The key of the field metadata that marks an event-time column; its value is the delay in milliseconds.
@@ -30,6 +33,8 @@ pub struct WatermarkNode {
     pub delay_ms: i64,
     /// The node's number within its query, from 0.
     pub id: usize,
+    /// The columns that say what partition a row is of, if each holds the watermark by itself: their numbers in the input.
+    pub partition: Vec<usize>,
     schema: DFSchemaRef,
 }
 
@@ -51,7 +56,8 @@ impl WatermarkNode {
                 .with_help("write how late rows may come: DELAY OF INTERVAL 10 SECONDS"));
         }
         let schema = marked_schema(input.schema(), &event_time, delay_ms)?;
-        Ok(Self { input, event_time, delay_ms, id, schema })
+        let partition = partition_columns(&input)?;
+        Ok(Self { input, event_time, delay_ms, id, partition, schema })
     }
 
     /// The same under another number.
@@ -63,6 +69,33 @@ impl WatermarkNode {
     pub fn into_plan(self) -> LogicalPlan {
         LogicalPlan::Extension(Extension { node: Arc::new(self) })
     }
+}
+
+/// The columns that say what partition a row is of, if the stream below has such and each partition holds watermarks by itself.
+fn partition_columns(input: &LogicalPlan) -> Result<Vec<usize>> {
+    let fields = input.schema().fields();
+    let mut marked: Vec<(&str, usize)> = fields
+        .iter()
+        .enumerate()
+        .filter_map(|(i, field)| Some((field.metadata().get(PARTITION_KEY)?.as_str(), i)))
+        .collect();
+    marked.sort_unstable();
+    let mut streams = 0;
+    let mut holds_by_partition = false;
+    input.apply(|node| {
+        if let Some(stream) = scanned_stream(node) {
+            streams += 1;
+            holds_by_partition |= stream.provider().watermarks_by_partition();
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if holds_by_partition && (streams != 1 || marked.is_empty()) {
+        let message =
+            "a stream with watermark.byPartition has its WATERMARK above another query, which hides the partitions";
+        return Err(Error::invalid("INVALID_WATERMARK", message)
+            .with_help("write WATERMARK where the stream itself is: FROM STREAM s WATERMARK ts DELAY OF …"));
+    }
+    Ok(marked.into_iter().map(|(_, i)| i).collect())
 }
 
 /// The delay that a field's metadata gives, if it is an event-time column.
@@ -132,10 +165,9 @@ impl UserDefinedLogicalNodeCore for WatermarkNode {
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         let event_time = self.schema.maybe_index_of_column(&self.event_time)?;
         let mut needed = output_columns.to_vec();
-        if !needed.contains(&event_time) {
-            needed.push(event_time);
-            needed.sort_unstable();
-        }
+        needed.extend(self.partition.iter().chain([&event_time]));
+        needed.sort_unstable();
+        needed.dedup();
         Some(vec![needed])
     }
 }

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::Environment;
 use super::conf::QueryConf;
-use super::idle::IdleInputs;
+use super::idle::{IdleInputs, PlannedInput};
 use super::losses::{Losses, SourceSeen};
 use super::output::execute;
 use super::progress::{ProgressBuilder, SourceFigures, StreamingQueryProgress, Timings};
@@ -45,6 +45,8 @@ use crate::trigger::TriggerInstant;
 const PARALLEL_ROWS: usize = 50_000;
 /// How often an idle query looks at a source that neither notifies nor says how often (Spark's `pollingDelay`).
 const POLL: Duration = Duration::from_millis(10);
+/// How often a query that is to stop in the middle of a batch looks whether the batch can go on.
+const GLANCE: Duration = Duration::from_millis(100);
 const RECENT_PROGRESS: usize = 100;
 
 /// The engine of one query, batch by batch: what the trigger loop drives, and what pipeline tests step through.
@@ -130,8 +132,7 @@ impl MicroBatchExecution {
     async fn try_run_batch(&mut self) -> Result<bool> {
         let Some(batch) = self.next().await? else { return Ok(false) };
         let id = batch.header.batch_id;
-        self.run(batch).await.map_err(|e| e.with_place(format!("batch {id}")))?;
-        Ok(true)
+        self.run(batch).await.map_err(|e| e.with_place(format!("batch {id}")))
     }
 
     /// The batch to run: the one a crash left over, or one with what the sources have now.
@@ -177,11 +178,15 @@ impl MicroBatchExecution {
 
     /// An input that has become idle may let the watermark move without a batch.
     fn look_for_idle(&mut self, ranges: &[SourceRange]) {
+        let planned = ranges.iter().zip(&self.sources).map(|(range, source)| PlannedInput {
+            name: &range.name,
+            has_rows: range.start != range.end,
+            partitions: source.source.partitions(&range.start, &range.end),
+        });
+        self.inputs.look(&planned.collect::<Vec<_>>());
         if !self.inputs.is_used() {
             return;
         }
-        let with_rows: Vec<_> = ranges.iter().filter(|r| r.start != r.end).map(|r| r.name.as_str()).collect();
-        self.inputs.look(&with_rows);
         self.watermark_ms = self.plan.event_times.advance(self.watermark_ms, self.conf.policy, &self.inputs.idle());
     }
 
@@ -214,10 +219,19 @@ impl MicroBatchExecution {
         self.plan.event_times.is_used().then(|| self.conf.kept()).into_iter().collect()
     }
 
-    async fn run(&mut self, mut batch: Batch) -> Result<()> {
+    /// Runs a batch to its end; `false` if the query is to stop and the batch could only wait.
+    async fn run(&mut self, mut batch: Batch) -> Result<bool> {
         let rows = self.read(&batch.header).await?;
         batch.timings.end("getBatch");
-        let output_rows = self.compute(&batch.header, rows).await?;
+        let computed = tokio::select! {
+            biased;
+            computed = self.compute(&batch.header, rows) => Some(computed?),
+            () = self.is_given_up() => None,
+        };
+        let Some(output_rows) = computed else {
+            self.plan.operators.iter().for_each(|o| o.abort());
+            return Ok(false);
+        };
         let read: u64 = self.sources.iter().map(|s| s.slots.iter().map(|s| s.rows()).sum::<u64>()).sum();
         batch.timings.end("addBatch");
         self.env.failpoints.hit("after_batch")?;
@@ -232,7 +246,12 @@ impl MicroBatchExecution {
         batch.timings.end("walCommit");
         self.release().await?;
         self.env.failpoints.hit("before_sink_commit")?;
-        self.sink.commit(identity).await?;
+        tokio::select! {
+            biased;
+            committed = self.sink.commit(identity) => committed?,
+            // The batch is in the log, and is committed by the next run.
+            () = self.is_given_up() => return Ok(false),
+        }
         self.env.failpoints.hit("after_sink_commit")?;
         self.env.failpoints.hit("before_commit_log")?;
         self.checkpoint.append_commit(identity.batch_id)?;
@@ -249,7 +268,17 @@ impl MicroBatchExecution {
         self.timestamp_ms = batch.header.batch_timestamp_ms;
         batch.timings.end("commitOffsets");
         self.report(&batch, output_rows);
-        self.snapshot_if_due(&batch.header)
+        self.snapshot_if_due(&batch.header)?;
+        Ok(true)
+    }
+
+    /// Returns once the query is to stop while a source waits for rows that do not come, or the sink for a server.
+    async fn is_given_up(&self) {
+        let mut halted = self.halt.subscribe();
+        let is_halted = halted.wait_for(|halted| *halted).await.is_ok();
+        while !is_halted || !(self.sink.is_waiting() || self.sources.iter().any(|s| s.source.is_waiting())) {
+            tokio::time::sleep(GLANCE).await;
+        }
     }
 
     /// Puts what the batch reads into the slots of the plan; about how many rows there are, if known.

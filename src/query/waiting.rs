@@ -40,6 +40,9 @@ pub struct WaitingInput {
     pub is_idle: bool,
     /// Whether the query's watermark is where it is because of this one.
     pub holds_watermark: bool,
+    /// The partition that is furthest behind, if each holds the watermark by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slowest_partition: Option<String>,
 }
 
 /// One stateful operator.
@@ -72,6 +75,7 @@ impl Waiting {
             watermark: iso_timestamp(s.watermark_ms),
             is_idle: s.idle,
             holds_watermark: s.holds,
+            slowest_partition: s.slowest,
         };
         let operator = |(o, late): (&Arc<dyn StatefulOperator>, &u64)| WaitingOperator {
             operator_name: o.operator_name().to_owned(),
@@ -98,10 +102,13 @@ impl Waiting {
                 }
                 None => "no rows yet".to_owned(),
             };
-            let role = match (i.is_idle, i.holds_watermark) {
-                (true, _) => ", idle: left out",
-                (false, true) => ", holds the watermark",
-                (false, false) => "",
+            let role = match (i.is_idle, i.holds_watermark, &i.slowest_partition) {
+                (true, _, _) => ", idle: left out".to_owned(),
+                (false, true, None) => ", holds the watermark".to_owned(),
+                (false, true, Some(partition)) => {
+                    format!(", holds the watermark: partition {partition} is furthest behind")
+                }
+                (false, false, _) => String::new(),
             };
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  '{}' of {}: {seen}{role}", i.column, i.streams.join(", "));

@@ -132,6 +132,12 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// Forgets the prepared batch, if there is one.
     async fn abort(&self) -> Result<()>;
 
+    /// Whether a batch waits for a server that is away. A query that is stopped then leaves the batch, which runs when it is started
+    /// again.
+    fn is_waiting(&self) -> bool {
+        false
+    }
+
     /// Closes everything. Nothing is called afterwards.
     async fn close(&self) -> Result<()>;
 }

@@ -22,11 +22,13 @@ mod testing;
 
 pub use file::FileStream;
 pub use file::metadata_column::METADATA;
+#[cfg(feature = "kafka")]
+pub use file::zone_of;
 pub use identity::StreamIdentity;
 #[cfg(feature = "kafka")]
 pub use kafka::{KafkaStream, KafkaTable};
 pub use memory::MemoryStream;
-pub use provider::{StreamProvider, schema_needed, source_schema};
+pub use provider::{PARTITION_KEY, StreamProvider, schema_needed, source_schema};
 pub use rate::RateStream;
 pub use rate_micro_batch::RateMicroBatchStream;
 pub use refreshing::RefreshingTable;
@@ -34,7 +36,7 @@ pub use rows_scan::MemoryScan;
 pub use scan::{RangeScan, ScanRequest};
 pub(crate) use scan::{all_columns, pushdown};
 pub use socket::SocketStream;
-pub use static_table::{StaticFiles, table_with_metadata};
+pub use static_table::{StaticFiles, table_with_hidden};
 
 use std::fmt;
 use std::path::PathBuf;
@@ -133,6 +135,17 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// The end of all rows that there were when [`Source::latest_offset`] was asked last, if a batch may end before it.
     fn latest_known(&self) -> Option<Offset> {
         None
+    }
+
+    /// The partitions up to `end` if they hold watermarks by themselves, and whether each has rows between the offsets.
+    fn partitions(&self, _start: &Offset, _end: &Offset) -> Vec<(String, bool)> {
+        vec![]
+    }
+
+    /// Whether a batch waits for rows that do not come, such as those of a server that is away. A query that is stopped then leaves the
+    /// batch, which runs when it is started again.
+    fn is_waiting(&self) -> bool {
+        false
     }
 
     /// Where the first record of the last batch that could not be read is, if that is known.

@@ -10,6 +10,7 @@ use datafusion::logical_expr::Expr;
 use super::memory::MemoryStream;
 use super::{Source, SourceContext, StreamIdentity};
 use crate::error::{Error, Result};
+use crate::type_name::sql_type_name;
 
 /// A stream as it was created: options are checked, nothing is read yet. Every query opens a source of its own.
 #[async_trait]
@@ -35,8 +36,13 @@ pub trait StreamProvider: Send + Sync + fmt::Debug {
 
     /// The columns with the hidden one that says where rows come from, which a scan gives if it is asked for the number behind those
     /// of [`StreamProvider::schema`]; `None` if there is no such column.
-    fn schema_with_metadata(&self) -> Option<SchemaRef> {
+    fn schema_with_hidden(&self) -> Option<SchemaRef> {
         None
+    }
+
+    /// Whether each partition holds watermarks by itself. Its columns [`PARTITION_KEY`] marks.
+    fn watermarks_by_partition(&self) -> bool {
+        false
     }
 
     /// The memory stream, if it is one.
@@ -44,6 +50,9 @@ pub trait StreamProvider: Send + Sync + fmt::Debug {
         None
     }
 }
+
+/// The key of the field metadata that marks the columns which say what partition a row is of.
+pub const PARTITION_KEY: &str = "tidemill.partition";
 
 /// The error for a stream whose columns must be declared.
 pub fn schema_needed(format: &str, name: &str) -> Error {
@@ -73,7 +82,7 @@ pub fn fixed_schema(
     };
     match declared {
         Some(d) if !same(&d) => {
-            let names: Vec<_> = columns.iter().map(|(n, t)| format!("{n} {t}")).collect();
+            let names: Vec<_> = columns.iter().map(|(n, t)| format!("{n} {}", sql_type_name(t))).collect();
             Err(Error::invalid(
                 "INVALID_SCHEMA",
                 format!("the columns of stream '{name}' are not those of the {format} source: {}", names.join(", ")),

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -61,6 +61,7 @@ impl TableProvider for RefreshingTable {
         let scan = Scan {
             table: self.table.clone(),
             every_ms: i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX),
+            planned: Instant::now(),
             session: session.clone(),
             projection: projection.cloned(),
             filters: filters.to_vec(),
@@ -86,6 +87,7 @@ impl TableProvider for RefreshingTable {
 struct Scan {
     table: Arc<dyn TableProvider>,
     every_ms: i64,
+    planned: Instant,
     session: SessionState,
     projection: Option<Vec<usize>>,
     filters: Vec<Expr>,
@@ -113,11 +115,19 @@ impl Scan {
         match (batch, read.at) {
             // A batch query is planned each time.
             (None, _) => {}
-            (Some(_), None) => read.at = batch,
-            (Some(now), Some(at)) => {
-                if now.batch_id != at.batch_id && now.timestamp_ms.saturating_sub(at.timestamp_ms) >= self.every_ms {
+            (Some(now), at) => {
+                let is_old = match at {
+                    // The first batch may come long after the query was planned.
+                    None => self.planned.elapsed().as_millis() >= self.every_ms.unsigned_abs().into(),
+                    Some(at) => {
+                        now.batch_id != at.batch_id && now.timestamp_ms.saturating_sub(at.timestamp_ms) >= self.every_ms
+                    }
+                };
+                if is_old {
                     let (session, projection) = (&self.session, self.projection.as_ref());
                     read.plan = self.table.scan(session, projection, &self.filters, self.limit).await?;
+                }
+                if is_old || at.is_none() {
                     read.at = batch;
                 }
             }

@@ -28,8 +28,12 @@ use crate::function::scalar::session_time_zone;
 use crate::options::{OptionReader, OptionSpec, Options};
 use crate::sink::file::{FileAppend, FileFormat, FileFormatKind, Rolling};
 
-/// The same table of files with the hidden column behind the others; `None` for other tables, and where the name is taken.
-pub fn table_with_metadata(table: &dyn TableProvider) -> Option<Arc<dyn TableProvider>> {
+/// The same table with its hidden columns behind the others; `None` for tables without such, and where the name is taken.
+pub fn table_with_hidden(table: &dyn TableProvider) -> Option<Arc<dyn TableProvider>> {
+    #[cfg(feature = "kafka")]
+    if let Some(topics) = table.downcast_ref::<super::KafkaTable>() {
+        return Some(Arc::new(topics.with_hidden()?));
+    }
     let files = table.downcast_ref::<StaticFiles>()?;
     let with_metadata = Some(with_metadata_column(&files.schema)?);
     Some(Arc::new(StaticFiles { with_metadata, ..files.clone() }))

@@ -16,7 +16,8 @@ struct S3 {
     scratch: tempfile::TempDir,
 }
 
-fn python() -> PathBuf {
+/// The Python that `tests/run` has installed what tests need into.
+pub fn python() -> PathBuf {
     let home = std::env::var("HOME").unwrap_or_default();
     std::env::var("TIDEMILL_MOTO")
         .map_or_else(|_| PathBuf::from(home).join(".cache/tidemill/moto/bin/python"), PathBuf::from)

@@ -115,6 +115,23 @@ impl RecordEncoder {
         }
         Ok(out)
     }
+
+    /// Each row as a message of its own, behind `frame`.
+    ///
+    /// # Errors
+    /// Types that the schema does not have.
+    pub fn messages(columns: &[ArrayRef], rows: usize, frame: &[u8]) -> Result<BinaryArray> {
+        let columns = columns.iter().map(Column::new).collect::<Result<Vec<_>>>()?;
+        let mut messages = BinaryBuilder::with_capacity(rows, 0);
+        let mut message = vec![];
+        for row in 0..rows {
+            message.clear();
+            message.extend_from_slice(frame);
+            columns.iter().for_each(|column| column.put(row, &mut message));
+            messages.append_value(&message);
+        }
+        Ok(messages.finish())
+    }
 }
 
 /// A column, or what is inside it, that is written value by value.

@@ -15,13 +15,14 @@ mod values;
 pub use container::{Compression, Container, ContainerWriter};
 pub use encode::{RecordEncoder, schema_of};
 pub use plan::{Matching, Plan};
-pub use read::Rows;
+pub use read::{MessageRows, Rows};
 pub use schema::Schema;
+pub use values::Values;
 
 use crate::error::Error;
 
 /// The error for bytes that are no Avro.
 fn damaged(what: impl std::fmt::Display) -> Error {
-    Error::execution("FAILED_READ_FILE", format!("the Avro file cannot be read: {what}"))
-        .with_help("it may still be being written: write it elsewhere and rename it into the directory")
+    Error::execution("FAILED_READ_FILE", format!("the bytes are no Avro: {what}"))
+        .with_help("a file may still be being written: write it elsewhere and rename it into the directory")
 }

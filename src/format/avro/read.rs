@@ -4,7 +4,8 @@ use std::io::Read;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringViewBuilder};
-use arrow::datatypes::SchemaRef;
+use arrow::compute::concat;
+use arrow::datatypes::{Fields, SchemaRef};
 
 use super::container::Container;
 use super::damaged;
@@ -112,6 +113,72 @@ impl<R: Read> Iterator for Rows<R> {
     }
 }
 
+/// The rows of single records, each by a plan of its own.
+pub struct MessageRows {
+    fields: Fields,
+    columns: Vec<Values>,
+    rows: usize,
+    /// Rows that were finished when a record behind them could not be read.
+    finished: Vec<Vec<ArrayRef>>,
+}
+
+impl MessageRows {
+    /// No rows of these columns.
+    pub fn new(fields: Fields) -> Self {
+        let columns = fields.iter().map(|f| Values::new(f.data_type())).collect();
+        Self { fields, columns, rows: 0, finished: vec![] }
+    }
+
+    /// Appends the row of a record.
+    ///
+    /// # Errors
+    /// Bytes that are no record of the plan's schema; nothing was appended then.
+    pub fn push(&mut self, plan: &Plan, bytes: &[u8]) -> Result<()> {
+        // What follows the record is left alone, as by Avro's own readers.
+        let read = Reader { written: &plan.written }.steps(&plan.steps, &mut Input(bytes), &mut self.columns);
+        match read {
+            Ok(()) => self.rows += 1,
+            // Some columns may have a value more than others.
+            Err(_) => self.cut()?,
+        }
+        read
+    }
+
+    /// Appends a row of NULLs.
+    ///
+    /// # Errors
+    /// Internal ones only.
+    pub fn push_null(&mut self) -> Result<()> {
+        self.rows += 1;
+        self.columns.iter_mut().try_for_each(Values::push_null)
+    }
+
+    fn cut(&mut self) -> Result<()> {
+        let rows = std::mem::take(&mut self.rows);
+        let columns = self.columns.iter_mut().zip(self.fields.iter());
+        let columns = columns.map(|(values, field)| Ok(values.finish(field.data_type())?.slice(0, rows)));
+        self.finished.push(columns.collect::<Result<_>>()?);
+        self.columns = self.fields.iter().map(|f| Values::new(f.data_type())).collect();
+        Ok(())
+    }
+
+    /// The columns.
+    ///
+    /// # Errors
+    /// Internal ones only.
+    pub fn finish(mut self) -> Result<Vec<ArrayRef>> {
+        self.cut()?;
+        if let [only] = self.finished.as_mut_slice() {
+            return Ok(std::mem::take(only));
+        }
+        let column = |i: usize| {
+            let parts: Vec<_> = self.finished.iter().map(|part| part[i].as_ref()).collect();
+            Ok(concat(&parts)?)
+        };
+        (0..self.fields.len()).map(column).collect()
+    }
+}
+
 struct Reader<'p> {
     written: &'p Schema,
 }
@@ -135,7 +202,7 @@ impl Reader<'_> {
             Op::Null => to.push_null(),
             Op::Boolean => {
                 let [byte] = input.array()?;
-                to.push_bool(byte != 0)
+                to.push_bool(byte == 1)
             }
             Op::Long(scaling) => to.push_long(scaled(input.long()?, *scaling)?),
             Op::Float => to.push_float(f32::from_le_bytes(input.array()?)),
@@ -282,6 +349,9 @@ fn scaled(value: i64, scaling: Scaling) -> Result<i64> {
 
 /// A number in two's complement, the highest byte first, at another scale.
 fn decimal(bytes: &[u8], from: i8, precision: u8, scale: i8) -> Result<i128> {
+    if bytes.is_empty() {
+        return Err(damaged("a decimal has no bytes"));
+    }
     let out_of_range = || {
         Error::execution(
             "FAILED_READ_FILE.OUT_OF_RANGE",

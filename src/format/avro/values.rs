@@ -44,6 +44,11 @@ impl Items {
         Self { values: Box::new(Values::new(item)), ends: vec![0], nulls: NullBufferBuilder::new(0) }
     }
 
+    /// Ends a list or a map whose items are there.
+    pub fn end_all(&mut self) -> Result<()> {
+        self.end(true)
+    }
+
     /// Ends a list.
     fn end(&mut self, is_valid: bool) -> Result<()> {
         let end = i32::try_from(self.values.len()).map_err(|_| damaged("lists with more than 2147483647 items"))?;

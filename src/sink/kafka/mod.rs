@@ -15,18 +15,19 @@ mod rows;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, SchemaRef};
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use tokio::sync::Mutex;
 
 use self::commits::Commits;
-use self::producer::Producer;
+use self::producer::{Producer, ProducerState};
 use self::rows::RecordShape;
 use super::rows::{Prepared, not_open, not_prepared};
 use super::{BATCH_INSERTS, BatchIdentity, BatchRows, LastCommitted, Sink, SinkContext};
 use crate::error::{Error, Result};
 use crate::failpoint::Failpoints;
+use crate::format::message::{self, MessageEncoder, Part, WRITTEN_FORMATS};
 use crate::kafka::{ClientKind, SETTINGS, Settings};
 use crate::options::OptionType::{Boolean, Choice, Text};
 use crate::options::{OptionReader, OptionSpec, Options};
@@ -50,6 +51,74 @@ const OPTIONS: [OptionSpec; 5] = [
     .or("tidemill-commits"),
 ];
 
+/// What says how rows become records, beside the options of formats.
+const FORMATS: [OptionSpec; 3] = [
+    OptionSpec::new(
+        "value.format",
+        Choice(WRITTEN_FORMATS),
+        "What the query's columns are written as, into the value; without it the columns are those of a record.",
+    ),
+    OptionSpec::new(
+        "key.format",
+        Choice(WRITTEN_FORMATS),
+        "What the columns of key.columns are written as, into the key.",
+    ),
+    OptionSpec::new(
+        "key.columns",
+        Text,
+        "The columns that make the key, separated by commas; they are in the value as well.",
+    ),
+];
+
+/// How rows become keys and values, if the columns are not those of a record.
+#[derive(Debug, Clone)]
+struct Formats {
+    value: Option<&'static str>,
+    key: Option<&'static str>,
+    key_columns: Vec<String>,
+    /// For the formats.
+    options: Options,
+}
+
+impl Formats {
+    fn read(reader: &OptionReader<'_>, options: &Options) -> Result<Self> {
+        let columns = reader.string("key.columns").unwrap_or_default();
+        let key_columns = columns.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+        let formats = Self {
+            value: reader.choice("value.format")?,
+            key: reader.choice("key.format")?,
+            key_columns: key_columns.collect(),
+            options: options.clone(),
+        };
+        formats.check(reader)?;
+        Ok(formats)
+    }
+
+    /// The options of the formats that are in use.
+    fn specs(options: &Options) -> Vec<&'static [OptionSpec]> {
+        let formats = ["value.format", "key.format"].into_iter().filter_map(|key| options.get(key));
+        formats.flat_map(|format| message::writing_options(&format.to_ascii_lowercase())).collect()
+    }
+
+    fn check(&self, reader: &OptionReader<'_>) -> Result<()> {
+        let needs = |has: &str, needed: &str, help: &str| {
+            Err(reader.refused(has, &format!("needs {needed} beside it")).with_help(help))
+        };
+        match (self.value, self.key, self.key_columns.is_empty()) {
+            (None, Some(_), _) => needs("key.format", "value.format", "say how values are written"),
+            (None, None, false) => needs("key.columns", "value.format", "say how values are written"),
+            (_, Some(_), true) => needs("key.format", "key.columns", "name the columns that make the key"),
+            (_, None, false) => needs("key.columns", "key.format", "say how keys are written"),
+            _ => Ok(()),
+        }
+    }
+
+    fn encoder(&self, part: Part, columns: Fields) -> Result<Option<MessageEncoder>> {
+        let format = if part == Part::Key { self.key } else { self.value };
+        format.map(|format| MessageEncoder::new(format, part, columns, &self.options)).transpose()
+    }
+}
+
 /// `CREATE SINK … USING kafka`.
 #[derive(Debug)]
 pub struct KafkaSink {
@@ -59,6 +128,9 @@ pub struct KafkaSink {
     has_headers: bool,
     id_prefix: String,
     commits_topic: String,
+    formats: Formats,
+    /// Of its producer.
+    state: Arc<ProducerState>,
     writer: Mutex<Option<Writer>>,
 }
 
@@ -85,12 +157,17 @@ struct Writer {
 }
 
 impl KafkaSink {
-    /// The options.
-    pub const OPTIONS: &[&[OptionSpec]] = &[&OPTIONS, &SETTINGS];
+    const OPTIONS: &[&[OptionSpec]] = &[&OPTIONS, &FORMATS, &SETTINGS];
+
+    /// The options, those of formats among them.
+    pub fn options() -> Vec<OptionSpec> {
+        [Self::OPTIONS.concat(), message::all_options(WRITTEN_FORMATS, message::writing_options)].concat()
+    }
 
     /// Reads the options.
     pub fn new(options: &Options) -> Result<Self> {
-        let reader = OptionReader::new("the kafka sink", options, Self::OPTIONS);
+        let reader = OptionReader::new("the kafka sink", options, Self::OPTIONS).beside(&Formats::specs(options));
+        let formats = Formats::read(&reader, options)?;
         let settings = Settings::read(&reader, ClientKind::Producer)?;
         let delivery = reader.choice("delivery")?.map(|word| match word {
             "exactly-once" => Delivery::ExactlyOnce,
@@ -103,6 +180,8 @@ impl KafkaSink {
             has_headers: reader.bool("includeHeaders")?,
             id_prefix: reader.text("transactionalIdPrefix").to_owned(),
             commits_topic: reader.text("commitsTopic").to_owned(),
+            formats,
+            state: Arc::default(),
             writer: Mutex::default(),
         };
         reader.finish()?;
@@ -110,7 +189,10 @@ impl KafkaSink {
     }
 
     fn shape(&self, schema: &SchemaRef) -> Result<RecordShape> {
-        RecordShape::new(schema, self.topic.as_deref(), self.has_headers)
+        match &self.formats.value {
+            None => RecordShape::new(schema, self.topic.as_deref(), self.has_headers),
+            Some(_) => RecordShape::formatted(schema, self.topic.as_deref(), self.has_headers, &self.formats),
+        }
     }
 
     fn delivery(&self, context: &SinkContext) -> Delivery {
@@ -134,9 +216,11 @@ impl Sink for KafkaSink {
     }
 
     async fn open(&self, context: &SinkContext) -> Result<()> {
-        let shape = Arc::new(self.shape(&context.schema)?);
+        let mut shape = self.shape(&context.schema)?;
+        shape.open(context.time_zone).await?;
+        let shape = Arc::new(shape);
         let (producer, commits) = match self.delivery(context) {
-            Delivery::AtLeastOnce => (Producer::new(&self.settings, None).await?, None),
+            Delivery::AtLeastOnce => (Producer::new(&self.settings, None, self.state.clone()).await?, None),
             Delivery::ExactlyOnce => {
                 // Inserts without a query have nobody who would come again.
                 let owner = match context.query_id {
@@ -145,7 +229,7 @@ impl Sink for KafkaSink {
                 };
                 let id = format!("{}{owner}", self.id_prefix);
                 Commits::prepare(&self.settings, &self.commits_topic).await?;
-                let producer = Producer::new(&self.settings, Some(&id)).await?;
+                let producer = Producer::new(&self.settings, Some(&id), self.state.clone()).await?;
                 // The transaction of whoever had the id before has ended by now.
                 let last = Commits::read(&self.settings, &self.commits_topic, &id).await?;
                 (producer, Some(Commits::new(&self.commits_topic, &id, last)))
@@ -221,7 +305,12 @@ impl Sink for KafkaSink {
         }
     }
 
+    fn is_waiting(&self) -> bool {
+        self.state.is_waiting()
+    }
+
     async fn close(&self) -> Result<()> {
+        self.state.close();
         self.abort().await?;
         let Some(writer) = self.writer.lock().await.take() else { return Ok(()) };
         // Ending waits for threads of librdkafka.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
@@ -65,6 +66,28 @@ pub struct Producer {
     servers: String,
     /// The number of partitions of the topics that were written to.
     topics: Mutex<BTreeMap<String, i32>>,
+    state: Arc<ProducerState>,
+}
+
+/// What others see of a producer, and say to it.
+#[derive(Debug, Default)]
+pub struct ProducerState {
+    /// Requests that wait for brokers which are away.
+    waiting: AtomicUsize,
+    /// Nobody wants to go on waiting.
+    is_closed: AtomicBool,
+}
+
+impl ProducerState {
+    /// Whether something waits for brokers that are away.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Ends all waiting.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
 }
 
 impl std::fmt::Debug for Producer {
@@ -75,7 +98,11 @@ impl std::fmt::Debug for Producer {
 
 impl Producer {
     /// Connects; with a transactional id it also ends the transaction of whoever had the id, and shuts that one out.
-    pub async fn new(settings: &Settings, transactional_id: Option<&str>) -> Result<Arc<Self>> {
+    pub async fn new(
+        settings: &Settings,
+        transactional_id: Option<&str>,
+        state: Arc<ProducerState>,
+    ) -> Result<Arc<Self>> {
         let mut config = settings.with_defaults(&[
             // As the Java client: a key's partition is the same whoever writes it.
             ("partitioner", "murmur2_random"),
@@ -107,7 +134,7 @@ impl Producer {
             }
             _ => failed("no producer can be made", &servers, &e),
         })?;
-        let this = Arc::new(Self { producer, deliveries, servers, topics: Mutex::default() });
+        let this = Arc::new(Self { producer, deliveries, servers, topics: Mutex::default(), state });
         if transactional_id.is_some() {
             this.until_answered(|p| p.producer.init_transactions(PATIENCE), "the start of transactions").await?;
         }
@@ -120,7 +147,7 @@ impl Producer {
         call: impl Fn(&Self) -> std::result::Result<(), KafkaError> + Clone + Send + 'static,
         what: &'static str,
     ) -> Result<()> {
-        let mut waiting = Waiting::new(what, &self.servers);
+        let mut waiting = Waiting::new(what, &self.servers).counted(&self.state.waiting);
         loop {
             let (this, call) = (self.clone(), call.clone());
             let answer = tokio::task::spawn_blocking(move || call(&this)).await;
@@ -133,9 +160,13 @@ impl Producer {
                 KafkaError::Transaction(e) => e.is_retriable() && !e.is_fatal() && !e.txn_requires_abort(),
                 e => e.rdkafka_error_code().is_some_and(is_transient),
             };
-            waiting.go_on(&error, self.refusal(), may_pass)?;
+            waiting.go_on(&error, self.refusal(), may_pass && !self.is_closed())?;
             tokio::time::sleep(BETWEEN).await;
         }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.state.is_closed.load(Ordering::Relaxed)
     }
 
     /// Why the brokers do not let this client in, if they do not.
@@ -223,7 +254,7 @@ impl Producer {
         loop {
             match self.producer.send(sent) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(Code::QueueFull), again)) => {
+                Err((KafkaError::MessageProduction(Code::QueueFull), again)) if !self.is_closed() => {
                     self.look_for_failure()?;
                     std::thread::sleep(Duration::from_millis(1));
                     sent = again;
@@ -263,7 +294,8 @@ impl Producer {
 
     fn partitions(&self, topic: &str) -> Result<i32> {
         let what = format!("the topic '{topic}'");
-        let (since, mut waiting) = (Instant::now(), Waiting::new(&what, &self.servers));
+        let since = Instant::now();
+        let mut waiting = Waiting::new(&what, &self.servers).counted(&self.state.waiting);
         loop {
             let found = self.producer.client().fetch_metadata(Some(topic), PATIENCE);
             let error = match &found {
@@ -281,7 +313,7 @@ impl Producer {
             let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
             let is_missing = matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic);
             if !is_missing || since.elapsed() >= PROPAGATION {
-                waiting.go_on(&error, self.refusal(), is_transient(code))?;
+                waiting.go_on(&error, self.refusal(), is_transient(code) && !self.is_closed())?;
             }
             std::thread::sleep(BETWEEN);
         }

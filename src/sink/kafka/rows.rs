@@ -1,14 +1,21 @@
 //! Which columns of a row are what of a record.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type, SchemaRef};
 
+use super::Formats;
 use crate::error::{Error, Result};
+use crate::format::message::{MessageEncoder, Part};
+use crate::time_zone::Tz;
 use crate::type_name::type_name;
 
 /// The columns that a record can be made of.
 const COLUMNS: [&str; 5] = ["key", "value", "topic", "headers", "partition"];
+/// The columns that say where a record goes, beside those that make its value.
+const CONTROL: [&str; 3] = ["kafka_topic", "kafka_headers", "kafka_partition"];
 
 /// The topic of all records, or the column that has it.
 type TopicOf<Column> = std::result::Result<String, Column>;
@@ -16,11 +23,32 @@ type TopicOf<Column> = std::result::Result<String, Column>;
 /// Where the parts of a record are in the rows of a query.
 #[derive(Debug)]
 pub struct RecordShape {
-    key: Option<usize>,
-    value: usize,
+    key: Option<Bytes>,
+    value: Bytes,
     headers: Option<usize>,
     partition: Option<usize>,
     topic: TopicOf<usize>,
+}
+
+/// Where the bytes of keys or values come from.
+#[derive(Debug)]
+enum Bytes {
+    /// A column has them.
+    Column(usize),
+    /// These columns in a format; times are local to a zone.
+    Encoded(Vec<usize>, Box<MessageEncoder>, Tz),
+}
+
+impl Bytes {
+    fn of(&self, rows: &RecordBatch) -> Result<ArrayRef> {
+        match self {
+            Self::Column(column) => Ok(cast(rows.column(*column), &DataType::Binary)?),
+            Self::Encoded(columns, encoder, tz) => {
+                let columns: Vec<_> = columns.iter().map(|i| rows.column(*i).clone()).collect();
+                Ok(Arc::new(encoder.encode(&columns, rows.num_rows(), *tz)?))
+            }
+        }
+    }
 }
 
 /// The columns of some rows, ready to be sent.
@@ -58,40 +86,90 @@ impl RecordShape {
                     .with_help(format!("it takes {}: name one of them, or leave the column out", COLUMNS.join(", "))));
             }
         }
-        let column = |name: &str, takes: fn(&DataType) -> bool, expected: &str| {
-            let Some(i) = schema.fields().iter().position(|f| f.name().eq_ignore_ascii_case(name)) else {
-                return Ok(None);
-            };
-            let data_type = schema.field(i).data_type();
-            match takes(data_type) {
-                true => Ok(Some(i)),
-                false => {
-                    Err(unfit(format!("column '{name}' has the type {}; it must be {expected}", type_name(data_type)))
-                        .with_help(format!(
-                            "write CAST({name} AS …), or make a text of several columns with to_json(struct(…))"
-                        )))
-                }
-            }
-        };
-        let key = column("key", is_bytes, "STRING or BINARY")?;
-        let value = column("value", is_bytes, "STRING or BINARY")?;
-        let by_column = column("topic", is_text, "STRING")?;
-        let headers =
-            column("headers", is_headers, "ARRAY<STRUCT<key: STRING, value: BINARY>>")?.filter(|_| has_headers);
-        let partition = column("partition", |t| *t == DataType::Int32 || *t == DataType::Null, "INT")?;
-        let value = value.ok_or_else(|| {
+        let key = column(schema, "key", is_bytes, "STRING or BINARY")?.map(Bytes::Column);
+        let value = column(schema, "value", is_bytes, "STRING or BINARY")?.ok_or_else(|| {
             unfit("the kafka sink needs a column 'value'")
-                .with_help("name one: SELECT … AS value, or to_json(struct(*)) AS value")
+                .with_help("name one: SELECT … AS value, or to_json(struct(*)) AS value; or set value.format")
         })?;
+        let names = ["topic", "headers", "partition"];
+        Self::with_control(schema, names, topic, has_headers, key, Bytes::Column(value))
+    }
+
+    /// Records whose keys and values are columns in a format: of all columns but those that say where the record goes.
+    ///
+    /// # Errors
+    /// No topic, no columns, columns of types that the format does not have.
+    pub fn formatted(schema: &SchemaRef, topic: Option<&str>, has_headers: bool, formats: &Formats) -> Result<Self> {
+        let is_control = |name: &str| CONTROL.iter().any(|control| control.eq_ignore_ascii_case(name));
+        let places: Vec<usize> = (0..schema.fields().len()).filter(|i| !is_control(schema.field(*i).name())).collect();
+        if places.is_empty() {
+            return Err(unfit("there is no column for the value").with_help("select one"));
+        }
+        let place = |name: &String| {
+            let found = places.iter().copied().find(|i| schema.field(*i).name().eq_ignore_ascii_case(name));
+            found.ok_or_else(|| {
+                unfit(format!("'{name}' of key.columns is no column of the query"))
+                    .with_help("name columns that it has")
+            })
+        };
+        let in_key = formats.key_columns.iter().map(place).collect::<Result<Vec<_>>>()?;
+        let bytes = |part: Part, places: &[usize]| -> Result<Option<Bytes>> {
+            let fields = places.iter().map(|i| schema.fields()[*i].clone()).collect();
+            let encoder = formats.encoder(part, fields)?;
+            Ok(encoder.map(|encoder| Bytes::Encoded(places.to_vec(), Box::new(encoder), Tz::UTC)))
+        };
+        let (key, value) = (bytes(Part::Key, &in_key)?, bytes(Part::Value, &places)?);
+        let value = value.ok_or_else(|| Error::internal("a sink with a format has none"))?;
+        let shape = Self::with_control(schema, CONTROL, topic, has_headers, key, value)?;
+        let needs_topic = [shape.key.as_ref(), Some(&shape.value)].into_iter().flatten().any(|bytes| match bytes {
+            Bytes::Column(_) => false,
+            Bytes::Encoded(_, encoder, _) => encoder.needs_topic(),
+        });
+        match shape.topic {
+            Err(_) if needs_topic => Err(unfit("a schema is registered for one topic, and the rows go to several")
+                .with_help("set the option 'topic'")),
+            _ => Ok(shape),
+        }
+    }
+
+    /// What the columns `topic`, `headers` and `partition` say, by the names that they have.
+    fn with_control(
+        schema: &SchemaRef,
+        [topic_name, headers, partition]: [&str; 3],
+        topic: Option<&str>,
+        has_headers: bool,
+        key: Option<Bytes>,
+        value: Bytes,
+    ) -> Result<Self> {
+        let by_column = column(schema, topic_name, is_text, "STRING")?;
+        let headers = column(schema, headers, is_headers, "ARRAY<STRUCT<key: STRING, value: BINARY>>")?;
+        let partition = column(schema, partition, |t| *t == DataType::Int32 || *t == DataType::Null, "INT")?;
         let topic = match (topic, by_column) {
             (Some(topic), _) => Ok(topic.to_owned()),
             (None, Some(column)) => Err(column),
             (None, None) => {
-                return Err(unfit("the kafka sink knows no topic: neither the option 'topic' nor a column topic")
-                    .with_help("name it: OPTIONS (topic 'out')"));
+                let message =
+                    format!("the kafka sink knows no topic: neither the option 'topic' nor a column {topic_name}");
+                return Err(unfit(message).with_help("name it: OPTIONS (topic 'out')"));
             }
         };
-        Ok(Self { key, value, headers, partition, topic })
+        Ok(Self { key, value, headers: headers.filter(|_| has_headers), partition, topic })
+    }
+
+    /// Gets ready to write: local times are those of `zone`, and schemas are registered.
+    ///
+    /// # Errors
+    /// A schema registry that does not answer.
+    pub async fn open(&mut self, zone: Tz) -> Result<()> {
+        let parts = self.key.as_mut().map(|key| (Part::Key, key)).into_iter().chain([(Part::Value, &mut self.value)]);
+        for (part, bytes) in parts {
+            let Bytes::Encoded(_, encoder, tz) = bytes else { continue };
+            *tz = zone;
+            if let Ok(topic) = &self.topic {
+                encoder.open(part, topic).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The columns of these rows.
@@ -101,15 +179,14 @@ impl RecordShape {
     pub fn columns(&self, rows: &RecordBatch) -> Result<RecordColumns> {
         self.check_rows(rows)?;
         let of = |column: usize, to: &DataType| Ok::<_, Error>(cast(rows.column(column), to)?);
-        let bytes = |column: usize| of(column, &DataType::Binary);
         let optional = |column: Option<usize>, to: &DataType| column.map(|c| of(c, to)).transpose();
         let topic = match &self.topic {
             Ok(topic) => Ok(topic.clone()),
             Err(column) => Err(of(*column, &DataType::Utf8)?),
         };
         Ok(RecordColumns {
-            key: self.key.map(bytes).transpose()?,
-            value: bytes(self.value)?,
+            key: self.key.as_ref().map(|key| key.of(rows)).transpose()?,
+            value: self.value.of(rows)?,
             headers: self.headers.map(|column| rows.column(column).clone()),
             partition: optional(self.partition, &DataType::Int32)?,
             topic,
@@ -151,6 +228,19 @@ impl RecordColumns {
             value: bytes_at(&self.value, row),
             headers: self.headers.as_ref().map(|headers| headers_at(headers, row)).transpose()?.unwrap_or_default(),
         })
+    }
+}
+
+/// The number of a column, if there is one of the name.
+fn column(schema: &SchemaRef, name: &str, takes: fn(&DataType) -> bool, expected: &str) -> Result<Option<usize>> {
+    let Some(i) = schema.fields().iter().position(|f| f.name().eq_ignore_ascii_case(name)) else {
+        return Ok(None);
+    };
+    let data_type = schema.field(i).data_type();
+    match takes(data_type) {
+        true => Ok(Some(i)),
+        false => Err(unfit(format!("column '{name}' has the type {}; it must be {expected}", type_name(data_type)))
+            .with_help(format!("write CAST({name} AS …), or make a text of several columns with to_json(struct(…))"))),
     }
 }
 
@@ -218,8 +308,6 @@ fn unfit(message: impl Into<String>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use arrow::array::{BinaryArray, Int32Array, StringViewArray};
 

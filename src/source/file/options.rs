@@ -229,7 +229,7 @@ impl StreamProvider for FileStream {
         self.schema.clone()
     }
 
-    fn schema_with_metadata(&self) -> Option<SchemaRef> {
+    fn schema_with_hidden(&self) -> Option<SchemaRef> {
         with_metadata_column(&self.schema)
     }
 

@@ -51,6 +51,25 @@ impl RecordColumn {
         }
     }
 
+    /// Its name beside columns that values are decoded into, where it is hidden.
+    pub fn hidden_name(self) -> &'static str {
+        match self {
+            Self::Key => "kafka_key",
+            Self::Value => "kafka_value",
+            Self::Topic => "kafka_topic",
+            Self::Partition => "kafka_partition",
+            Self::Offset => "kafka_offset",
+            Self::Timestamp => "kafka_timestamp",
+            Self::TimestampType => "kafka_timestamp_type",
+            Self::Headers => "kafka_headers",
+        }
+    }
+
+    /// Whether a column of this name is hidden in every record.
+    pub fn is_hidden_name(name: &str) -> bool {
+        Self::ALL.iter().any(|column| column.hidden_name().eq_ignore_ascii_case(name))
+    }
+
     /// Its type.
     pub fn data_type(self) -> DataType {
         match self {

@@ -10,6 +10,7 @@ mod limits;
 mod offsets;
 mod position;
 mod reader;
+mod rows;
 mod scan;
 mod source;
 mod subscription;
@@ -19,22 +20,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use rdkafka::ClientConfig;
 
-use self::columns::RecordColumn;
 use self::limits::Limits;
 use self::position::Position;
+use self::rows::RowFormat;
 use self::scan::Reading;
 use self::source::KafkaSource;
 use self::subscription::Subscription;
-use super::provider::fixed_schema;
 use super::{Source, SourceContext, StreamProvider};
 use crate::error::Result;
 use crate::kafka::{ClientKind, Partition, SETTINGS, Settings, Topic};
 use crate::options::OptionType::{self, Boolean, Bytes, Text};
 use crate::options::{OptionReader, OptionSpec, Options};
+use crate::time_zone::Tz;
 
 pub use table::KafkaTable;
 
@@ -49,7 +50,8 @@ const COMMON: [OptionSpec; 7] = [
     OptionSpec::new("fetchOffset.retryIntervalMs", OptionType::WHOLE, "How long to wait before that, in milliseconds.").or("250"),
 ];
 /// What streams read beside that.
-const OF_STREAM: [OptionSpec; 3] = [
+const OF_STREAM: [OptionSpec; 4] = [
+    OptionSpec::new("watermark.byPartition", Boolean, "Whether each partition holds watermarks by itself, and watermark.idleTimeout is of a partition; else the latest time of all counts, as in Spark.").or("false"),
     OptionSpec::new("groupIdPrefix", Text, "What the name of the consumer group begins with, if kafka.group.id does not give all of it; the query's name follows.").or("tidemill"),
     OptionSpec::new("commitOffsets", Boolean, "Whether the consumer group is told after each batch where the query stands, for tools that show its lag.").or("true"),
     OptionSpec::new("maxPrefetchBytes", Bytes, "Room for records that are fetched while a batch runs, of all partitions together.").or("64MB"),
@@ -75,20 +77,22 @@ struct Retry {
 }
 
 impl Common {
-    fn read(reader: &OptionReader<'_>, name: &str, declared: Option<SchemaRef>, of_table: bool) -> Result<Self> {
+    fn read(
+        reader: &OptionReader<'_>,
+        options: &Options,
+        (name, declared): (&str, Option<SchemaRef>),
+        tz: Tz,
+        of_table: bool,
+    ) -> Result<Self> {
         let settings = Settings::read(reader, ClientKind::Consumer)?;
         let subscription = Subscription::read(reader)?;
         let start = Position::start(reader, of_table)?;
         let or_latest = reader.choice("startingOffsetsByTimestampStrategy")? == Some("latest");
         let has_headers = reader.bool("includeHeaders")?;
-        let columns = RecordColumn::ALL.into_iter().filter(|column| has_headers || *column != RecordColumn::Headers);
-        let columns: Vec<_> = columns.collect();
-        let named: Vec<(&str, DataType)> = columns.iter().map(|column| (column.name(), column.data_type())).collect();
         let milliseconds =
             |key| -> Result<Duration> { Ok(Duration::from_millis(reader.parse(key)?.unwrap_or_default())) };
         let reading = Reading {
-            schema: fixed_schema("kafka", name, declared, &named)?,
-            columns,
+            rows: RowFormat::read(reader, options, name, declared, has_headers, tz)?,
             fails_on_data_loss: reader.bool("failOnDataLoss")?,
             patience: milliseconds("kafkaConsumer.pollTimeoutMs")?,
             min_partitions: reader.parse("minPartitions")?,
@@ -132,16 +136,22 @@ pub struct KafkaStream {
     group_prefix: String,
     commits_offsets: bool,
     prefetch_bytes: u64,
+    /// Whether each partition holds watermarks by itself.
+    by_partition: bool,
 }
 
 impl KafkaStream {
-    /// The options.
-    pub const OPTIONS: &[&[OptionSpec]] =
+    const OPTIONS: &[&[OptionSpec]] =
         &[&subscription::OPTIONS, &position::OF_STREAM, &limits::OPTIONS, &COMMON, &OF_STREAM, &SETTINGS];
 
-    /// Reads the options.
-    pub fn new(name: &str, declared: Option<SchemaRef>, options: &Options) -> Result<Self> {
-        let reader = OptionReader::new("the kafka source", options, Self::OPTIONS);
+    /// The options, those of formats among them.
+    pub fn options() -> Vec<OptionSpec> {
+        [Self::OPTIONS.concat(), rows::OPTIONS.to_vec(), rows::format_options()].concat()
+    }
+
+    /// Reads the options; local times are those of `tz`.
+    pub fn new(name: &str, declared: Option<SchemaRef>, options: &Options, tz: Tz) -> Result<Self> {
+        let reader = rows::option_reader("the kafka source", options, Self::OPTIONS);
         if let Some(key) = ["endingOffsets", "endingTimestamp", "endingOffsetsByTimestamp"]
             .into_iter()
             .find(|key| options.get(key).is_some())
@@ -150,13 +160,18 @@ impl KafkaStream {
                 .refused(key, "is not for a stream, which has no end")
                 .with_help("a table has one: CREATE TABLE … USING kafka"));
         }
-        let common = Common::read(&reader, name, declared, false)?;
+        let mut common = Common::read(&reader, options, (name, declared), tz, false)?;
+        let by_partition = reader.bool("watermark.byPartition")?;
+        if by_partition {
+            let reading = Arc::make_mut(&mut common.reading);
+            reading.rows = reading.rows.with_marked_partitions();
+        }
         let limits = Limits::read(&reader)?;
         let group_prefix = reader.text("groupIdPrefix").to_owned();
         let commits_offsets = reader.bool("commitOffsets")?;
         let prefetch_bytes = reader.bytes("maxPrefetchBytes")?.unwrap_or_default();
         reader.finish()?;
-        Ok(Self { common, limits, group_prefix, commits_offsets, prefetch_bytes })
+        Ok(Self { common, limits, group_prefix, commits_offsets, prefetch_bytes, by_partition })
     }
 
     /// The consumer group that is told where the query stands.
@@ -173,7 +188,15 @@ impl StreamProvider for KafkaStream {
     }
 
     fn schema(&self) -> SchemaRef {
-        self.common.reading.schema.clone()
+        self.common.reading.rows.schema().clone()
+    }
+
+    fn schema_with_hidden(&self) -> Option<SchemaRef> {
+        self.common.reading.rows.with_hidden().cloned()
+    }
+
+    fn watermarks_by_partition(&self) -> bool {
+        self.by_partition
     }
 
     async fn open(&self, ctx: SourceContext) -> Result<Arc<dyn Source>> {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -123,12 +124,36 @@ pub struct Readers {
     servers: String,
     wake: Arc<Notify>,
     seats: Mutex<Vec<Seat>>,
+    /// Scans that wait for records which do not come.
+    waiting: AtomicUsize,
+}
+
+/// A scan waits for records which do not come, as long as this is there.
+#[derive(Debug)]
+pub struct Wait(Arc<Readers>);
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Readers {
     /// Readers with these settings, which notify `wake` when records come.
     pub fn new(config: ClientConfig, servers: &str, wake: Arc<Notify>) -> Arc<Self> {
-        Arc::new(Self { config, servers: servers.to_owned(), wake, seats: Mutex::default() })
+        let (seats, waiting) = (Mutex::default(), AtomicUsize::new(0));
+        Arc::new(Self { config, servers: servers.to_owned(), wake, seats, waiting })
+    }
+
+    /// Tells of a scan that waits.
+    pub fn wait(self: &Arc<Self>) -> Wait {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Wait(self.clone())
+    }
+
+    /// Whether a scan waits for records which do not come.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Has a reader fetch ahead from `next` on, unless one does.

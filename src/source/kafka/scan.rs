@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result as DfResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -13,25 +13,25 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use tokio::sync::mpsc::Sender;
 
-use super::columns::RecordColumn;
 use super::offsets::Offsets;
 use super::reader::{Lease, Progress, Readers};
+use super::rows::{BadMessages, RowBuilder, RowFormat};
 use crate::error::{Error, Result};
 use crate::format::BATCH_ROWS;
-use crate::kafka::{Partition, Record, data_loss};
+use crate::kafka::{Partition, data_loss};
 use crate::source::scan::{RangeScan, ScanRequest, cut};
 
 /// How long a reader waits before it looks whether anybody still wants its rows.
 const GLANCE: Duration = Duration::from_millis(100);
+/// How long no record may come before a query that is stopped does not wait for one.
+const NOTICE: Duration = Duration::from_secs(1);
 /// Fewer records than this are not worth another partition.
 const MIN_PARTITION_RECORDS: i64 = 1024;
 
 /// How a scan reads, whatever its range.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Reading {
-    /// The columns, in the order of the schema.
-    pub columns: Vec<RecordColumn>,
-    pub schema: SchemaRef,
+    pub rows: RowFormat,
     /// Whether records that are gone end the query.
     pub fails_on_data_loss: bool,
     /// How long no record may come where the offsets say that there are some.
@@ -58,19 +58,26 @@ impl Piece {
 pub struct KafkaScan {
     reading: Arc<Reading>,
     readers: Arc<Readers>,
+    bad: Arc<BadMessages>,
     pieces: Vec<Piece>,
 }
 
 impl KafkaScan {
     /// The records from `start` up to `end`.
-    pub fn new(reading: Arc<Reading>, readers: Arc<Readers>, start: &Offsets, end: &Offsets) -> Self {
+    pub fn new(
+        reading: Arc<Reading>,
+        readers: Arc<Readers>,
+        bad: Arc<BadMessages>,
+        start: &Offsets,
+        end: &Offsets,
+    ) -> Self {
         let ranges = end.iter().map(|(partition, to)| {
             let offsets = start.start_of(&partition, end)..to;
             Piece { partition, offsets }
         });
         let pieces = ranges.filter(|piece| piece.len() > 0).collect();
         let pieces = split(pieces, reading.min_partitions, reading.max_records_per_partition);
-        Self { reading, readers, pieces }
+        Self { reading, readers, bad, pieces }
     }
 }
 
@@ -106,22 +113,14 @@ impl RangeScan for KafkaScan {
 
     fn plan(&self, pieces: Range<usize>, request: &ScanRequest) -> Result<Arc<dyn ExecutionPlan>> {
         let pieces = &self.pieces[pieces];
-        let schema = match &request.projection {
-            Some(columns) => Arc::new(self.reading.schema.project(columns)?),
-            None => self.reading.schema.clone(),
-        };
-        let columns = match &request.projection {
-            Some(columns) => columns.iter().map(|column| self.reading.columns[*column]).collect::<Vec<_>>(),
-            None => self.reading.columns.clone(),
-        };
+        let rows = self.reading.rows.projected(request.projection.as_deref())?;
+        let schema = rows.schema().clone();
         let reader = |pieces| {
-            let (reading, readers) = (self.reading.clone(), self.readers.clone());
-            let pieces =
-                PieceReader { reading, readers, schema: schema.clone(), columns: Vec::clone(&columns), pieces };
-            Arc::new(pieces) as Arc<dyn PartitionStream>
+            let (reading, readers, bad) = (self.reading.clone(), self.readers.clone(), self.bad.clone());
+            Arc::new(PieceReader { reading, readers, bad, rows: rows.clone(), pieces }) as Arc<dyn PartitionStream>
         };
         let partitions = shared(pieces, request.partitions).into_iter().map(reader).collect();
-        Ok(Arc::new(StreamingTableExec::try_new(schema.clone(), partitions, None, [], false, None)?))
+        Ok(Arc::new(StreamingTableExec::try_new(schema, partitions, None, [], false, None)?))
     }
 }
 
@@ -146,18 +145,18 @@ fn shared(pieces: &[Piece], most: usize) -> Vec<Vec<Piece>> {
 struct PieceReader {
     reading: Arc<Reading>,
     readers: Arc<Readers>,
-    schema: SchemaRef,
-    columns: Vec<RecordColumn>,
+    bad: Arc<BadMessages>,
+    rows: RowBuilder,
     pieces: Vec<Piece>,
 }
 
 impl PartitionStream for PieceReader {
     fn schema(&self) -> &SchemaRef {
-        &self.schema
+        self.rows.schema()
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let mut builder = RecordBatchReceiverStreamBuilder::new(self.schema.clone(), 2);
+        let mut builder = RecordBatchReceiverStreamBuilder::new(self.schema().clone(), 2);
         let (reader, rows) = (self.clone(), builder.tx());
         builder.spawn_blocking(move || {
             for piece in &reader.pieces {
@@ -177,13 +176,16 @@ impl PieceReader {
         let mut lease = self.readers.lease(&piece.partition, piece.offsets.start)?;
         let mut since = Instant::now();
         let mut is_waiting = false;
+        let mut wait = None;
         loop {
             let mut records = vec![];
             let progress = lease.reader()?.read(piece.offsets.end, BATCH_ROWS, GLANCE, &mut records)?;
             if !records.is_empty() {
                 since = Instant::now();
                 is_waiting = false;
-                if rows.blocking_send(Ok(self.batch(&piece.partition, &records)?)).is_err() {
+                wait = None;
+                let batch = self.rows.build(&piece.partition, &records, &self.bad)?;
+                if rows.blocking_send(Ok(batch)).is_err() {
                     return Ok(false);
                 }
             }
@@ -192,6 +194,7 @@ impl PieceReader {
                 Progress::Full => {}
                 Progress::OutOfRange => self.skip(piece, &mut lease)?,
                 Progress::Idle if rows.is_closed() => return Ok(false),
+                Progress::Idle if wait.is_none() && since.elapsed() > NOTICE => wait = Some(self.readers.wait()),
                 Progress::Idle if since.elapsed() < self.reading.patience => {}
                 Progress::Idle => {
                     since = Instant::now();
@@ -199,12 +202,6 @@ impl PieceReader {
                 }
             }
         }
-    }
-
-    fn batch(&self, partition: &Partition, records: &[Record]) -> Result<RecordBatch> {
-        let columns = self.columns.iter().map(|column| column.build(partition, records)).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(records.len()));
-        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
     }
 
     /// The next offset of the piece is not there: goes on at the first that is, if that is allowed.

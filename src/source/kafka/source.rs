@@ -15,6 +15,7 @@ use super::known::KnownTopics;
 use super::limits::{backlog, limited};
 use super::offsets::{Offsets, names};
 use super::reader::Readers;
+use super::rows::BadMessages;
 use super::scan::{KafkaScan, Reading};
 use super::{KafkaStream, partitions_of};
 use crate::error::Result;
@@ -35,6 +36,7 @@ pub struct KafkaSource {
     reading: Arc<Reading>,
     broker: Broker,
     readers: Arc<Readers>,
+    bad: Arc<BadMessages>,
     group: Mutex<Option<Group>>,
     state: tokio::sync::Mutex<State>,
     figures: Mutex<Figures>,
@@ -94,6 +96,7 @@ impl KafkaSource {
             reading: stream.common.reading.clone(),
             broker,
             readers,
+            bad: Arc::default(),
             group: Mutex::new(group),
             state: tokio::sync::Mutex::new(state),
             figures: Mutex::default(),
@@ -185,7 +188,7 @@ impl KafkaSource {
 #[async_trait]
 impl Source for KafkaSource {
     fn schema(&self) -> SchemaRef {
-        self.reading.schema.clone()
+        self.reading.rows.schema().clone()
     }
 
     fn description(&self) -> String {
@@ -246,7 +249,7 @@ impl Source for KafkaSource {
 
     async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>> {
         let (start, end) = (Offsets::from_json(start)?, Offsets::from_json(end)?);
-        let scan = KafkaScan::new(self.reading.clone(), self.readers.clone(), &start, &end);
+        let scan = KafkaScan::new(self.reading.clone(), self.readers.clone(), self.bad.clone(), &start, &end);
         self.figures.lock().end = Some(end);
         Ok(Arc::new(scan))
     }
@@ -281,18 +284,36 @@ impl Source for KafkaSource {
 
     fn metrics(&self) -> SourceMetrics {
         let figures = self.figures.lock();
-        let (Some(latest), Some(end)) = (&figures.latest, &figures.end) else { return SourceMetrics::default() };
-        let behind: Vec<_> = latest.iter().map(|(p, to)| (to - end.start_of(&p, latest)).max(0)).collect();
-        let (Some(most), Some(least)) = (behind.iter().max(), behind.iter().min()) else {
-            return SourceMetrics::default();
+        let behind = figures
+            .latest
+            .iter()
+            .zip(&figures.end)
+            .flat_map(|(latest, end)| latest.iter().map(move |(p, to)| (to - end.start_of(&p, latest)).max(0)));
+        let behind: Vec<_> = behind.collect();
+        let mut custom = vec![];
+        if let (Some(most), Some(least)) = (behind.iter().max(), behind.iter().min()) {
+            let average = behind.iter().sum::<i64>() as f64 / behind.len() as f64;
+            custom.push(("avgOffsetsBehindLatest".to_owned(), format!("{:?}", (average * 10.0).round() / 10.0)));
+            custom.push(("maxOffsetsBehindLatest".to_owned(), most.to_string()));
+            custom.push(("minOffsetsBehindLatest".to_owned(), least.to_string()));
+        }
+        SourceMetrics { bad_records: self.bad.count(), custom: custom.into_iter().collect() }
+    }
+
+    fn partitions(&self, start: &Offset, end: &Offset) -> Vec<(String, bool)> {
+        let (true, Ok(start), Ok(end)) = (self.stream.by_partition, Offsets::from_json(start), Offsets::from_json(end))
+        else {
+            return vec![];
         };
-        let average = behind.iter().sum::<i64>() as f64 / behind.len() as f64;
-        let custom = [
-            ("avgOffsetsBehindLatest".to_owned(), format!("{:?}", (average * 10.0).round() / 10.0)),
-            ("maxOffsetsBehindLatest".to_owned(), most.to_string()),
-            ("minOffsetsBehindLatest".to_owned(), least.to_string()),
-        ];
-        SourceMetrics { bad_records: 0, custom: custom.into() }
+        end.iter().map(|(p, to)| (p.to_string(), start.start_of(&p, &end) < to)).collect()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.readers.is_waiting()
+    }
+
+    fn first_bad_record(&self) -> Option<String> {
+        self.bad.take_first()
     }
 
     async fn stop(&self) -> Result<()> {

@@ -14,11 +14,12 @@ use super::offsets::Offsets;
 use super::position::{self, Position};
 use super::reader::Readers;
 use super::scan::KafkaScan;
-use super::{COMMON, Common, partitions_of, subscription};
+use super::{COMMON, Common, partitions_of, rows, subscription};
 use crate::error::{Error, Result};
 use crate::kafka::{Broker, Client, LATEST, SETTINGS, data_loss};
-use crate::options::{OptionReader, OptionSpec, Options};
+use crate::options::{OptionSpec, Options};
 use crate::source::scan::{RangeScan, ScanRequest};
+use crate::time_zone::Tz;
 
 /// Room for the records of a partition that are fetched ahead.
 const PREFETCH_KBYTES: u64 = 16 << 10;
@@ -28,19 +29,31 @@ const PREFETCH_KBYTES: u64 = 16 << 10;
 pub struct KafkaTable {
     common: Common,
     end: Position,
+    /// Whether hidden columns are among those of the table, for the queries that name them.
+    with_hidden: bool,
 }
 
 impl KafkaTable {
-    /// The options.
-    pub const OPTIONS: &[&[OptionSpec]] = &[&subscription::OPTIONS, &position::OF_TABLE, &COMMON, &SETTINGS];
+    const OPTIONS: &[&[OptionSpec]] = &[&subscription::OPTIONS, &position::OF_TABLE, &COMMON, &SETTINGS];
 
-    /// Reads the options.
-    pub fn new(name: &str, declared: Option<SchemaRef>, options: &Options) -> Result<Self> {
-        let reader = OptionReader::new("the kafka table", options, Self::OPTIONS);
-        let common = Common::read(&reader, name, declared, true)?;
+    /// The options, those of formats among them.
+    pub fn options() -> Vec<OptionSpec> {
+        [Self::OPTIONS.concat(), rows::OPTIONS.to_vec(), rows::format_options()].concat()
+    }
+
+    /// Reads the options; local times are those of `tz`.
+    pub fn new(name: &str, declared: Option<SchemaRef>, options: &Options, tz: Tz) -> Result<Self> {
+        let reader = rows::option_reader("the kafka table", options, Self::OPTIONS);
+        let common = Common::read(&reader, options, (name, declared), tz, true)?;
         let end = Position::end(&reader)?;
         reader.finish()?;
-        Ok(Self { common, end })
+        Ok(Self { common, end, with_hidden: false })
+    }
+
+    /// The same table with its hidden columns behind the others; `None` if it has none.
+    pub fn with_hidden(&self) -> Option<Self> {
+        self.common.reading.rows.with_hidden()?;
+        Some(Self { with_hidden: true, ..self.clone() })
     }
 
     async fn range(&self) -> Result<KafkaScan> {
@@ -75,14 +88,15 @@ impl KafkaTable {
             .map(|(p, to)| (p.clone(), latest.get(&p).copied().flatten().map_or(to, |last| to.min(last))))
             .collect();
         let readers = Readers::new(config, servers, Arc::new(Notify::new()));
-        Ok(KafkaScan::new(common.reading.clone(), readers, &start, &end))
+        Ok(KafkaScan::new(common.reading.clone(), readers, Arc::default(), &start, &end))
     }
 }
 
 #[async_trait]
 impl TableProvider for KafkaTable {
     fn schema(&self) -> SchemaRef {
-        self.common.reading.schema.clone()
+        let rows = &self.common.reading.rows;
+        rows.with_hidden().filter(|_| self.with_hidden).unwrap_or(rows.schema()).clone()
     }
 
     fn table_type(&self) -> TableType {
@@ -98,7 +112,9 @@ impl TableProvider for KafkaTable {
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let scan = self.range().await?;
         let partitions = state.config().target_partitions();
-        let request = ScanRequest { projection: projection.cloned(), filters: vec![], partitions };
+        let all = || (0..self.schema().fields().len()).collect();
+        let projection = Some(projection.cloned().unwrap_or_else(all));
+        let request = ScanRequest { projection, filters: vec![], partitions };
         Ok(scan.plan(0..scan.pieces(), &request)?)
     }
 }

@@ -11,12 +11,12 @@ use datafusion::sql::sqlparser::ast::{
 use super::expr::{ExprContext, name_parts};
 use super::joins::cross_join;
 use super::planner::Planner;
-use super::scope::{Env, Relation, Scope, ScopeColumn, eq_names, named, unique_names};
+use super::scope::{Env, Relation, Scope, ScopeColumn, Visibility, eq_names, named, unique_names};
 use super::set_operation::{unsupported, with_names};
 use super::watermark::watermark_clause;
 use crate::error::{Error, Result};
 use crate::options::did_you_mean;
-use crate::plan::metadata_column::with_metadata;
+use crate::plan::hidden_columns::{holds_by_partition, with_hidden};
 use crate::plan::recursion;
 
 /// The qualifiers that the plan of one FROM clause uses already.
@@ -129,7 +129,8 @@ impl Planner<'_> {
             return self.apply_alias(relation, alias, used);
         }
         let table = self.table(&parts)?;
-        let with_metadata = if self.names_metadata { with_metadata(&table.source) } else { None };
+        let is_wanted = self.names_hidden || holds_by_partition(&table.source);
+        let with_hidden = if is_wanted { with_hidden(&table.source) } else { None };
         let name = table.reference.table();
         let reference = if used.iter().any(|u| u == name) {
             TableReference::bare(self.fresh_alias(name))
@@ -137,20 +138,20 @@ impl Planner<'_> {
             table.reference.clone()
         };
         used.push(name.to_owned());
-        let source = with_metadata.as_ref().unwrap_or(&table.source).clone();
+        let source = with_hidden.as_ref().unwrap_or(&table.source).clone();
         let plan = LogicalPlanBuilder::scan(reference, source, None)?.build()?;
         // A view may have a recursive query inside.
         let plan = recursion::fresh(plan)?;
         let qualifier: Vec<String> = table.reference.to_vec();
         let relation = with_qualifier(plan, &qualifier);
-        if with_metadata.is_none() {
-            return self.apply_alias(relation, alias, used);
+        match with_hidden {
+            None => self.apply_alias(relation, alias, used),
+            Some(_) => self.hide(relation, table.source.schema().fields().len(), alias, used),
         }
-        self.hide_metadata(relation, alias, used)
     }
 
-    /// `relation AS alias(columns)` for one whose last column is the hidden one of files.
-    fn hide_metadata(&self, relation: Relation, alias: Option<&TableAlias>, used: &mut Used) -> Result<Relation> {
+    /// `relation AS alias(columns)` for one whose columns from number `shown` on are hidden.
+    fn hide(&self, relation: Relation, shown: usize, alias: Option<&TableAlias>, used: &mut Used) -> Result<Relation> {
         let mut relation = match alias {
             Some(alias) => {
                 let qualifier = self.unused(&alias.name.value, used);
@@ -158,12 +159,12 @@ impl Planner<'_> {
             }
             None => relation,
         };
-        let mut metadata = relation.scope.columns.pop();
+        let mut hidden = relation.scope.columns.split_off(shown);
         if let Some(alias) = alias {
             self.rename(&mut relation.scope, alias)?;
         }
-        metadata.iter_mut().for_each(|column| column.hidden = true);
-        relation.scope.columns.extend(metadata);
+        hidden.iter_mut().for_each(|column| column.visibility = Visibility::Named);
+        relation.scope.columns.extend(hidden);
         Ok(relation)
     }
 
@@ -345,7 +346,7 @@ fn with_qualifier(plan: LogicalPlan, qualifier: &[String]) -> Relation {
         qualifier: qualifier.to_vec(),
         name: column.name.clone(),
         column,
-        hidden: false,
+        visibility: Visibility::Shown,
     });
     let scope = Scope { columns: columns.collect() };
     Relation { plan, scope }

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::expr::{ExprContext, name_parts};
 use super::planner::Planner;
-use super::scope::{Env, Relation, ScopeColumn};
+use super::scope::{Env, Relation, ScopeColumn, Visibility};
 use super::select::{Item, Value};
 use super::set_operation::with_names;
 use crate::error::{Error, Result};
@@ -76,7 +76,12 @@ impl Planner<'_> {
         for ((_, e), shown) in outputs.into_iter().zip(names) {
             exprs.push(e.alias_qualified(Some(qualifier.clone()), &shown));
             let column = datafusion::common::Column::new(Some(qualifier.clone()), &shown);
-            scope.columns.push(ScopeColumn { qualifier: vec![name.clone()], name: shown, column, hidden: false });
+            scope.columns.push(ScopeColumn {
+                qualifier: vec![name.clone()],
+                name: shown,
+                column,
+                visibility: Visibility::Shown,
+            });
         }
         Ok(Relation { plan: LogicalPlanBuilder::from(plan).project(exprs)?.build()?, scope })
     }

@@ -12,7 +12,7 @@ use super::expr::{ExprContext, name_parts};
 use super::from::{Used, aliased};
 use super::operators;
 use super::planner::Planner;
-use super::scope::{Env, Relation, Scope, ScopeColumn, eq_names};
+use super::scope::{Env, Relation, Scope, ScopeColumn, Visibility, eq_names};
 use super::set_operation::unsupported;
 use super::subquery::{Computed, has_subquery, refuse_stream};
 use crate::error::{Error, Result};
@@ -141,7 +141,7 @@ impl Planner<'_> {
         let mut joined = join_relations(left, right, join_type, condition)?;
         let is_key = |c: &ScopeColumn| pairs.iter().any(|(l, r)| c.column == l.column || c.column == r.column);
         for c in joined.scope.columns.iter_mut().filter(|c| is_key(c)) {
-            c.hidden = true;
+            c.visibility = Visibility::Qualified;
         }
         if join_type == JoinType::Full {
             return self.coalesce_keys(joined, &pairs);
@@ -149,7 +149,8 @@ impl Planner<'_> {
         let kept = pairs
             .into_iter()
             .map(|(l, r)| if join_type == JoinType::Right { ScopeColumn { name: l.name, ..r } } else { l });
-        let kept: Vec<_> = kept.map(|c| ScopeColumn { qualifier: vec![], hidden: false, ..c }).collect();
+        let kept: Vec<_> =
+            kept.map(|c| ScopeColumn { qualifier: vec![], visibility: Visibility::Shown, ..c }).collect();
         joined.scope.columns.splice(0..0, kept);
         Ok(joined)
     }
@@ -162,7 +163,12 @@ impl Planner<'_> {
             let either = coalesce(vec![Expr::Column(l.column.clone()), Expr::Column(r.column.clone())]);
             exprs.push(either.alias_qualified(Some(qualifier.clone()), &l.name));
             let column = Column::new(Some(qualifier.clone()), &l.name);
-            columns.push(ScopeColumn { qualifier: vec![], name: l.name.clone(), column, hidden: false });
+            columns.push(ScopeColumn {
+                qualifier: vec![],
+                name: l.name.clone(),
+                column,
+                visibility: Visibility::Shown,
+            });
         }
         let plan = LogicalPlanBuilder::from(joined.plan).project(exprs)?.build()?;
         columns.extend(joined.scope.columns);

@@ -17,7 +17,7 @@ use super::expr::name_parts;
 use super::scope::{Env, eq_names, join};
 use crate::error::{Error, Result};
 use crate::options::did_you_mean;
-use crate::plan::metadata_column::METADATA;
+use crate::plan::hidden_columns::METADATA;
 use crate::sql::ScriptText;
 
 /// A plan, not optimised, and the names of its columns as users see them.
@@ -42,9 +42,9 @@ pub async fn plan_query(ctx: &SessionContext, text: &str, script: Option<ScriptT
         Err(e) => return with_stack(move || drop(query)).and(Err(e)),
     };
     with_stack(move || {
-        let names_metadata = has_word(text, METADATA) || has_word(text, "input_file_");
+        let names_hidden = [METADATA, "input_file_", "kafka_"].iter().any(|word| has_word(text, word));
         let planner =
-            Planner { state, lines, script, tables, names_metadata, aliases: Cell::new(0), watermarks: Cell::new(0) };
+            Planner { state, lines, script, tables, names_hidden, aliases: Cell::new(0), watermarks: Cell::new(0) };
         let relation = planner.query(&query, &Env::default())?;
         let names = relation.scope.columns.iter().map(|c| c.name.clone()).collect();
         Ok(PlannedQuery { plan: relation.plan, names })
@@ -86,7 +86,7 @@ pub struct Planner<'t> {
     pub script: Option<ScriptText>,
     tables: Tables,
     /// Whether the text may name where rows come from.
-    pub names_metadata: bool,
+    pub names_hidden: bool,
     aliases: Cell<usize>,
     watermarks: Cell<usize>,
 }

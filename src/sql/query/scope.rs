@@ -8,7 +8,6 @@ use datafusion::sql::sqlparser::ast::{self as sql, Ident};
 use super::dialect::Lines;
 use crate::error::{Error, Result};
 use crate::options::did_you_mean;
-use crate::plan::metadata_column::METADATA;
 
 /// A column that a query can name.
 #[derive(Debug, Clone)]
@@ -19,9 +18,18 @@ pub struct ScopeColumn {
     pub name: String,
     /// The column of the plan, whose name may differ.
     pub column: Column,
-    /// Not among those of `*`. Found with its qualifier only, as the other side of `USING` is; `_metadata` also without one, where no
-    /// other column has the name.
-    pub hidden: bool,
+    pub visibility: Visibility,
+}
+
+/// Where a column is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visibility {
+    /// Everywhere, and among those of `*`.
+    Shown,
+    /// With its qualifier only, as the sides of `USING` are.
+    Qualified,
+    /// By its name, where no shown column has it: what a source says of a row's origin.
+    Named,
 }
 
 /// The columns of a relation, in order.
@@ -58,18 +66,18 @@ impl Env {
 impl Scope {
     /// Columns that `SELECT *` gives.
     pub fn visible(&self) -> impl Iterator<Item = &ScopeColumn> {
-        self.columns.iter().filter(|c| !c.hidden)
+        self.columns.iter().filter(|c| c.visibility == Visibility::Shown)
     }
 
     /// The hidden columns that say where rows come from.
-    pub fn metadata(&self) -> impl Iterator<Item = &ScopeColumn> {
-        self.columns.iter().filter(|c| c.hidden && c.name == METADATA)
+    pub fn named(&self) -> impl Iterator<Item = &ScopeColumn> {
+        self.columns.iter().filter(|c| c.visibility == Visibility::Named)
     }
 
     /// The columns of the relation that `qualifier` names, as its `*` gives them: the keys of `USING`, but not where rows come from.
     pub fn of_relation<'s>(&'s self, qualifier: &'s [Ident]) -> impl Iterator<Item = &'s ScopeColumn> {
-        let is_metadata = |c: &ScopeColumn| c.hidden && c.name == METADATA;
-        self.columns.iter().filter(move |c| ends_with(&c.qualifier, qualifier) && !is_metadata(c))
+        let is_among = |c: &ScopeColumn| c.visibility != Visibility::Named;
+        self.columns.iter().filter(move |c| ends_with(&c.qualifier, qualifier) && is_among(c))
     }
 
     /// The column that a dotted name begins with, and how many of its parts were used; the rest are fields.
@@ -89,7 +97,7 @@ impl Scope {
         if !found.is_empty() {
             return only_one(found, parts, lines).map(|c| Some((c, 1)));
         }
-        let found: Vec<_> = self.metadata().filter(|c| same(&c.name, first)).collect();
+        let found: Vec<_> = self.named().filter(|c| same(&c.name, first)).collect();
         if found.is_empty() { Ok(None) } else { only_one(found, parts, lines).map(|c| Some((c, 1))) }
     }
 
@@ -99,7 +107,7 @@ impl Scope {
             qualifier: vec![name.to_owned()],
             name: c.name.clone(),
             column: Column::new(Some(datafusion::common::TableReference::bare(relation)), c.column.name.clone()),
-            hidden: false,
+            visibility: Visibility::Shown,
         });
         Scope { columns: columns.collect() }
     }
@@ -111,7 +119,8 @@ impl Scope {
             .with_span(parts.first().and_then(|p| lines.span(p.span.union(&parts[parts.len() - 1].span))));
         let last = parts.last().map(|p| p.value.as_str()).unwrap_or_default();
         let names: Vec<&str> = self.visible().map(|c| c.name.as_str()).collect();
-        match did_you_mean(last, names.iter().copied()) {
+        let hidden = self.named().map(|c| c.name.as_str());
+        match did_you_mean(last, names.iter().copied().chain(hidden)) {
             Some(near) => e.with_help(format!("did you mean '{near}'?")),
             None if last.to_ascii_lowercase().starts_with("window_") => {
                 e.with_help("TUMBLE, HOP and SESSION give this column; of GROUP BY window(ts, '1 minute') write window.start and window.end")

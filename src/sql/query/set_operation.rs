@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::expr::ExprContext;
 use super::function::sort_expr;
 use super::planner::Planner;
-use super::scope::{Env, Relation, Scope, ScopeColumn, eq_names};
+use super::scope::{Env, Relation, Scope, ScopeColumn, Visibility, eq_names};
 use super::select::ordinal;
 use super::subquery::has_subquery;
 use super::types::spark_type_name;
@@ -347,8 +347,9 @@ fn widened(mut rows: Vec<Vec<Expr>>) -> Result<Vec<Vec<Expr>>> {
 /// A relation whose columns, in order, have these names.
 pub fn with_names(plan: LogicalPlan, names: Vec<String>) -> Relation {
     let columns = plan.schema().columns().into_iter().zip(names);
-    let columns =
-        columns.map(|(column, name)| ScopeColumn { qualifier: vec![], name, column, hidden: false }).collect();
+    let columns = columns
+        .map(|(column, name)| ScopeColumn { qualifier: vec![], name, column, visibility: Visibility::Shown })
+        .collect();
     Relation { plan, scope: Scope { columns } }
 }
 

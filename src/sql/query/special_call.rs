@@ -10,6 +10,7 @@ use super::expr::{ExprContext, string};
 use super::operators;
 use crate::error::{Error, Result};
 use crate::function::wrong_type;
+use crate::plan::hidden_columns::METADATA;
 
 impl ExprContext<'_> {
     /// The fields are named by the columns, and by their number where there is none.
@@ -38,7 +39,7 @@ impl ExprContext<'_> {
         if self.scope.columns.is_empty() {
             return Ok(if name == "input_file_name" { string("") } else { lit(-1_i64) });
         }
-        let mut files = self.scope.metadata();
+        let mut files = self.scope.named().filter(|column| column.name == METADATA);
         let Some(metadata) = files.next() else {
             return Err(Error::unsupported(
                 "UNSUPPORTED_FEATURE",

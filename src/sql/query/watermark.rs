@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::expr::{ExprContext, interval_of, too_long_interval};
 use super::from::Used;
 use super::planner::Planner;
-use super::scope::{Env, Relation, ScopeColumn};
+use super::scope::{Env, Relation, ScopeColumn, Visibility};
 use super::tokens::WATERMARK;
 use crate::error::{Error, Result};
 use crate::plan::watermark::WatermarkNode;
@@ -53,7 +53,7 @@ impl Planner<'_> {
         let mut scope = relation.scope;
         // It belongs to the relation, so that both its name and the relation's, or a later alias, find it.
         let qualifier = scope.columns.first().map(|c| c.qualifier.clone()).unwrap_or_default();
-        scope.columns.insert(0, ScopeColumn { qualifier, name, column: column.clone(), hidden: false });
+        scope.columns.insert(0, ScopeColumn { qualifier, name, column: column.clone(), visibility: Visibility::Shown });
         Ok((Relation { plan, scope }, column))
     }
 }

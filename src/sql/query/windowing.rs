@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::expr::ExprContext;
 use super::planner::Planner;
-use super::scope::{Env, Relation, ScopeColumn};
+use super::scope::{Env, Relation, ScopeColumn, Visibility};
 use super::tokens::{at, is_token, is_word, quoted};
 use super::types::spark_type_name;
 use crate::error::{Error, Result, Span};
@@ -152,7 +152,7 @@ impl Planner<'_> {
             qualifier: vec![],
             name: column.name.clone(),
             column,
-            hidden: false,
+            visibility: Visibility::Shown,
         }));
         Ok(Some(relation))
     }

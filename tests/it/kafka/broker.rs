@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::sleep;
@@ -52,6 +52,8 @@ pub struct Read {
 pub struct Broker {
     dir: tempfile::TempDir,
     port: u16,
+    /// Where it wants TLS and a password, if it does.
+    secure_port: Option<u16>,
     child: Mutex<Option<Child>>,
 }
 
@@ -64,7 +66,7 @@ fn jars() -> String {
 }
 
 /// A port that no outgoing connection takes while the broker is down.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let begin = 20_000 + (std::process::id() % 9000) as u16;
     static NEXT: Mutex<u16> = Mutex::new(0);
     let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,6 +85,36 @@ fn java(class: &str) -> Command {
     command
 }
 
+/// The same with a listener for TLS and passwords, and grants.
+fn secured(properties: &str, port: u16, dir: &Path) -> String {
+    let openssl = |args: &str| {
+        let done = Command::new("openssl").args(args.split(' ')).current_dir(dir).output();
+        let done = done.expect("openssl, which tests/run installs");
+        assert!(done.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    std::fs::write(dir.join("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n").unwrap();
+    openssl("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 30 -subj /CN=tests");
+    openssl("req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=127.0.0.1");
+    openssl(
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 30 -extfile names",
+    );
+    openssl("pkcs12 -export -in server.pem -inkey server.key -certfile ca.pem -out server.p12 -passout pass:changeit");
+    let own = "listener.name.sasl_ssl";
+    let users = "user_admin=\"admin-secret\" user_reader=\"reader-secret\"";
+    properties
+        .replace(",CONTROLLER://", &format!(",SASL_SSL://127.0.0.1:{port},CONTROLLER://"))
+        .replace("\nadvertised.listeners=", &format!("\nadvertised.listeners=SASL_SSL://127.0.0.1:{port},"))
+        .replace("CONTROLLER:PLAINTEXT", "CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL")
+        + &format!(
+            "sasl.enabled.mechanisms=PLAIN\n{own}.sasl.enabled.mechanisms=PLAIN\n\
+             {own}.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {users};\n\
+             {own}.ssl.keystore.type=PKCS12\n{own}.ssl.keystore.location={}\n{own}.ssl.keystore.password=changeit\n\
+             {own}.ssl.key.password=changeit\nauthorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+             super.users=User:ANONYMOUS;User:admin\n",
+            dir.join("server.p12").display()
+        )
+}
+
 impl Broker {
     /// The one that tests share which do not hurt it.
     pub fn shared() -> &'static Self {
@@ -92,6 +124,16 @@ impl Broker {
 
     /// One of its own, which is running.
     pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    /// One that also listens with TLS, where `admin` (password `admin-secret`) may do everything and `reader` (`reader-secret`)
+    /// what is granted.
+    pub fn secure() -> Self {
+        Self::with(Some(free_port()))
+    }
+
+    fn with(secure_port: Option<u16>) -> Self {
         let (dir, port, controller) = (tempfile::tempdir().unwrap(), free_port(), free_port());
         let data = dir.path().join("data");
         let properties = format!(
@@ -107,8 +149,12 @@ impl Broker {
              log.cleaner.dedupe.buffer.size=4194304\nlog.cleaner.backoff.ms=200\n",
             data.display()
         );
+        let properties = match secure_port {
+            None => properties,
+            Some(secure) => secured(&properties, secure, dir.path()),
+        };
         std::fs::write(dir.path().join("server.properties"), properties).unwrap();
-        let broker = Self { dir, port, child: Mutex::default() };
+        let broker = Self { dir, port, secure_port, child: Mutex::default() };
         let formatted = java("kafka.tools.StorageTool")
             .args(["format", "--cluster-id", "dGlkZW1pbGwtdGVzdHMtMQ", "--config"])
             .arg(broker.dir.path().join("server.properties"))
@@ -151,6 +197,37 @@ impl Broker {
 
     pub fn servers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where it wants TLS and a password.
+    pub fn secure_servers(&self) -> String {
+        format!("127.0.0.1:{}", self.secure_port.expect("a secure broker"))
+    }
+
+    /// The certificate that its own is signed by.
+    pub fn certificate(&self) -> PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
+    /// Lets a user read a topic.
+    pub fn grant(&self, user: &str, topic: &str) {
+        let principal = format!("User:{user}");
+        self.tool(
+            "kafka.admin.AclCommand",
+            &[
+                "--add",
+                "--allow-principal",
+                &principal,
+                "--operation",
+                "Read",
+                "--operation",
+                "Describe",
+                "--topic",
+                topic,
+            ],
+            "",
+        );
+        sleep(Duration::from_millis(500));
     }
 
     pub fn config(&self) -> ClientConfig {

@@ -9,9 +9,9 @@ use crate::process::{Ended, Tidemill, command};
 /// Offsets of a batch.
 const BATCH: usize = 10;
 
-/// How often the process is killed at a random moment; `TIDEMILL_CHAOS` says another number.
+/// How often each query is killed at a random moment; `tests/run --chaos N` says another number.
 fn kills() -> u32 {
-    std::env::var("TIDEMILL_CHAOS").ok().and_then(|n| n.parse().ok()).unwrap_or(20)
+    std::env::var("TIDEMILL_CHAOS").ok().and_then(|n| n.parse().ok()).unwrap_or(100)
 }
 
 struct Copy<'b> {

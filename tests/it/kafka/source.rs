@@ -63,6 +63,32 @@ fn brokers_that_are_away_are_waited_for() {
 }
 
 #[test]
+fn a_batch_whose_records_do_not_come_can_be_left() {
+    let broker = Broker::new();
+    broker.create("t", 1, &[]);
+    let padding = "x".repeat(1000);
+    broker.produce("t", &(0..200_000).map(|n| Out::value(0, format!("{n} {padding}"))).collect::<Vec<_>>());
+    let checkpoint = tempfile::tempdir().unwrap();
+    let flow = |trigger: &str, more: &str| {
+        format!(
+            "{} CREATE FLOW q USING console {trigger} OUTPUT MODE COMPLETE CHECKPOINT LOCATION '{}' AS SELECT count(*) AS n FROM s;",
+            stream(&broker, "t", more),
+            checkpoint.path().display()
+        )
+    };
+    let mut query = Tidemill::start(&mut command(["run", "-e", &flow("", ", maxPrefetchBytes '64KB'")]));
+    query.wait_for("its checkpoint", |_| checkpoint.path().join("sources").exists());
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    broker.kill();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    query.interrupted().assert_code(0);
+    broker.start();
+    let ended = run_to_end(["run", "-e", &flow("TRIGGER AVAILABLE NOW", "")]);
+    ended.assert_code(0);
+    assert!(ended.stdout.contains("200000"), "{}", ended.stdout);
+}
+
+#[test]
 fn a_consumer_group_sees_where_a_query_stands() {
     let broker = Broker::shared();
     broker.create("lag", 2, &[]);
@@ -86,16 +112,19 @@ fn a_consumer_group_sees_where_a_query_stands() {
 
 #[test]
 fn many_partitions_and_records_are_read_once() {
-    const RECORDS: usize = 200_000;
+    const RECORDS: usize = 1_000_000;
     let broker = Broker::shared();
     broker.create("many", 64, &[]);
     let padding = "x".repeat(1000);
-    let records: Vec<_> = (0..RECORDS).map(|n| Out::value(n as i32 % 64, format!("{n} {padding}"))).collect();
-    broker.produce("many", &records);
+    let producer = broker.producer(None);
+    for start in (0..RECORDS).step_by(20_000) {
+        let records = (start..start + 20_000).map(|n| Out::value(n as i32 % 64, format!("{n} {padding}")));
+        broker.send(&producer, "many", &records.collect::<Vec<_>>());
+    }
     let dir = tempfile::tempdir().unwrap();
     for (more, kind) in [
         ("", "AVAILABLE NOW"),
-        (", maxOffsetsPerTrigger '30000', maxPrefetchBytes '8MB'", "AVAILABLE NOW"),
+        (", maxOffsetsPerTrigger '150000', maxPrefetchBytes '8MB'", "AVAILABLE NOW"),
         (", minPartitions '100'", "ONCE"),
     ] {
         let out = dir.path().join(format!("out{}", more.len()));
