@@ -5,7 +5,7 @@
 //! rows ─ WatermarkExec 1 ─►      max − delay ─┴─ least (or greatest) ─► global watermark of the next batch, never back
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -222,6 +222,14 @@ impl EventTimeTracker {
     /// The event times of the batch at the first watermark that saw any.
     pub fn batch(&self) -> Option<EventTimes> {
         self.lock().values().find_map(|t| t.batch)
+    }
+
+    /// The streams, and the partitions, in which the batch has seen event times.
+    pub fn seen(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+        let tracked = self.lock();
+        let with_times = || tracked.values().filter(|t| t.batch.is_some());
+        let streams = with_times().flat_map(|t| t.input.streams.iter().cloned()).collect();
+        (streams, with_times().flat_map(|t| t.batch_partitions.keys().cloned()).collect())
     }
 
     /// The batch is done: the global watermark after it, in milliseconds, if these streams are idle.

@@ -32,6 +32,7 @@ mod stream_table;
 mod trial;
 mod trigger_time;
 pub mod watermark;
+mod watermarked;
 pub mod window;
 
 pub use bind::BoundSource;
@@ -41,6 +42,7 @@ pub use planner::StreamPlan;
 pub use prepared::{PreparedQuery, prepare};
 pub use stream_table::StreamTable;
 pub use trigger_time::{TriggerTime, register as register_trigger_time};
+pub use watermarked::WatermarkedStream;
 
 use datafusion::common::Result as DfResult;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};

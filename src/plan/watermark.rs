@@ -146,7 +146,9 @@ impl UserDefinedLogicalNodeCore for WatermarkNode {
 
     /// Filters on other columns go below, as in Spark: the rows they remove do not advance the watermark.
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
-        HashSet::from([self.event_time.flat_name(), self.event_time.name.clone()])
+        // A partition whose rows are all removed would hold the watermark for ever.
+        let all = self.input.schema().columns().into_iter().filter(|_| !self.partition.is_empty());
+        all.chain([self.event_time.clone()]).flat_map(|column| [column.flat_name(), column.name]).collect()
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {

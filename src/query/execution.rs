@@ -235,6 +235,8 @@ impl MicroBatchExecution {
         let read: u64 = self.sources.iter().map(|s| s.slots.iter().map(|s| s.rows()).sum::<u64>()).sum();
         batch.timings.end("addBatch");
         self.env.failpoints.hit("after_batch")?;
+        let (streams, partitions) = self.plan.event_times.seen();
+        self.inputs.end(&streams, &partitions);
         // A batch that runs again computes the same, which the log has already.
         let next_watermark_ms =
             self.plan.event_times.advance(batch.header.batch_watermark_ms, self.conf.policy, &self.inputs.idle());

@@ -1,8 +1,8 @@
-//! Inputs, and partitions of them, that have had no rows for longer than their `watermark.idleTimeout`, and so hold no watermark back.
+//! Inputs, and partitions of them, that have given no event time for longer than their `watermark.idleTimeout`, and so hold no watermark back.
 //!
 //! The clock decides, but only before a batch: what it decided is in the batch's record, as its watermark.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::operator::Idle;
@@ -20,9 +20,42 @@ struct Input {
     name: String,
     /// None at all for ever.
     timeout_ms: Option<i64>,
-    last_rows_ms: i64,
-    /// When each partition had rows, if they hold watermarks by themselves.
-    partitions: BTreeMap<String, i64>,
+    seen: Seen,
+    /// The same of each partition, if they hold watermarks by themselves.
+    partitions: BTreeMap<String, Seen>,
+}
+
+/// What an input or a partition gave.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// When it gave an event time last.
+    at_ms: i64,
+    /// Whether the batch that is planned has rows of it.
+    has_rows: bool,
+    /// Whether the last batch with rows of it had no event time in them, as those that cannot be read.
+    was_fruitless: bool,
+}
+
+impl Seen {
+    fn new(now: i64) -> Self {
+        Self { at_ms: now, has_rows: false, was_fruitless: false }
+    }
+
+    fn plan(&mut self, has_rows: bool, now: i64) {
+        // A clock that was set back must not make an input wait for the time that it lost.
+        self.at_ms = self.at_ms.min(now);
+        self.has_rows = has_rows;
+    }
+
+    fn end(&mut self, has_times: bool, now: i64) {
+        if has_times {
+            self.at_ms = now;
+        }
+        if self.has_rows {
+            self.was_fruitless = !has_times;
+        }
+        self.has_rows = false;
+    }
 }
 
 /// What a batch that is planned has of an input.
@@ -42,7 +75,7 @@ impl IdleInputs {
         let input = |(name, timeout): (&str, Option<Duration>)| Input {
             name: name.to_owned(),
             timeout_ms: timeout.map(millis),
-            last_rows_ms: now,
+            seen: Seen::new(now),
             partitions: BTreeMap::new(),
         };
         Self { inputs: inputs.map(input).collect(), clock }
@@ -51,17 +84,23 @@ impl IdleInputs {
     /// A batch is planned that has this of the inputs.
     pub fn look(&mut self, planned: &[PlannedInput<'_>]) {
         let now = self.clock.now_ms();
-        // A clock that was set back must not make an input wait for the time that it lost.
-        let seen = |last: i64, has_rows: bool| if has_rows { now } else { last.min(now) };
         for input in &mut self.inputs {
             let planned = planned.iter().find(|p| p.name == input.name);
-            input.last_rows_ms = seen(input.last_rows_ms, planned.is_some_and(|p| p.has_rows));
+            input.seen.plan(planned.is_some_and(|p| p.has_rows), now);
             let partitions = planned.map(|p| p.partitions.as_slice()).unwrap_or_default();
             input.partitions.retain(|name, _| partitions.iter().any(|(known, _)| known == name));
             for (name, has_rows) in partitions {
-                let last = input.partitions.entry(name.clone()).or_insert(now);
-                *last = seen(*last, *has_rows);
+                input.partitions.entry(name.clone()).or_insert(Seen::new(now)).plan(*has_rows, now);
             }
+        }
+    }
+
+    /// The batch has ended: event times were seen in these inputs, and in these partitions.
+    pub fn end(&mut self, inputs: &BTreeSet<String>, partitions: &BTreeSet<String>) {
+        let now = self.clock.now_ms();
+        for input in &mut self.inputs {
+            input.seen.end(inputs.contains(&input.name), now);
+            input.partitions.iter_mut().for_each(|(name, seen)| seen.end(partitions.contains(name), now));
         }
     }
 
@@ -73,10 +112,13 @@ impl IdleInputs {
     /// The inputs and partitions that are idle now.
     pub fn idle(&self) -> Idle {
         let now = self.clock.now_ms();
-        let is_idle = |input: &Input, last: i64| input.deadline_ms(last).is_some_and(|deadline| deadline <= now);
-        let streams = self.inputs.iter().filter(|i| is_idle(i, i.last_rows_ms)).map(|i| i.name.clone());
+        let is_idle = |input: &Input, seen: &Seen| {
+            let is_over = input.deadline_ms(seen.at_ms).is_some_and(|deadline| deadline <= now);
+            is_over && (!seen.has_rows || seen.was_fruitless)
+        };
+        let streams = self.inputs.iter().filter(|i| is_idle(i, &i.seen)).map(|i| i.name.clone());
         let partitions = self.inputs.iter().filter(|i| !i.partitions.is_empty()).map(|i| {
-            (i.name.clone(), i.partitions.iter().map(|(name, last)| (name.clone(), is_idle(i, *last))).collect())
+            (i.name.clone(), i.partitions.iter().map(|(name, seen)| (name.clone(), is_idle(i, seen))).collect())
         });
         Idle { streams: streams.collect(), partitions: partitions.collect() }
     }
@@ -87,7 +129,7 @@ impl IdleInputs {
         let deadlines = self
             .inputs
             .iter()
-            .flat_map(|i| i.partitions.values().chain([&i.last_rows_ms]).filter_map(|last| i.deadline_ms(*last)));
+            .flat_map(|i| i.partitions.values().chain([&i.seen]).filter_map(|seen| i.deadline_ms(seen.at_ms)));
         match deadlines.filter(|deadline| *deadline > now).min() {
             Some(deadline) => self.clock.sleep_until(deadline).await,
             None => std::future::pending().await,
@@ -96,9 +138,9 @@ impl IdleInputs {
 }
 
 impl Input {
-    /// When it, or a partition of it, becomes idle that had rows last at this time.
-    fn deadline_ms(&self, last_rows_ms: i64) -> Option<i64> {
-        Some(last_rows_ms.saturating_add(self.timeout_ms?))
+    /// When it, or a partition of it, becomes idle that gave an event time last at this time.
+    fn deadline_ms(&self, at_ms: i64) -> Option<i64> {
+        Some(at_ms.saturating_add(self.timeout_ms?))
     }
 }
 
@@ -121,20 +163,31 @@ mod tests {
             has_rows,
             partitions: partitions.iter().map(|(name, has_rows)| ((*name).to_owned(), *has_rows)).collect(),
         };
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
         inputs.look(&[planned("a", true, &[]), planned("b", true, &[])]);
+        assert!(inputs.idle().streams.is_empty(), "it has rows again");
+        inputs.end(&names(&["a"]), &names(&[]));
         assert!(inputs.idle().streams.is_empty());
-        inputs.inputs[0].last_rows_ms = 1_000_000;
+        inputs.inputs[0].seen.at_ms = 1_000_000;
         inputs.look(&[]);
         manual.advance(Duration::from_secs(10));
         assert_eq!(inputs.idle().streams, ["a"], "the clock was set back");
         inputs.look(&[planned("a", true, &[("p", true), ("q", false)])]);
+        inputs.end(&names(&["a"]), &names(&["p"]));
         manual.advance(Duration::from_secs(6));
         inputs.look(&[planned("a", true, &[("p", true), ("q", false)])]);
+        inputs.end(&names(&["a"]), &names(&["p"]));
         manual.advance(Duration::from_secs(6));
         let idle = inputs.idle();
         assert_eq!(
             (idle.streams.len(), &idle.partitions["a"][..]),
             (0, &[("p".into(), false), ("q".into(), true)][..])
         );
+        // Rows without an event time hold nothing back for longer.
+        inputs.look(&[planned("a", true, &[])]);
+        inputs.end(&names(&[]), &names(&[]));
+        manual.advance(Duration::from_secs(11));
+        inputs.look(&[planned("a", true, &[])]);
+        assert_eq!(inputs.idle().streams, ["a"]);
     }
 }

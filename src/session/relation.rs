@@ -11,10 +11,11 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
 use super::Session;
-use super::catalog::{Object, may_create};
+use super::catalog::{NamedTable, Object, may_create};
 use super::script::Preparation;
 use crate::error::{Error, Result, Span};
 use crate::options::Options;
+use crate::plan::{StreamTable, WatermarkedStream};
 use crate::sql::ScriptText;
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{CreateRelation, CreateView, Fragment, Name, ObjectKind, Watermark};
@@ -99,14 +100,25 @@ impl Session {
             return self.set_table(&key, Some(stream));
         };
         let hidden = format!("{HIDDEN_STREAM}{key}");
+        let with_hidden = stream.with_hidden();
+        let shown = stream.schema().fields().len();
         self.set_table(&hidden, Some(stream))?;
-        let planned = self.plan_watermark(&hidden, watermark).await?;
-        self.set_table(&key, Some(view_table(planned, None)?))
+        let view = view_of(self.plan_watermark(&hidden, "*", watermark).await?, None)?;
+        let table: NamedTable = match with_hidden.as_ref().and_then(StreamTable::hidden_schema) {
+            None => Arc::new(view),
+            Some(schema) => {
+                let names = schema.fields().iter().skip(shown).map(|f| format!(", `{}`", f.name()));
+                let columns = format!("*{}", names.collect::<String>());
+                let with_hidden = view_of(self.plan_watermark(&hidden, &columns, watermark).await?, None)?;
+                Arc::new(WatermarkedStream::new(view, with_hidden))
+            }
+        };
+        self.set_table(&key, Some(table))
     }
 
-    async fn plan_watermark(&self, table: &str, watermark: &Watermark) -> Result<PlannedQuery> {
+    async fn plan_watermark(&self, table: &str, columns: &str, watermark: &Watermark) -> Result<PlannedQuery> {
         let column = watermark.column.text.replace('`', "``");
-        let text = format!("SELECT * FROM `{table}` WATERMARK `{column}` DELAY OF {}", watermark.delay.text);
+        let text = format!("SELECT {columns} FROM `{table}` WATERMARK `{column}` DELAY OF {}", watermark.delay.text);
         let planned = crate::sql::query::plan_query(self.context(), &text, None).await;
         planned.map_err(|e| e.map_span(|_| watermark.column.span).with_span(watermark.column.span))
     }
@@ -169,7 +181,11 @@ fn no_columns(create: &CreateRelation) -> Result<()> {
 
 /// A view whose columns have the names that users see.
 fn view_table(planned: PlannedQuery, definition: Option<String>) -> Result<Arc<dyn TableProvider>> {
-    Ok(Arc::new(ViewTable::new(named_plan(planned)?, definition)))
+    Ok(Arc::new(view_of(planned, definition)?))
+}
+
+fn view_of(planned: PlannedQuery, definition: Option<String>) -> Result<ViewTable> {
+    Ok(ViewTable::new(named_plan(planned)?, definition))
 }
 
 /// The plan with its columns under the names that users see, which must be unique here.

@@ -6,7 +6,7 @@ use std::path::Path;
 use regex::Regex;
 
 /// Words in capitals that are no conditions.
-const OTHERS: [&str; 21] = [
+const OTHERS: [&str; 22] = [
     "BACK_TO_DELIMITER",
     "BINARY_OP_DIFF_TYPES",
     "BINARY_OP_WRONG_TYPE",
@@ -15,6 +15,7 @@ const OTHERS: [&str; 21] = [
     "DAYOFWEEK_ISO",
     "DENSE_RANK",
     "DOW_ISO",
+    "EXCEPT_KEY",
     "MATCH_RECOGNIZE",
     "NO_COLOR",
     "PERCENT_RANK",

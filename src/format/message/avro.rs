@@ -6,7 +6,8 @@ use std::sync::Arc;
 #[cfg(feature = "schema-registry")]
 use std::collections::HashMap;
 
-use arrow::datatypes::Fields;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, FieldRef, Fields};
 #[cfg(feature = "schema-registry")]
 use parking_lot::Mutex;
 
@@ -53,6 +54,15 @@ type Planned<'m> = std::result::Result<(Arc<Plan>, &'m [u8]), Cow<'static, str>>
 #[cfg(feature = "schema-registry")]
 type Known = std::result::Result<Arc<Plan>, Cow<'static, str>>;
 
+/// The columns as Avro has them: an int is what its smallest numbers are.
+fn wide(columns: &Fields) -> Fields {
+    let wide = |field: &FieldRef| match field.data_type() {
+        DataType::Int8 | DataType::Int16 => Arc::new(field.as_ref().clone().with_data_type(DataType::Int32)),
+        _ => field.clone(),
+    };
+    columns.iter().map(wide).collect()
+}
+
 /// The schema that the options give.
 pub fn given(part: Part, reader: &OptionReader<'_>) -> Result<Option<Schema>> {
     let (value, key) = (reader.string("avroSchema"), reader.string("key.avroSchema"));
@@ -85,7 +95,7 @@ impl AvroMessages {
             Some(schema) => schema,
             None => Arc::new(Schema::parse(&schema_of(&columns, "topLevelRecord", "")?.to_string())?),
         };
-        let plan = Plan::new(written, None, &columns, Matching::ByName)?;
+        let plan = Plan::new(written, None, &wide(&columns), Matching::ByName)?;
         Ok(Self { columns, seen: None, written: Written::Plain(Arc::new(plan)) })
     }
 
@@ -97,7 +107,7 @@ impl AvroMessages {
         let columns: Fields = columns.iter().map(|i| self.columns[*i].clone()).collect();
         let written = match &self.written {
             Written::Plain(plan) => {
-                Written::Plain(Arc::new(Plan::new(plan.written.clone(), None, &columns, Matching::ByName)?))
+                Written::Plain(Arc::new(Plan::new(plan.written.clone(), None, &wide(&columns), Matching::ByName)?))
             }
             #[cfg(feature = "schema-registry")]
             Written::Registered(registry, _) => Written::Registered(registry.clone(), Arc::default()),
@@ -110,7 +120,7 @@ impl AvroMessages {
     /// # Errors
     /// A registry that does not answer.
     pub fn decode(&self, messages: &[Option<&[u8]>]) -> Result<Decoded> {
-        let mut rows = MessageRows::new(self.columns.clone());
+        let mut rows = MessageRows::new(wide(&self.columns));
         let mut bad = vec![];
         for (i, message) in messages.iter().enumerate() {
             let Some(bytes) = message.filter(|bytes| !bytes.is_empty()) else {
@@ -126,7 +136,10 @@ impl AvroMessages {
                 bad.push((i, reason));
             }
         }
-        Ok(Decoded { columns: rows.finish()?, bad, void: vec![] })
+        // A number that is too large for its column is NULL.
+        let columns = rows.finish()?.into_iter().zip(self.columns.iter());
+        let columns = columns.map(|(column, field)| Ok(cast(&column, field.data_type())?));
+        Ok(Decoded { columns: columns.collect::<Result<_>>()?, bad, void: vec![] })
     }
 
     /// How a message is read, and its bytes behind the number of its schema.
@@ -154,6 +167,6 @@ impl AvroMessages {
     #[cfg(feature = "schema-registry")]
     fn plan_for(&self, json: &str) -> Result<Arc<Plan>> {
         let written = Arc::new(Schema::parse(json)?);
-        Plan::new(written, self.seen.as_deref(), &self.columns, Matching::ByName).map(Arc::new)
+        Plan::new(written, self.seen.as_deref(), &wide(&self.columns), Matching::ByName).map(Arc::new)
     }
 }

@@ -15,6 +15,9 @@ use crate::time_zone::Tz;
 /// The column that says which change it was.
 const OP: &str = "op";
 
+/// A new row, a changed one, a deleted one, one that was there when Debezium came.
+const OPS: [&str; 4] = ["c", "u", "d", "r"];
+
 /// Envelopes with `before`, `after` and `op`, alone or inside a `payload`.
 #[derive(Debug, Clone)]
 pub struct Debezium {
@@ -80,13 +83,16 @@ impl Debezium {
         let rows: StructArray = zip(&deleted, &before, &after)?.as_struct().clone();
         let mut void = vec![];
         for (i, message) in messages.iter().enumerate() {
-            let is_change = ops.is_valid(i) && rows.is_valid(i);
+            let is_change = ops.is_valid(i) && OPS.contains(&ops.value(i)) && rows.is_valid(i);
             if message.is_none_or(<[u8]>::is_empty) {
                 // The tombstone behind a deletion tells compaction that the key may go.
                 void.push(i);
             } else if !is_change && bad.binary_search_by_key(&i, |(i, _)| *i).is_err() {
                 let at = bad.partition_point(|(other, _)| *other < i);
-                bad.insert(at, (i, "it is no change of a row: op, and before or after, are missing".into()));
+                bad.insert(
+                    at,
+                    (i, "it is no change of a row: op is none of c, u, d and r, or before or after is missing".into()),
+                );
             }
         }
         let mut of_table = rows.columns().iter();

@@ -25,7 +25,7 @@ use crate::function::csv::decode as csv;
 use crate::function::csv::options::{READING as CSV_READING, ReadOptions as CsvOptions};
 use crate::function::json::decode as json;
 use crate::function::json::options::{READING as JSON_READING, ReadOptions as JsonOptions};
-use crate::options::{OptionReader, OptionSpec, Options};
+use crate::options::{OptionReader, OptionSpec, OptionType, Options};
 use crate::time_zone::Tz;
 use crate::type_name::sql_type_name;
 
@@ -43,6 +43,22 @@ pub const FORMATS: &[&str] = &[
     "protobuf",
     "debezium-json",
 ];
+
+/// Those that keys are read in: a key is no change of a row.
+pub const KEY_FORMATS: &[&str] = FORMATS.split_at(FORMATS.len() - 1).0;
+
+/// The option that says whether values have the columns of keys as well; see [`has_key_columns`].
+pub const FIELDS_INCLUDE: OptionSpec = OptionSpec::new(
+    "value.fields-include",
+    OptionType::Choice(&["ALL", "EXCEPT_KEY"]),
+    "Whether the columns of the key are in the value as well.",
+)
+.or("ALL");
+
+/// Whether values of a format have the columns of keys as well, if the option says so: formats of one column have not.
+pub fn has_key_columns(format: &str, include: Option<&str>) -> bool {
+    include != Some("EXCEPT_KEY") && !matches!(format, "raw" | "text")
+}
 
 /// Which bytes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,6 +175,15 @@ impl MessageFormat {
             "debezium-json" => Self::Debezium(Debezium::new(columns, JsonOptions::read(&mut reader)?, tz)?),
             other => return Err(Error::internal(format!("there is no format '{other}' of messages"))),
         })
+    }
+
+    /// The column that takes the text of a bad record, if there is one.
+    pub fn corrupt(&self) -> Option<usize> {
+        match self {
+            Self::Json(fields, options, _) => fields.iter().position(|f| *f.name() == options.corrupt_record),
+            Self::Csv(decoder) => decoder.corrupt(),
+            _ => None,
+        }
     }
 
     /// The same for some of the columns. What is wrong with the others is not seen.

@@ -79,6 +79,11 @@ impl Decoder {
         self.places.iter().flatten().copied()
     }
 
+    /// The column that takes the text of a bad record, if there is one.
+    pub fn corrupt(&self) -> Option<usize> {
+        self.places.iter().position(Option::is_none)
+    }
+
     /// Whether no value is read at all.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()

@@ -19,6 +19,7 @@ use arrow::datatypes::{Fields, SchemaRef};
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
 use self::commits::Commits;
 use self::producer::{Producer, ProducerState};
@@ -52,7 +53,7 @@ const OPTIONS: [OptionSpec; 5] = [
 ];
 
 /// What says how rows become records, beside the options of formats.
-const FORMATS: [OptionSpec; 3] = [
+const FORMATS: [OptionSpec; 4] = [
     OptionSpec::new(
         "value.format",
         Choice(WRITTEN_FORMATS),
@@ -63,11 +64,8 @@ const FORMATS: [OptionSpec; 3] = [
         Choice(WRITTEN_FORMATS),
         "What the columns of key.columns are written as, into the key.",
     ),
-    OptionSpec::new(
-        "key.columns",
-        Text,
-        "The columns that make the key, separated by commas; they are in the value as well.",
-    ),
+    OptionSpec::new("key.columns", Text, "The columns that make the key, separated by commas."),
+    message::FIELDS_INCLUDE,
 ];
 
 /// How rows become keys and values, if the columns are not those of a record.
@@ -76,6 +74,8 @@ struct Formats {
     value: Option<&'static str>,
     key: Option<&'static str>,
     key_columns: Vec<String>,
+    /// Whether the value has the columns of the key as well.
+    has_key_columns: bool,
     /// For the formats.
     options: Options,
 }
@@ -84,8 +84,10 @@ impl Formats {
     fn read(reader: &OptionReader<'_>, options: &Options) -> Result<Self> {
         let columns = reader.string("key.columns").unwrap_or_default();
         let key_columns = columns.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+        let (value, include) = (reader.choice("value.format")?, reader.choice("value.fields-include")?);
         let formats = Self {
-            value: reader.choice("value.format")?,
+            value,
+            has_key_columns: message::has_key_columns(value.unwrap_or_default(), include),
             key: reader.choice("key.format")?,
             key_columns: key_columns.collect(),
             options: options.clone(),
@@ -104,6 +106,9 @@ impl Formats {
         let needs = |has: &str, needed: &str, help: &str| {
             Err(reader.refused(has, &format!("needs {needed} beside it")).with_help(help))
         };
+        if self.value.is_none() && reader.string("value.fields-include").is_some() {
+            return needs("value.fields-include", "value.format", "say how values are written");
+        }
         match (self.value, self.key, self.key_columns.is_empty()) {
             (None, Some(_), _) => needs("key.format", "value.format", "say how values are written"),
             (None, None, false) => needs("key.columns", "value.format", "say how values are written"),
@@ -251,9 +256,8 @@ impl Sink for KafkaSink {
     async fn prepare(&self, batch_id: u64, rows: BatchRows) -> Result<Option<u64>> {
         let mut guard = self.writer.lock().await;
         let writer = guard.as_mut().ok_or_else(|| not_open("the kafka sink"))?;
-        let mut stream = rows.in_order();
         if writer.commits.is_none() {
-            let prepared = Prepared::collect(batch_id, &writer.schema, stream).await?;
+            let prepared = Prepared::collect(batch_id, &writer.schema, rows.in_order()).await?;
             prepared.rows.iter().try_for_each(|rows| writer.shape.check_rows(rows))?;
             let count = prepared.num_rows();
             writer.prepared = Some(prepared);
@@ -261,11 +265,23 @@ impl Sink for KafkaSink {
         }
         writer.producer.begin().await?;
         // From here on there is a transaction to abort.
-        let mut count = 0;
         writer.prepared = Some(Prepared { batch_id, rows: vec![] });
-        while let Some(rows) = stream.try_next().await? {
-            count += rows.num_rows() as u64;
-            writer.send(rows).await?;
+        // Partitions are computed and sent beside each other, as by Spark's tasks: rows of one keep their order. Dropped, they end.
+        let mut tasks = JoinSet::new();
+        for mut partition in rows.into_partitions() {
+            let (producer, shape) = (writer.producer.clone(), writer.shape.clone());
+            tasks.spawn(async move {
+                let mut count = 0;
+                while let Some(rows) = partition.try_next().await? {
+                    count += rows.num_rows() as u64;
+                    send(&producer, &shape, rows).await?;
+                }
+                Ok::<_, Error>(count)
+            });
+        }
+        let mut count = 0;
+        while let Some(sent) = tasks.join_next().await {
+            count += sent.map_err(|e| Error::internal(format!("sending records: {e}")))??;
         }
         writer.failpoints.hit("kafkasink.sent")?;
         Ok(Some(count))
@@ -288,7 +304,7 @@ impl Sink for KafkaSink {
             }
             None => {
                 for rows in prepared.rows {
-                    writer.send(rows).await?;
+                    send(&writer.producer, &writer.shape, rows).await?;
                 }
                 writer.producer.flush().await?;
             }
@@ -319,10 +335,8 @@ impl Sink for KafkaSink {
     }
 }
 
-impl Writer {
-    async fn send(&self, rows: RecordBatch) -> Result<()> {
-        let (producer, shape) = (self.producer.clone(), self.shape.clone());
-        let sent = tokio::task::spawn_blocking(move || producer.send(&shape, &rows)).await;
-        sent.map_err(|e| Error::internal(format!("sending records: {e}")))?
-    }
+async fn send(producer: &Arc<Producer>, shape: &Arc<RecordShape>, rows: RecordBatch) -> Result<()> {
+    let (producer, shape) = (producer.clone(), shape.clone());
+    let sent = tokio::task::spawn_blocking(move || producer.send(&shape, &rows)).await;
+    sent.map_err(|e| Error::internal(format!("sending records: {e}")))?
 }

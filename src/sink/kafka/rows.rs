@@ -118,7 +118,16 @@ impl RecordShape {
             let encoder = formats.encoder(part, fields)?;
             Ok(encoder.map(|encoder| Bytes::Encoded(places.to_vec(), Box::new(encoder), Tz::UTC)))
         };
-        let (key, value) = (bytes(Part::Key, &in_key)?, bytes(Part::Value, &places)?);
+        let mut in_value = places.clone();
+        if !formats.has_key_columns && in_key.len() < places.len() {
+            in_value.retain(|i| !in_key.contains(i));
+        }
+        let names: Vec<_> = in_value.iter().map(|i| schema.field(*i).name().to_lowercase()).collect();
+        if let Some(name) = names.iter().enumerate().find_map(|(i, name)| names[..i].contains(name).then_some(name)) {
+            return Err(unfit(format!("two columns of the value are called '{name}'"))
+                .with_help("give one another name with AS"));
+        }
+        let (key, value) = (bytes(Part::Key, &in_key)?, bytes(Part::Value, &in_value)?);
         let value = value.ok_or_else(|| Error::internal("a sink with a format has none"))?;
         let shape = Self::with_control(schema, CONTROL, topic, has_headers, key, value)?;
         let needs_topic = [shape.key.as_ref(), Some(&shape.value)].into_iter().flatten().any(|bytes| match bytes {

@@ -1,5 +1,6 @@
 //! What the rows of records are: Spark's columns, or those that keys and values are decoded into.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions};
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::columns::RecordColumn;
 use crate::error::{Error, Result};
-use crate::format::message::{self, Decoded, FORMATS, MessageFormat, Part};
+use crate::format::message::{self, Decoded, FORMATS, KEY_FORMATS, MessageFormat, Part, has_key_columns};
 use crate::format::{BadRecordCounter, BadRecords, bad_records};
 use crate::kafka::{Partition, Record};
 use crate::options::OptionType::{Choice, Text};
@@ -18,14 +19,15 @@ use crate::source::provider::{PARTITION_KEY, fixed_schema, schema_needed, source
 use crate::time_zone::Tz;
 
 /// What says how records become rows, beside the options of formats.
-pub const OPTIONS: [OptionSpec; 3] = [
+pub const OPTIONS: [OptionSpec; 4] = [
     OptionSpec::new(
         "value.format",
         Choice(FORMATS),
         "What values are decoded as, into the declared columns; without it the columns are Spark's.",
     ),
-    OptionSpec::new("key.format", Choice(FORMATS), "What keys are decoded as, into the columns of key.columns."),
+    OptionSpec::new("key.format", Choice(KEY_FORMATS), "What keys are decoded as, into the columns of key.columns."),
     OptionSpec::new("key.columns", Text, "The declared columns that are in the key, separated by commas."),
+    message::FIELDS_INCLUDE,
 ];
 
 /// How records become rows.
@@ -85,9 +87,11 @@ impl RowFormat {
     ) -> Result<Self> {
         let (value, key) = (reader.choice("value.format")?, reader.choice("key.format")?);
         let key_columns = reader.string("key.columns");
+        let include = reader.choice("value.fields-include")?;
         let Some(value) = value else {
-            if key.is_some() || key_columns.is_some() {
-                let key = if key.is_some() { "key.format" } else { "key.columns" };
+            let given =
+                ["key.format", "key.columns", "value.fields-include"].into_iter().find(|k| options.get(k).is_some());
+            if let Some(key) = given {
                 return Err(reader
                     .refused(key, "needs value.format beside it")
                     .with_help("say how values are decoded"));
@@ -142,7 +146,12 @@ impl RowFormat {
         Ok(Self {
             columns: columns.collect(),
             with_hidden: Some(Arc::new(Schema::new_with_metadata(with_hidden, declared.metadata().clone()))),
-            value: Some(MessageFormat::new(value, Part::Value, fields(&in_value), options, tz)?),
+            value: Some(match has_key_columns(value, include) {
+                false => MessageFormat::new(value, Part::Value, fields(&in_value), options, tz)?,
+                // They are passed over: the key has them.
+                true => MessageFormat::new(value, Part::Value, declared.fields().clone(), options, tz)?
+                    .project(&in_value)?,
+            }),
             key: key.map(|key| MessageFormat::new(key, Part::Key, fields(&in_key), options, tz)).transpose()?,
             schema: declared,
             bad_records,
@@ -206,8 +215,12 @@ impl RowFormat {
         let schema = Arc::new(self.with_hidden.as_ref().unwrap_or(&self.schema).project(wanted)?);
         let mut columns: Vec<Column> = wanted.iter().map(|i| self.columns[*i]).collect();
         let (mut value, mut key) = (self.value.clone(), self.key.clone());
-        // A bad record is left out, or an error, whatever is asked for.
-        if self.bad_records == BadRecords::Null {
+        // A bad record is left out, or an error, or in the column of bad records, whatever else is asked for.
+        let is_corrupt = |column: &Column| match (column, &value, &key) {
+            (Column::Value(i), Some(format), _) | (Column::Key(i), _, Some(format)) => format.corrupt() == Some(*i),
+            _ => false,
+        };
+        if self.bad_records == BadRecords::Null && !columns.iter().any(is_corrupt) {
             value = narrowed(value, &mut columns, |c| match c {
                 Column::Value(i) => Some(i),
                 _ => None,
@@ -257,9 +270,24 @@ fn key_places(reader: &OptionReader<'_>, names: &str, declared: &Schema) -> Resu
 pub struct BadMessages {
     counter: BadRecordCounter,
     first: Mutex<Option<String>>,
+    /// The table whose scan tells of them at its end.
+    table: Option<String>,
+}
+
+impl Drop for BadMessages {
+    fn drop(&mut self) {
+        if let (Some(table), Some(first)) = (&self.table, self.take_first()) {
+            tracing::warn!("{} bad records of table '{table}', the first in {first}", self.count());
+        }
+    }
 }
 
 impl BadMessages {
+    /// Those of a scan of a table.
+    pub fn of_table(name: &str) -> Self {
+        Self { counter: BadRecordCounter::default(), first: Mutex::default(), table: Some(name.to_owned()) }
+    }
+
     /// How many there were.
     pub fn count(&self) -> u64 {
         self.counter.get()
@@ -292,9 +320,10 @@ impl RowBuilder {
     /// # Errors
     /// A bad record, if bad records are refused; a schema registry that does not answer.
     pub fn build(&self, partition: &Partition, records: &[Record], bad: &BadMessages) -> Result<RecordBatch> {
-        let mut is_left_out = vec![];
-        let value = self.decoded(Part::Value, partition, records, bad, &mut is_left_out)?;
-        let key = self.decoded(Part::Key, partition, records, bad, &mut is_left_out)?;
+        let (mut is_left_out, mut is_bad) = (vec![], BTreeSet::new());
+        let value = self.decoded(Part::Value, partition, records, bad, (&mut is_left_out, &mut is_bad))?;
+        let key = self.decoded(Part::Key, partition, records, bad, (&mut is_left_out, &mut is_bad))?;
+        bad.counter.add(is_bad.len() as u64);
         let column = |column: &Column| -> ArrayRef {
             match column {
                 Column::Record(column) => column.build(partition, records),
@@ -314,14 +343,14 @@ impl RowBuilder {
         Ok(filter_record_batch(&rows, &BooleanArray::new(kept.finish(), None))?)
     }
 
-    /// The columns of keys or values; adds the records that are no row.
+    /// The columns of keys or values; adds the records that are no row, and those that are bad.
     fn decoded(
         &self,
         part: Part,
         partition: &Partition,
         records: &[Record],
         bad: &BadMessages,
-        is_left_out: &mut Vec<usize>,
+        (is_left_out, is_bad): (&mut Vec<usize>, &mut BTreeSet<usize>),
     ) -> Result<Vec<ArrayRef>> {
         let format = match part {
             Part::Key => &self.key,
@@ -340,7 +369,7 @@ impl RowBuilder {
             if self.bad_records == BadRecords::Fail {
                 return Err(refused(&place, messages[*i].unwrap_or_default(), reason));
             }
-            bad.counter.add(found.len() as u64);
+            is_bad.extend(found.iter().map(|(i, _)| *i));
             bad.first.lock().get_or_insert_with(|| format!("{place}: {reason}"));
         }
         if self.bad_records == BadRecords::Drop {

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::offsets::Offsets;
 use super::position::{self, Position};
 use super::reader::Readers;
+use super::rows::BadMessages;
 use super::scan::KafkaScan;
 use super::{COMMON, Common, partitions_of, rows, subscription};
 use crate::error::{Error, Result};
@@ -27,6 +28,7 @@ const PREFETCH_KBYTES: u64 = 16 << 10;
 /// `CREATE TABLE … USING kafka`: where it begins and ends is looked up whenever a scan of it is planned.
 #[derive(Debug, Clone)]
 pub struct KafkaTable {
+    name: String,
     common: Common,
     end: Position,
     /// Whether hidden columns are among those of the table, for the queries that name them.
@@ -47,7 +49,7 @@ impl KafkaTable {
         let common = Common::read(&reader, options, (name, declared), tz, true)?;
         let end = Position::end(&reader)?;
         reader.finish()?;
-        Ok(Self { common, end, with_hidden: false })
+        Ok(Self { name: name.to_owned(), common, end, with_hidden: false })
     }
 
     /// The same table with its hidden columns behind the others; `None` if it has none.
@@ -88,7 +90,8 @@ impl KafkaTable {
             .map(|(p, to)| (p.clone(), latest.get(&p).copied().flatten().map_or(to, |last| to.min(last))))
             .collect();
         let readers = Readers::new(config, servers, Arc::new(Notify::new()));
-        Ok(KafkaScan::new(common.reading.clone(), readers, Arc::default(), &start, &end))
+        let bad = Arc::new(BadMessages::of_table(&self.name));
+        Ok(KafkaScan::new(common.reading.clone(), readers, bad, &start, &end))
     }
 }
 

@@ -187,7 +187,7 @@ fn keys_become_columns() {
         ],
     );
     let columns = "(amount DOUBLE, id INT, name STRING, region STRING)";
-    let options = "value.format 'csv', key.format 'json', key.columns 'region, id'";
+    let options = "value.format 'csv', key.format 'json', key.columns 'region, id', value.fields-include 'EXCEPT_KEY'";
     assert_eq!(
         select(broker, "f-key", columns, options, "* FROM s"),
         [
@@ -321,6 +321,61 @@ fn columns_become_keys_and_values() {
 }
 
 #[test]
+fn what_is_written_with_a_key_is_read_again() {
+    let broker = Broker::shared();
+    let rows = "SELECT * FROM VALUES (1, 'a', 10), (2, 'b', 20) AS v(i, k, n)";
+    let expected = [r#"{"i":1,"k":"a","n":10}"#, r#"{"i":2,"k":"b","n":20}"#];
+    for (n, format) in ["avro", "csv", "json"].into_iter().enumerate() {
+        for (m, include) in ["", ", value.fields-include 'EXCEPT_KEY'"].into_iter().enumerate() {
+            let name = format!("g-again-{n}-{m}");
+            broker.create(&name, 1, &[]);
+            let options = format!("value.format '{format}', key.format '{format}', key.columns 'k'{include}");
+            write(broker, &format!("topic '{name}'"), &options, rows).assert_code(0);
+            assert_eq!(
+                select(broker, &name, "(i SMALLINT, k STRING, n INT)", &options, "* FROM s"),
+                expected,
+                "{options}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_column_of_bad_records_is_the_same_whatever_is_asked_for() {
+    let broker = Broker::shared();
+    topic(broker, "f-corrupt", &[b"x", b"1", b"2,3"]);
+    let columns = "(a INT, _corrupt_record STRING)";
+    for format in ["csv", "json"] {
+        let all = select(broker, "f-corrupt", columns, &format!("value.format '{format}'"), "* FROM s");
+        let alone =
+            select(broker, "f-corrupt", columns, &format!("value.format '{format}'"), "_corrupt_record AS c FROM s");
+        let text = |lines: Vec<String>| {
+            lines.into_iter().map(|l| l.rsplit(':').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(text(all), text(alone), "{format}");
+    }
+}
+
+#[test]
+fn a_stream_with_a_watermark_has_the_columns_of_records() {
+    let broker = Broker::shared();
+    topic(broker, "f-marked", &[br#"{"at":"2026-01-01 00:00:01"}"#, br#"{"at":"2026-01-01 00:00:02"}"#]);
+    let columns = "(at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL 10 SECONDS)";
+    for more in ["", ", watermark.byPartition 'true'"] {
+        let options = format!("value.format 'json'{more}");
+        let rows = select(
+            broker,
+            "f-marked",
+            columns,
+            &options,
+            "second(at) AS s, kafka_offset AS o, x.kafka_partition AS p FROM s x WHERE kafka_offset > 0",
+        );
+        assert_eq!(rows, [r#"{"s":2,"o":1,"p":0}"#]);
+        assert_eq!(select(broker, "f-marked", columns, &options, "* FROM s").len(), 2);
+    }
+}
+
+#[test]
 fn a_query_upserts_by_key() {
     let broker = Broker::shared();
     topic(broker, "g-words", &[b"a b", b"a"]);
@@ -370,6 +425,10 @@ fn what_does_not_fit_is_refused_before_anything_starts() {
         ("(a INT)", "value.format 'avro', schema.registry.url 'ftp://x'", "INVALID_OPTION", "URL"),
         ("", "value.format 'protobuf', descriptorFile '/nowhere', messageName 'a'", "INVALID_OPTION", "descriptorFile"),
         ("(op INT)", "value.format 'debezium-json'", "INVALID_SCHEMA", "'op'"),
+        ("(a INT, kafka_offset INT)", "value.format 'json'", "INVALID_SCHEMA", "hidden"),
+        ("(a INT)", "value.format 'json', key.format 'debezium-json', key.columns 'a'", "INVALID_OPTION", "key.format"),
+        ("", "value.fields-include 'ALL'", "INVALID_OPTION", "value.format"),
+        ("(a INT)", "failOnDataLoss 'true'", "INVALID_SCHEMA", "value.format"),
         ("(a INT)", "key.format 'json', key.columns 'a'", "INVALID_OPTION", "value.format"),
     ] {
         let told = stream(columns, options);
