@@ -13,6 +13,7 @@ mod csv_header;
 pub mod encoding;
 mod json;
 pub mod lines;
+#[cfg(feature = "kafka")]
 pub mod message;
 mod text;
 

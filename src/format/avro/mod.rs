@@ -15,8 +15,11 @@ mod values;
 pub use container::{Compression, Container, ContainerWriter};
 pub use encode::{RecordEncoder, schema_of};
 pub use plan::{Matching, Plan};
-pub use read::{MessageRows, Rows};
+#[cfg(feature = "kafka")]
+pub use read::MessageRows;
+pub use read::Rows;
 pub use schema::Schema;
+#[cfg(feature = "protobuf")]
 pub use values::Values;
 
 use crate::error::Error;

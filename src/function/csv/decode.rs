@@ -80,6 +80,7 @@ impl Decoder {
     }
 
     /// The column that takes the text of a bad record, if there is one.
+    #[cfg(feature = "kafka")]
     pub fn corrupt(&self) -> Option<usize> {
         self.places.iter().position(Option::is_none)
     }
