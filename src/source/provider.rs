@@ -40,7 +40,8 @@ pub trait StreamProvider: Send + Sync + fmt::Debug {
         None
     }
 
-    /// Whether each partition holds watermarks by itself. Its columns [`PARTITION_KEY`] marks.
+    /// Whether each partition holds watermarks by itself. The columns that tell partitions apart have the metadata `tidemill.partition`, with
+    /// their place among each other, from `0` on, as its value; [`Source::partitions`] calls a partition by their values, joined by `-`.
     fn watermarks_by_partition(&self) -> bool {
         false
     }
