@@ -1,7 +1,9 @@
 //! A schema registry with Confluent's API: schemas by their numbers, and numbers of schemas.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
@@ -34,6 +36,8 @@ pub struct SchemaRegistry {
     url: reqwest::Url,
     user: Option<(String, String)>,
     client: reqwest::Client,
+    /// Schemas that were asked for: what a number stands for never changes, and every trigger asks.
+    known: Mutex<HashMap<u32, String>>,
 }
 
 impl std::fmt::Debug for SchemaRegistry {
@@ -90,7 +94,7 @@ impl SchemaRegistry {
         };
         let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
         let client = client.map_err(|e| Error::internal(format!("an HTTP client: {e}")))?;
-        Ok(Some(Self { url, user, client }))
+        Ok(Some(Self { url, user, client, known: Mutex::default() }))
     }
 
     /// The schema of this number; waits for the answer on a thread that may wait.
@@ -98,6 +102,9 @@ impl SchemaRegistry {
     /// # Errors
     /// No answer, a refusal, a schema that is no Avro.
     pub fn schema(&self, id: u32) -> Result<Option<String>> {
+        if let Some(known) = self.known.lock().get(&id) {
+            return Ok(Some(known.clone()));
+        }
         let what = format!("schema {id}");
         let request = || self.client.get(format!("{}/schemas/ids/{id}", self.url.as_str().trim_end_matches('/')));
         let answer = tokio::runtime::Handle::current().block_on(self.ask(&what, request))?;
@@ -109,6 +116,7 @@ impl SchemaRegistry {
                 if kind == "AVRO" { "it refers to other schemas".to_owned() } else { format!("it is {kind}") };
             return Err(self.failed(&what, &format!("{problem}, and only schemas of Avro that are whole are read")));
         }
+        self.known.lock().insert(id, found.schema.clone());
         Ok(Some(found.schema))
     }
 
