@@ -110,7 +110,7 @@ pub use sql::diagnostic::{SourceText, render as render_error};
 pub use sql::is_complete;
 pub use time::{Clock, ManualClock};
 pub use time_zone::{Tz, UnknownZone, ZoneOffset};
-pub use trigger::Trigger;
+pub use trigger::{Delivery, Trigger};
 
 /// Spark's functions as DataFusion expressions.
 pub mod functions {

@@ -15,6 +15,42 @@ pub enum Trigger {
     Once,
     /// Everything there was at the start, in batches within the sources' limits, then the query ends.
     AvailableNow,
+    /// Rows are handed over as they arrive. This often the log is durable at the latest, and sources are told what will not be
+    /// asked for again; [`Delivery`] says whether output waits for that.
+    Continuous(Duration),
+}
+
+/// What a crash may do to the output of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// Nothing: output is shown once its record is durable, so that the same batch comes again or none.
+    #[default]
+    ExactlyOnce,
+    /// It may come twice: output is shown before its record is durable.
+    AtLeastOnce,
+}
+
+impl Delivery {
+    /// As users write it.
+    pub const NAMES: &[&str] = &["exactly-once", "at-least-once"];
+
+    /// By one of [`Delivery::NAMES`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        let is = |n: &&str| name.eq_ignore_ascii_case(n);
+        match Self::NAMES.iter().position(|n| is(n))? {
+            0 => Some(Self::ExactlyOnce),
+            _ => Some(Self::AtLeastOnce),
+        }
+    }
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ExactlyOnce => "exactly-once",
+            Self::AtLeastOnce => "at-least-once",
+        })
+    }
 }
 
 /// A batch and its time, for what below a plan depends on them.
@@ -46,6 +82,7 @@ impl fmt::Display for Trigger {
             Self::ProcessingTime(d) => write!(f, "every {} ms", d.as_millis()),
             Self::Once => f.write_str("once"),
             Self::AvailableNow => f.write_str("available now"),
+            Self::Continuous(d) => write!(f, "continuous {} ms", d.as_millis()),
         }
     }
 }

@@ -209,6 +209,25 @@ impl Log {
         }
     }
 
+    /// Asks that everything up to `lsn` becomes durable, and does not wait for it.
+    pub(super) fn request_durable(&self, lsn: u64) {
+        if self.core.options.sync {
+            self.core.request(lsn);
+        }
+    }
+
+    /// Whether everything up to `lsn` is durable; it always is if the log is not synced.
+    pub(super) fn is_durable(&self, lsn: u64) -> Result<bool> {
+        let core = &*self.core;
+        core.check()?;
+        Ok(!core.options.sync || core.durable.load(Ordering::Acquire) >= lsn)
+    }
+
+    /// The number of the last record.
+    pub(super) fn last_lsn(&self) -> u64 {
+        self.core.appender().framer.sequence - 1
+    }
+
     /// Makes everything that was appended durable, on this thread.
     pub(super) fn sync_now(&self) -> Result<()> {
         self.core.poisoning(|| self.core.sync_once())

@@ -173,6 +173,24 @@ impl Checkpoint {
         self.log.wait_durable(lsn).await
     }
 
+    /// Asks that everything up to `lsn` becomes durable, and does not wait for it.
+    pub fn request_durable(&self, lsn: u64) {
+        self.log.request_durable(lsn);
+    }
+
+    /// Whether everything up to `lsn` is durable.
+    ///
+    /// # Errors
+    /// What ended the log.
+    pub fn is_durable(&self, lsn: u64) -> Result<bool> {
+        self.log.is_durable(lsn)
+    }
+
+    /// The number of the last record, be it a batch's or an acknowledgement.
+    pub fn last_lsn(&self) -> u64 {
+        self.log.last_lsn()
+    }
+
     /// Notes that the sink has a batch. Not synced: losing it costs a re-delivery.
     pub fn append_commit(&self, batch_id: u64) -> Result<()> {
         self.log.append_commit(batch_id)
@@ -219,7 +237,7 @@ impl Checkpoint {
     }
 
     /// Ends well: waits for a running snapshot and makes the last acknowledgement durable.
-    pub async fn close(self) -> Result<()> {
+    pub async fn close(&self) -> Result<()> {
         if let Some(snapshot) = self.snapshotter.current() {
             // A failed snapshot is in the status, and stops nothing.
             let _ = snapshot.wait().await;

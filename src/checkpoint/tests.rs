@@ -520,6 +520,7 @@ async fn works_on_real_files_and_can_be_shown_while_it_runs() {
             assert!(shown.contains(part), "'{part}' is not in\n{shown}");
         }
         checkpoint.close().await.unwrap();
+        drop(checkpoint);
         let (_c, recovered) = Checkpoint::open(&path, options).unwrap();
         assert_eq!(fold(recovered).unwrap(), (model_after(6), 6));
     }

@@ -18,15 +18,17 @@ use std::time::Duration;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use futures::future::maybe_done;
-use futures::poll;
+use futures::{FutureExt, poll};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::Environment;
 use super::conf::QueryConf;
+use super::durability::Durability;
 use super::idle::{IdleInputs, PlannedInput};
+use super::in_flight::{HandOver, InFlight};
 use super::losses::{Losses, SourceSeen};
-use super::output::execute;
+use super::output::{Collected, collect, execute};
 use super::progress::{ProgressBuilder, SourceFigures, StreamingQueryProgress, Timings};
 use super::recovery::Pending;
 use super::schedule::Schedule;
@@ -36,10 +38,10 @@ use crate::error::{Error, Result};
 use crate::offset::Offset;
 use crate::operator::{BatchContext, InputWatermark, StatefulOperator};
 use crate::plan::{Slot, StreamPlan, TriggerTime};
-use crate::sink::{BatchIdentity, Sink};
+use crate::sink::{BatchIdentity, BatchRows, Sink};
 use crate::source::Source;
 use crate::state::StateChange;
-use crate::trigger::TriggerInstant;
+use crate::trigger::{Delivery, TriggerInstant};
 
 /// Rows of a batch from which the parallel plan pays.
 const PARALLEL_ROWS: usize = 50_000;
@@ -48,6 +50,8 @@ const POLL: Duration = Duration::from_millis(10);
 /// How often a query that is to stop in the middle of a batch looks whether the batch can go on.
 const GLANCE: Duration = Duration::from_millis(100);
 const RECENT_PROGRESS: usize = 100;
+/// Bytes of a batch's output that is held until its record is durable; a longer one goes to the sink as it is computed.
+const HELD_BYTES: usize = 8 << 20;
 
 /// The engine of one query, batch by batch: what the trigger loop drives, and what pipeline tests step through.
 pub struct MicroBatchExecution {
@@ -60,7 +64,7 @@ pub struct MicroBatchExecution {
     pub(super) sources: Vec<RunningSource>,
     pub(super) sink: Arc<dyn Sink>,
     pub(super) sink_schema: datafusion::arrow::datatypes::SchemaRef,
-    pub(super) checkpoint: Checkpoint,
+    pub(super) checkpoint: Arc<Checkpoint>,
     /// A temporary checkpoint, which goes away with this.
     pub(super) temporary: Option<tempfile::TempDir>,
     pub(super) next_batch: u64,
@@ -72,11 +76,22 @@ pub struct MicroBatchExecution {
     pub(super) inputs: IdleInputs,
     pub(super) losses: Losses,
     pub(super) timestamp_ms: i64,
-    pub(super) pending: Option<Pending>,
+    /// Batches that a crash left in the log without their output, oldest first.
+    pub(super) pending: VecDeque<Pending>,
+    /// Batches on their way to the sink, if rows are handed over as they arrive and each is shown once it is durable.
+    pub(super) in_flight: Option<InFlight>,
+    /// Those batches, oldest first: progress, and ends of their ranges.
+    pub(super) unreported: VecDeque<(StreamingQueryProgress, Vec<Offset>)>,
+    /// If rows are handed over as they arrive.
+    pub(super) durability: Option<Durability>,
+    /// Whether the last batch read no rows.
+    pub(super) read_nothing: bool,
     pub(super) wake: Arc<Notify>,
     /// Set once the query is to end: a source that waits for the world outside is waited for no longer.
     pub(super) halt: watch::Sender<bool>,
     pub(super) progress: VecDeque<Arc<StreamingQueryProgress>>,
+    /// The newest of them, which nobody has taken yet.
+    pub(super) num_news: usize,
     pub(super) progress_builder: ProgressBuilder,
     pub(super) failure: Option<Error>,
 }
@@ -102,6 +117,14 @@ impl fmt::Debug for MicroBatchExecution {
     }
 }
 
+/// What became of the rows of a batch.
+enum Output {
+    /// The sink has prepared them, if it counts so many.
+    Prepared(Option<u64>),
+    /// They are here, with their bytes.
+    Held(Vec<datafusion::arrow::array::RecordBatch>, usize),
+}
+
 /// A batch that is about to run.
 struct Batch {
     header: BatchHeader,
@@ -124,12 +147,21 @@ impl MicroBatchExecution {
         let result = self.try_run_batch().await;
         if let Err(e) = &result {
             self.plan.operators.iter().for_each(|o| o.abort());
+            // The batches before the one that failed are the sink's.
+            let _ = self.drain().await;
             self.failure = Some(e.clone());
         }
         result
     }
 
     async fn try_run_batch(&mut self) -> Result<bool> {
+        self.take_done()?;
+        self.keep_durable().await?;
+        if let Some(in_flight) = &self.in_flight
+            && self.unless_given_up(in_flight.room().map(Ok::<_, Error>)).await?.is_none()
+        {
+            return Ok(false);
+        }
         let Some(batch) = self.next().await? else { return Ok(false) };
         let id = batch.header.batch_id;
         self.run(batch).await.map_err(|e| e.with_place(format!("batch {id}")))
@@ -137,7 +169,7 @@ impl MicroBatchExecution {
 
     /// The batch to run: the one a crash left over, or one with what the sources have now.
     async fn next(&mut self) -> Result<Option<Batch>> {
-        if let Some(pending) = self.pending.take() {
+        if let Some(pending) = self.pending.pop_front() {
             let latest = pending.header.sources.iter().map(|s| s.end.clone()).collect();
             let timings = Timings::start();
             return Ok(Some(Batch { header: pending.header, logged: Some(pending.hash), latest, timings }));
@@ -203,9 +235,7 @@ impl MicroBatchExecution {
 
     /// Whether the last batch read nothing, and only the passing of time can be reason for the next.
     pub(super) fn waits_for_time_only(&self) -> bool {
-        let read_nothing =
-            self.progress.back().is_some_and(|p| p.sources.iter().all(|s| s.start_offset == s.end_offset));
-        read_nothing && !self.watermark_wants_batch()
+        self.read_nothing && !self.watermark_wants_batch()
     }
 
     /// When processing time alone is reason for a batch.
@@ -219,16 +249,11 @@ impl MicroBatchExecution {
         self.plan.event_times.is_used().then(|| self.conf.kept()).into_iter().collect()
     }
 
-    /// Runs a batch to its end; `false` if the query is to stop and the batch could only wait.
+    /// Runs a batch to its end, or until it is in flight; `false` if the query is to stop and the batch could only wait.
     async fn run(&mut self, mut batch: Batch) -> Result<bool> {
         let rows = self.read(&batch.header).await?;
         batch.timings.end("getBatch");
-        let computed = tokio::select! {
-            biased;
-            computed = self.compute(&batch.header, rows) => Some(computed?),
-            () = self.is_given_up() => None,
-        };
-        let Some(output_rows) = computed else {
+        let Some(output) = self.compute(&batch, rows).await? else {
             self.plan.operators.iter().for_each(|o| o.abort());
             return Ok(false);
         };
@@ -244,34 +269,164 @@ impl MicroBatchExecution {
             batch.header.next_watermark_ms = next_watermark_ms;
         }
 
-        let identity = self.log(&mut batch, read).await?;
-        batch.timings.end("walCommit");
-        self.release().await?;
-        self.env.failpoints.hit("before_sink_commit")?;
-        tokio::select! {
-            biased;
-            committed = self.sink.commit(identity) => committed?,
-            // The batch is in the log, and is committed by the next run.
-            () = self.is_given_up() => return Ok(false),
+        let (identity, lsn) = self.log(&mut batch, read)?;
+        match output {
+            Output::Held(rows, bytes) => {
+                self.checkpoint.request_durable(lsn);
+                self.publish()?;
+                batch.timings.end("walCommit");
+                self.advance(&batch, read);
+                let report = self.report(&batch, None);
+                let ends = batch.header.sources.iter().map(|s| s.end.clone());
+                self.unreported.push_back((report, ends.collect()));
+                let in_flight = self.in_flight.as_ref().ok_or_else(|| Error::internal("nothing can be in flight"))?;
+                in_flight.push(HandOver { identity, lsn, rows, bytes });
+            }
+            Output::Prepared(output_rows) => {
+                match batch.logged {
+                    Some(_) => self.publish()?,
+                    None => self.publish_durable(lsn).await?,
+                }
+                batch.timings.end("walCommit");
+                self.release().await?;
+                if !self.commit(identity).await? {
+                    return Ok(false);
+                }
+                self.advance(&batch, read);
+                match &mut self.durability {
+                    Some(d) => d.acknowledge(batch.header.sources.iter().map(|s| s.end.clone()).collect(), read),
+                    None => self.sources.iter_mut().for_each(|s| s.releasable = Some(s.position.clone())),
+                }
+                batch.timings.end("commitOffsets");
+                let report = self.report(&batch, output_rows);
+                self.remember(report);
+            }
         }
-        self.env.failpoints.hit("after_sink_commit")?;
-        self.env.failpoints.hit("before_commit_log")?;
-        self.checkpoint.append_commit(identity.batch_id)?;
-        self.env.failpoints.hit("after_commit_log")?;
+        self.snapshot_if_due(&batch.header).await?;
+        Ok(true)
+    }
 
+    /// Executes the plan and gives the rows to the sink, which shows nothing of them yet, or holds them; `None` if the query is to stop
+    /// and could only wait.
+    async fn compute(&mut self, batch: &Batch, rows: Option<usize>) -> Result<Option<Output>> {
+        let is_small = rows.is_some_and(|rows| rows < PARALLEL_ROWS);
+        let mut output = self.execute(&batch.header, is_small)?;
+        if is_small && batch.logged.is_none() && self.in_flight.is_some() {
+            match self.unless_given_up(collect(output, HELD_BYTES)).await? {
+                None => return Ok(None),
+                Some(Collected::All(rows, bytes)) => {
+                    self.release_slots();
+                    return Ok(Some(Output::Held(rows, bytes)));
+                }
+                Some(Collected::More(rows)) => output = rows,
+            }
+        }
+        if !self.drain().await? {
+            return Ok(None);
+        }
+        let prepared = self.unless_given_up(self.sink.prepare(batch.header.batch_id, output)).await?;
+        self.release_slots();
+        Ok(prepared.map(Output::Prepared))
+    }
+
+    /// An idle query does not hold the rows of its last batch.
+    fn release_slots(&self) {
+        self.sources.iter().flat_map(|s| &s.slots).for_each(|slot| slot.release());
+    }
+
+    /// Makes the batch visible and says so in the log; `false` if the query is to stop and the sink waits. The batch is then committed by
+    /// the next run.
+    async fn commit(&self, identity: BatchIdentity) -> Result<bool> {
+        let failpoints = &self.env.failpoints;
+        failpoints.hit("before_sink_commit")?;
+        if self.unless_given_up(self.sink.commit(identity)).await?.is_none() {
+            return Ok(false);
+        }
+        failpoints.hit("after_sink_commit")?;
+        failpoints.hit("before_commit_log")?;
+        self.checkpoint.append_commit(identity.batch_id)?;
+        failpoints.hit("after_commit_log")?;
+        Ok(true)
+    }
+
+    /// The next batch builds on this one.
+    fn advance(&mut self, batch: &Batch, read: u64) {
         self.count_losses(&batch.header, read);
         for (s, range) in self.sources.iter_mut().zip(&batch.header.sources) {
             s.position = range.end.clone();
-            s.releasable = Some(range.end.clone());
         }
+        self.read_nothing = batch.header.sources.iter().all(|s| s.start == s.end);
         self.next_batch = batch.header.batch_id + 1;
         self.watermark_ms = batch.header.next_watermark_ms;
         self.late_watermark_ms = batch.header.batch_watermark_ms;
         self.timestamp_ms = batch.header.batch_timestamp_ms;
-        batch.timings.end("commitOffsets");
-        self.report(&batch, output_rows);
-        self.snapshot_if_due(&batch.header)?;
-        Ok(true)
+    }
+
+    /// Notes which batches in flight the sink has by now.
+    fn take_done(&mut self) -> Result<()> {
+        let Some(in_flight) = &self.in_flight else { return Ok(()) };
+        let (done, result) = in_flight.take_done();
+        for done in done {
+            let Some((mut report, ends)) = self.unreported.pop_front() else { break };
+            let rows = report.num_input_rows;
+            debug_assert_eq!(report.batch_id, done.batch_id);
+            report.sink.num_output_rows = done.output_rows.map_or(-1, |n| n as i64);
+            self.remember(report);
+            if let Some(durability) = &mut self.durability {
+                durability.acknowledge(ends, rows);
+            }
+        }
+        result
+    }
+
+    /// Waits until the sink has every batch; `false` if the query is to stop and the sink waits.
+    async fn drain(&mut self) -> Result<bool> {
+        let Some(in_flight) = &self.in_flight else { return Ok(true) };
+        let drained = self.unless_given_up(in_flight.drained().map(Ok::<_, Error>)).await?;
+        self.take_done()?;
+        Ok(drained.is_some())
+    }
+
+    /// Returns when the sink has every batch that ran.
+    ///
+    /// # Errors
+    /// What a batch failed with, as [`MicroBatchExecution::run_batch`].
+    pub async fn flush(&mut self) -> Result<()> {
+        let result = self.drain().await.map(|_| ());
+        if let Err(e) = &result {
+            self.failure.get_or_insert_with(|| e.clone());
+        }
+        result
+    }
+
+    /// Whether the sink has every batch that ran.
+    pub(super) fn is_settled(&self) -> bool {
+        self.unreported.is_empty()
+    }
+
+    /// Where rows are handed over as they arrive: asks the disk when it is time, and tells the sources what is durable.
+    async fn keep_durable(&mut self) -> Result<()> {
+        let Some(durability) = &mut self.durability else { return Ok(()) };
+        if let Some(lsn) = durability.ask(self.env.clock.now_ms(), || self.checkpoint.last_lsn()) {
+            self.checkpoint.request_durable(lsn);
+        }
+        if let Some(ends) = durability.settle(|lsn| self.checkpoint.is_durable(lsn))? {
+            self.sources.iter_mut().zip(ends).for_each(|(s, end)| s.releasable = Some(end));
+            self.release().await?;
+        }
+        Ok(())
+    }
+
+    /// The result of `future`; `None` if the query is to stop while a source or the sink waits.
+    async fn unless_given_up<T, E: Into<Error>>(
+        &self,
+        future: impl Future<Output = Result<T, E>>,
+    ) -> Result<Option<T>> {
+        tokio::select! {
+            biased;
+            result = future => result.map(Some).map_err(Into::into),
+            () = self.is_given_up() => Ok(None),
+        }
     }
 
     /// Returns once the query is to stop while a source waits for rows that do not come, or the sink for a server.
@@ -300,14 +455,11 @@ impl MicroBatchExecution {
         Ok(total)
     }
 
-    /// Executes the plan and gives the rows to the sink, which shows nothing of them yet.
-    async fn compute(&self, header: &BatchHeader, rows: Option<usize>) -> Result<Option<u64>> {
+    /// The rows of the batch, which are computed as they are read.
+    fn execute(&self, header: &BatchHeader, is_small: bool) -> Result<BatchRows> {
         self.time.set(header.batch_timestamp_ms);
         self.plan.event_times.begin();
-        let plan = match rows {
-            Some(rows) if rows < PARALLEL_ROWS => &self.plan.serial,
-            _ => &self.plan.parallel,
-        };
+        let plan = if is_small { &self.plan.serial } else { &self.plan.parallel };
         let plan = reset_plan_states(plan.clone())?;
         let batch = BatchContext {
             batch_id: header.batch_id,
@@ -317,11 +469,7 @@ impl MicroBatchExecution {
             query: (self.query_id, self.run_id),
         };
         let task = Arc::new(self.task(batch));
-        let rows = execute(&plan, &task, &self.sink_schema)?;
-        let prepared = self.sink.prepare(header.batch_id, rows).await;
-        // An idle query does not hold the rows of its last batch.
-        self.sources.iter().flat_map(|s| &s.slots).for_each(|slot| slot.release());
-        prepared
+        Ok(execute(&plan, &task, &self.sink_schema)?)
     }
 
     fn task(&self, batch: BatchContext) -> TaskContext {
@@ -333,8 +481,8 @@ impl MicroBatchExecution {
         TaskContext::new(None, id, config, HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new(), runtime)
     }
 
-    /// Makes the batch durable. A batch that runs again is in the log already.
-    async fn log(&self, batch: &mut Batch, read: u64) -> Result<BatchIdentity> {
+    /// Writes the batch into the log, where one that runs again is already; its identity, and its place there.
+    fn log(&self, batch: &mut Batch, read: u64) -> Result<(BatchIdentity, u64)> {
         let batch_id = batch.header.batch_id;
         if let Some(record_hash) = batch.logged {
             let is_whole = self.sources.iter().flat_map(|s| &s.slots).all(|slot| slot.is_whole());
@@ -346,8 +494,7 @@ impl MicroBatchExecution {
                 )
                 .with_help("the source does not give the same rows again; what it gave first is lost"));
             }
-            self.publish()?;
-            return Ok(BatchIdentity { batch_id, record_hash });
+            return Ok((BatchIdentity { batch_id, record_hash }, 0));
         }
         batch.header.num_input_rows = read;
         let mut changes: Vec<(u32, StateChange)> = vec![];
@@ -357,15 +504,23 @@ impl MicroBatchExecution {
         self.env.failpoints.hit("before_offset_log")?;
         let record = BatchRecord { header: batch.header.clone(), changes };
         let appended = self.checkpoint.append_batch(&record)?;
-        // The first poll sets the disk to work, and state is published meanwhile. Nobody sees it before the batch is
-        // done: if the disk fails, it is gone.
-        let mut durable = pin!(maybe_done(self.checkpoint.wait_durable(appended.lsn)));
-        let _ = poll!(durable.as_mut());
-        self.publish()?;
-        durable.as_mut().await;
-        durable.take_output().transpose()?;
-        self.env.failpoints.hit("after_offset_log")?;
-        Ok(BatchIdentity { batch_id, record_hash: appended.hash })
+        Ok((BatchIdentity { batch_id, record_hash: appended.hash }, appended.lsn))
+    }
+
+    /// Publishes state while the disk works; returns when the record is durable, unless output need not wait for that.
+    async fn publish_durable(&self, lsn: u64) -> Result<()> {
+        if self.durability.is_some() && self.conf.delivery == Delivery::AtLeastOnce {
+            self.publish()?;
+        } else {
+            // The first poll sets the disk to work, and state is published meanwhile. Nobody sees it before the batch is
+            // done: if the disk fails, it is gone.
+            let mut durable = pin!(maybe_done(self.checkpoint.wait_durable(lsn)));
+            let _ = poll!(durable.as_mut());
+            self.publish()?;
+            durable.as_mut().await;
+            durable.take_output().transpose()?;
+        }
+        self.env.failpoints.hit("after_offset_log")
     }
 
     fn publish(&self) -> Result<()> {
@@ -391,7 +546,7 @@ impl MicroBatchExecution {
         self.losses.say(self.name.as_deref().unwrap_or_default(), header.batch_id);
     }
 
-    fn report(&mut self, batch: &Batch, output_rows: Option<u64>) {
+    fn report(&mut self, batch: &Batch, output_rows: Option<u64>) -> StreamingQueryProgress {
         let sources = self.sources.iter().zip(&batch.header.sources).zip(&batch.latest).map(|((s, range), latest)| {
             let rows = s.slots.iter().map(|s| s.rows()).sum();
             SourceFigures { source: s.source.as_ref(), range, latest, rows }
@@ -408,10 +563,22 @@ impl MicroBatchExecution {
         progress.waiting = self.waiting();
         let (name, rows) = (self.name.as_deref().unwrap_or_default(), progress.num_input_rows);
         tracing::debug!(query = name, batch = batch.header.batch_id, rows, "done");
+        progress
+    }
+
+    fn remember(&mut self, progress: StreamingQueryProgress) {
         if self.progress.len() == RECENT_PROGRESS {
             self.progress.pop_front();
         }
         self.progress.push_back(Arc::new(progress));
+        self.num_news = RECENT_PROGRESS.min(self.num_news + 1);
+    }
+
+    /// Progress that was not taken yet, oldest first.
+    pub(super) fn take_news(&mut self) -> Vec<Arc<StreamingQueryProgress>> {
+        let known = self.progress.len() - self.num_news;
+        self.num_news = 0;
+        self.progress.range(known..).cloned().collect()
     }
 
     /// What the next batch waits for, if the query has a watermark.
@@ -423,9 +590,13 @@ impl MicroBatchExecution {
             .then(|| Waiting::new(self.watermark_ms, inputs(), &self.plan.operators, &self.losses.late_rows()))
     }
 
-    fn snapshot_if_due(&self, header: &BatchHeader) -> Result<()> {
-        if !self.checkpoint.is_snapshot_due(self.conf.snapshot_log_bytes) {
+    async fn snapshot_if_due(&mut self, header: &BatchHeader) -> Result<()> {
+        if !self.checkpoint.is_snapshot_due(self.conf.snapshot_log_bytes) || !self.drain().await? {
             return Ok(());
+        }
+        if self.durability.is_some() {
+            // The log must not end before a snapshot does.
+            self.checkpoint.wait_durable(self.checkpoint.last_lsn()).await?;
         }
         let frozen = self.plan.operators.iter().enumerate().map(|(id, o)| Ok((id as u32, o.freeze()?)));
         self.checkpoint.begin_snapshot(header.clone(), frozen.collect::<Result<Vec<_>>>()?)?;
@@ -435,10 +606,18 @@ impl MicroBatchExecution {
     /// Returns when a source may have rows, at the latest when a source wants to be asked or a timer is due.
     pub async fn wait_for_data(&self) {
         let poll = self.sources.iter().filter_map(|s| s.source.poll_interval()).min();
+        let durable = async {
+            match self.durability.as_ref().and_then(Durability::asked) {
+                // What the disk fails with is seen by whoever asks the log next.
+                Some(lsn) => drop(self.checkpoint.wait_durable(lsn).await),
+                None => std::future::pending().await,
+            }
+        };
         let woken = async {
             tokio::select! {
                 () = self.wake.notified() => {}
                 () = self.inputs.next() => {}
+                () = durable => {}
             }
         };
         let data = async {
@@ -449,7 +628,8 @@ impl MicroBatchExecution {
                 None => woken.await,
             }
         };
-        match self.next_due_ms() {
+        let durability_due_ms = self.durability.as_ref().and_then(Durability::due_ms);
+        match self.next_due_ms().into_iter().chain(durability_due_ms).min() {
             Some(due) => {
                 tokio::select! {
                     () = data => {}
@@ -462,7 +642,7 @@ impl MicroBatchExecution {
 
     /// Whether no later batch can give a row: the query is at its end.
     pub fn is_done(&self) -> bool {
-        self.plan.is_done() && self.pending.is_none()
+        self.plan.is_done() && self.pending.is_empty()
     }
 
     /// Set to `true`, it ends the wait of [`MicroBatchExecution::run_batch`] for a source that does not answer.
@@ -511,10 +691,18 @@ impl MicroBatchExecution {
     }
 
     /// Closes everything. Dropping instead is a crash: nothing is flushed.
-    pub async fn close(self) -> Result<()> {
+    pub async fn close(mut self) -> Result<()> {
+        let mut results = vec![self.drain().await.map(|_| ())];
+        if self.failure.is_some() {
+            // It was said already.
+            results.clear();
+        }
+        if let Some(in_flight) = self.in_flight.take() {
+            in_flight.abandon().await;
+        }
         let Self { sink, sources, checkpoint, temporary, name, next_batch, losses, .. } = self;
         losses.end(name.as_deref().unwrap_or_default(), next_batch);
-        let mut results = vec![sink.abort().await, sink.close().await];
+        results.extend([sink.abort().await, sink.close().await]);
         for s in &sources {
             results.push(s.source.stop().await);
         }

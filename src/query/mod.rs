@@ -1,8 +1,10 @@
 //! Running queries: the trigger loop, progress, listeners, and the manager that owns them.
 
 mod conf;
+mod durability;
 mod execution;
 mod idle;
+mod in_flight;
 mod listener;
 mod losses;
 mod manager;
@@ -16,7 +18,7 @@ mod streaming_query;
 mod tests;
 mod waiting;
 
-pub use conf::{NO_DATA_BATCHES, SNAPSHOT_LOG_BYTES, WATERMARK_POLICY};
+pub use conf::{DELIVERY, NO_DATA_BATCHES, SNAPSHOT_LOG_BYTES, WATERMARK_POLICY, delivery};
 pub use execution::MicroBatchExecution;
 pub use listener::{QueryIdle, QueryStarted, QueryTerminated, StreamingQueryListener};
 pub use manager::StreamingQueryManager;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-use super::conf::QueryConf;
+use super::conf::{QueryConf, delivery};
+use super::durability::Durability;
 use super::execution::{MicroBatchExecution, RunningSource};
 use super::idle::IdleInputs;
+use super::in_flight::{InFlight, Target};
 use super::losses::Losses;
 use super::output::renamed_schema;
 use super::progress::ProgressBuilder;
@@ -19,6 +21,7 @@ use crate::function::scalar::session_time_zone;
 use crate::plan::{self, PreparedQuery};
 use crate::sink::SinkContext;
 use crate::source::SourceContext;
+use crate::trigger::{Delivery, Trigger};
 
 impl MicroBatchExecution {
     /// Prepares the query and opens it.
@@ -37,6 +40,10 @@ impl MicroBatchExecution {
             query_id,
             query_name: spec.name.clone(),
             is_durable: opened.temporary.is_none(),
+            delivery: match spec.trigger {
+                Trigger::Continuous(_) => delivery(&spec.conf, &env.conf),
+                _ => Delivery::ExactlyOnce,
+            },
             output_mode: spec.output_mode,
             schema: sink_schema.clone(),
             time_zone: session_time_zone(env.context.state().config_options()),
@@ -74,6 +81,16 @@ impl MicroBatchExecution {
         recovery::settle_pending(&mut recovered, &mut running, &plan)?;
         let conf = QueryConf::read(&spec.conf, &env.conf, &recovered.conf)?;
         let schedule = Schedule::new(spec.trigger, conf.no_data_batches, env.clock.now_ms());
+        let checkpoint = Arc::new(opened.checkpoint);
+        let durability = schedule.hands_over().map(|every| Durability::new(every, env.clock.now_ms()));
+        let target = |checkpoint| Target {
+            sink: spec.sink.clone(),
+            schema: sink_schema.clone(),
+            checkpoint,
+            failpoints: env.failpoints.clone(),
+        };
+        let in_flight = (durability.is_some() && conf.delivery == Delivery::ExactlyOnce)
+            .then(|| InFlight::start(target(checkpoint.clone()), wake.clone()));
         let progress_builder = ProgressBuilder::new(query_id, spec.name.clone());
         let mut execution = Self {
             env: env.clone(),
@@ -87,7 +104,7 @@ impl MicroBatchExecution {
             sources: running,
             sink: spec.sink,
             sink_schema,
-            checkpoint: opened.checkpoint,
+            checkpoint,
             temporary: opened.temporary,
             next_batch: recovered.next_batch,
             watermark_ms: recovered.watermark_ms,
@@ -96,9 +113,14 @@ impl MicroBatchExecution {
             schedule,
             timestamp_ms: recovered.timestamp_ms,
             pending: recovered.pending,
+            in_flight,
+            unreported: VecDeque::new(),
+            durability,
+            read_nothing: false,
             wake,
             halt: watch::Sender::new(false),
             progress: VecDeque::new(),
+            num_news: 0,
             progress_builder,
             failure: None,
         };
@@ -111,7 +133,7 @@ impl MicroBatchExecution {
             // The sink has the last batch, the log does not know yet.
             execution.checkpoint.append_commit(acknowledged)?;
         }
-        if execution.pending.is_none() {
+        if execution.pending.is_empty() {
             execution.sources.iter_mut().for_each(|s| s.releasable = Some(s.position.clone()));
         }
         if schedule.ends_with_what_is_there() {

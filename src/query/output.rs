@@ -9,7 +9,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use crate::sink::BatchRows;
 
@@ -18,6 +18,31 @@ pub fn execute(plan: &Arc<dyn ExecutionPlan>, task: &Arc<TaskContext>, schema: &
     let partitions = 0..plan.properties().partitioning.partition_count();
     let partitions = partitions.map(|p| Ok(renamed(plan.execute(p, task.clone())?, schema.clone())));
     Ok(BatchRows::new(schema.clone(), partitions.collect::<DfResult<_>>()?))
+}
+
+/// Rows that were computed.
+pub enum Collected {
+    /// All of them, and their bytes.
+    All(Vec<RecordBatch>, usize),
+    /// Too many to be held: those that were computed so far, and the rest.
+    More(BatchRows),
+}
+
+/// Computes the rows, as long as they are at most about `limit` bytes.
+pub async fn collect(rows: BatchRows, limit: usize) -> DfResult<Collected> {
+    let schema = rows.schema().clone();
+    let mut stream = rows.in_order();
+    let (mut all, mut bytes) = (vec![], 0);
+    while let Some(batch) = stream.try_next().await? {
+        bytes += batch.get_array_memory_size();
+        all.push(batch);
+        if bytes > limit {
+            let rows = futures::stream::iter(all.into_iter().map(Ok)).chain(stream);
+            let rows = RecordBatchStreamAdapter::new(schema.clone(), rows);
+            return Ok(Collected::More(BatchRows::new(schema, vec![Box::pin(rows)])));
+        }
+    }
+    Ok(Collected::All(all, bytes))
 }
 
 /// The schema with the names that users see, which need not be unique.

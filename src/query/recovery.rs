@@ -1,6 +1,6 @@
 //! What a restart does: open the checkpoint, compare it with the query and with the sink, and bring the state back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use tempfile::TempDir;
@@ -34,7 +34,8 @@ pub struct Opened {
     pub temporary: Option<TempDir>,
 }
 
-/// The batch that a crash left between its record and the sink's acknowledgement.
+/// A batch that a crash left between its record and the sink's acknowledgement. There is one, or where rows are handed over as they
+/// arrive, those that were in flight.
 pub struct Pending {
     pub header: BatchHeader,
     pub hash: u32,
@@ -52,7 +53,8 @@ pub struct Position {
     pub timestamp_ms: i64,
     /// End of the last batch for each source; empty for a new query.
     pub positions: Vec<Offset>,
-    pub pending: Option<Pending>,
+    /// Oldest first.
+    pub pending: VecDeque<Pending>,
     /// A batch that the sink has and the log does not know to be acknowledged.
     pub unlogged_ack: Option<u64>,
 }
@@ -129,8 +131,7 @@ fn source_metadata(identity: StreamIdentity) -> SourceMetadata {
     SourceMetadata { format, path, location, options }
 }
 
-/// Loads the snapshot and applies the batches after it. The last batch, if the sink does not have it, is left to run
-/// again.
+/// Loads the snapshot and applies the batches after it. The last batches, which the sink does not have, are left to run again.
 ///
 /// `same_sink` says that the checkpoint has always had the sink that it has now.
 pub fn replay(recovered: Recovered, plan: &StreamPlan, sink: LastCommitted, same_sink: bool) -> Result<Position> {
@@ -141,7 +142,7 @@ pub fn replay(recovered: Recovered, plan: &StreamPlan, sink: LastCommitted, same
         conf: BTreeMap::new(),
         timestamp_ms: i64::MIN,
         positions: vec![],
-        pending: None,
+        pending: VecDeque::new(),
         unlogged_ack: None,
     };
     let mut last = None;
@@ -153,27 +154,26 @@ pub fn replay(recovered: Recovered, plan: &StreamPlan, sink: LastCommitted, same
             apply(plan, operator, &change)?;
         }
     }
-    let mut batches = recovered.batches.peekable();
-    while let Some(batch) = batches.next() {
+    for batch in recovered.batches {
         let batch = batch?;
         let header = batch.record.header;
         last = Some((header.batch_id, batch.hash));
-        if batches.peek().is_none() && !batch.acknowledged {
-            match delivered(sink, header.batch_id, batch.hash)? {
-                true => position.unlogged_ack = Some(header.batch_id),
-                false => {
+        if !batch.acknowledged {
+            if !position.pending.is_empty() || !delivered(sink, header.batch_id, batch.hash)? {
+                if position.pending.is_empty() {
                     position.positions = header.sources.iter().map(|s| s.start.clone()).collect();
-                    position.pending = Some(Pending { header, hash: batch.hash, changes: batch.record.changes });
-                    break;
                 }
+                position.pending.push_back(Pending { header, hash: batch.hash, changes: batch.record.changes });
+                continue;
             }
+            position.unlogged_ack = Some(header.batch_id);
         }
         for (operator, change) in &batch.record.changes {
             apply(plan, *operator, change)?;
         }
         position.advance(&header);
     }
-    compare_with_sink(sink, same_sink, last, position.pending.is_some())?;
+    compare_with_sink(sink, same_sink, last, position.pending.len() as u64)?;
     Ok(position)
 }
 
@@ -196,11 +196,11 @@ fn apply(plan: &StreamPlan, operator: u32, change: &StateChange) -> Result<()> {
     state.apply(change)
 }
 
-/// Whether the sink has the last batch of the log, which the log does not know to be acknowledged.
+/// Whether the sink has a batch that the log does not know to be acknowledged.
 fn delivered(sink: LastCommitted, batch_id: u64, hash: u32) -> Result<bool> {
     match sink {
         LastCommitted::Batch(b) if b.batch_id == batch_id && b.record_hash != hash => Err(foreign(batch_id)),
-        LastCommitted::Batch(b) => Ok(b.batch_id == batch_id),
+        LastCommitted::Batch(b) => Ok(b.batch_id >= batch_id),
         LastCommitted::Nothing | LastCommitted::Unknown => Ok(false),
     }
 }
@@ -214,10 +214,10 @@ fn foreign(batch_id: u64) -> Error {
 }
 
 /// A sink that is ahead has rows that the checkpoint would write again under other ids; one that is behind has lost some.
-fn compare_with_sink(sink: LastCommitted, same_sink: bool, last: Option<(u64, u32)>, pending: bool) -> Result<()> {
+fn compare_with_sink(sink: LastCommitted, same_sink: bool, last: Option<(u64, u32)>, pending: u64) -> Result<()> {
     let sink = match (sink, last) {
         (LastCommitted::Batch(sink), _) => sink,
-        (LastCommitted::Nothing, Some((last, _))) if same_sink && (last > 0 || !pending) => {
+        (LastCommitted::Nothing, Some((last, _))) if same_sink && last + 1 > pending => {
             return Err(behind("no batch of this query", last));
         }
         _ => return Ok(()),
@@ -231,7 +231,7 @@ fn compare_with_sink(sink: LastCommitted, same_sink: bool, last: Option<(u64, u3
     if sink.batch_id == last && sink.record_hash != hash {
         return Err(foreign(last));
     }
-    if sink.batch_id + u64::from(pending) < last {
+    if sink.batch_id + pending < last {
         return Err(behind(&format!("batch {} as its last", sink.batch_id), last));
     }
     Ok(())
@@ -256,29 +256,30 @@ fn ahead(sink: u64, checkpoint: &str) -> Error {
     .with_help("the checkpoint was set back or damaged; use the newest one, or start with a new sink and checkpoint")
 }
 
-/// Leaves the pending batch to run again if its rows can still be read. If not, its changes become the state: what it
-/// counted stays counted, only its own output may be missing, which is said.
+/// Leaves the pending batches to run again if their rows can still be read. Of one whose rows cannot, and of those before it, the changes
+/// become the state: what they counted stays counted, only their own output may be missing, which is said.
 pub fn settle_pending(position: &mut Position, sources: &mut [RunningSource], plan: &StreamPlan) -> Result<()> {
     let lost = |p: &Pending| -> Vec<String> {
         let ranges = sources.iter().zip(&p.header.sources).filter(|(_, r)| r.start != r.end);
         ranges.filter(|(s, r)| !s.source.is_replayable(&r.start, &r.end)).map(|(s, _)| s.name.clone()).collect()
     };
-    let Some((pending, lost)) = position.pending.take_if(|p| !lost(p).is_empty()).map(|p| {
-        let l = lost(&p);
-        (p, l)
-    }) else {
+    let Some((last_lost, streams)) = position.pending.iter().map(lost).enumerate().rfind(|(_, lost)| !lost.is_empty())
+    else {
         return Ok(());
     };
+    let settled: Vec<Pending> = position.pending.drain(..=last_lost).collect();
     tracing::warn!(
-        batch = pending.header.batch_id,
-        streams = lost.join(", "),
+        batches = settled.iter().map(|p| p.header.batch_id.to_string()).collect::<Vec<_>>().join(", "),
+        streams = streams.join(", "),
         "the rows of the last batch cannot be read again: its state is kept, its output may not have reached the sink"
     );
-    for (operator, change) in &pending.changes {
-        apply(plan, *operator, change)?;
+    for pending in settled {
+        for (operator, change) in &pending.changes {
+            apply(plan, *operator, change)?;
+        }
+        position.advance(&pending.header);
+        position.unlogged_ack = Some(pending.header.batch_id);
     }
-    position.advance(&pending.header);
-    position.unlogged_ack = Some(pending.header.batch_id);
     for (source, end) in sources.iter_mut().zip(&position.positions) {
         source.position = end.clone();
     }

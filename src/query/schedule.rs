@@ -1,5 +1,7 @@
 //! When the next batch is due, and how much it may read. It knows no source and no operator: they say what they wait for.
 
+use std::time::Duration;
+
 use crate::source::ReadLimit;
 use crate::trigger::Trigger;
 
@@ -27,6 +29,14 @@ impl Schedule {
         self.trigger == Trigger::AvailableNow
     }
 
+    /// How often the log is durable at the latest, if rows are handed over as they arrive.
+    pub(super) fn hands_over(&self) -> Option<Duration> {
+        match self.trigger {
+            Trigger::Continuous(every) => Some(every),
+            _ => None,
+        }
+    }
+
     /// Whether a batch without rows runs because a watermark has moved.
     pub(super) fn follows_watermark(&self) -> bool {
         self.no_data_batches
@@ -43,15 +53,13 @@ impl Schedule {
             Trigger::Once => None,
             Trigger::ProcessingTime(_) => timers.next().filter(|_| next_batch > 0).map(|_| i64::MIN),
             Trigger::AvailableNow => timers.flatten().min().filter(|due| *due <= self.started_ms),
-            Trigger::Default => timers.flatten().min(),
+            Trigger::Default | Trigger::Continuous(_) => timers.flatten().min(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn due(trigger: Trigger, next_batch: u64, timers: &[Option<i64>]) -> Option<i64> {
@@ -70,6 +78,7 @@ mod tests {
         assert_eq!(due(Trigger::AvailableNow, 1, &timers), Some(90));
         assert_eq!(due(Trigger::AvailableNow, 1, &timers[..2]), None);
         assert_eq!(due(Trigger::Once, 1, &timers), None);
+        assert_eq!(due(Trigger::Continuous(Duration::ZERO), 1, &timers), Some(90));
     }
 
     #[test]

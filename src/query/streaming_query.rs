@@ -230,24 +230,26 @@ impl Driver {
                 Trigger::Once => return Ok(()),
                 Trigger::AvailableNow if !ran => return Ok(()),
                 Trigger::AvailableNow => {}
-                Trigger::Default if ran => {}
-                Trigger::Default => self.wait_for_data().await,
+                Trigger::Default | Trigger::Continuous(_) if ran => {}
+                Trigger::Default | Trigger::Continuous(_) => self.wait_for_data().await,
                 Trigger::ProcessingTime(_) => self.wait_for(due).await,
             }
         }
+        self.execution.flush().await?;
+        self.publish_progress();
         Ok(())
     }
 
     async fn run_one(&mut self) -> Result<bool> {
         let check = self.query.0.checks_started.fetch_add(1, Ordering::SeqCst) + 1;
         self.query.set_status("Processing new data", true, true);
-        let ran = self.execution.run_batch().await?;
-        if ran {
-            self.publish_progress();
-        } else {
+        let ran = self.execution.run_batch().await;
+        self.publish_progress();
+        let ran = ran?;
+        if !ran {
             self.report_idle();
         }
-        if !ran || self.execution.waits_for_time_only() {
+        if self.execution.is_settled() && (!ran || self.execution.waits_for_time_only()) {
             self.query.0.idle_check.send_replace(check);
         }
         let message = match self.trigger {
@@ -259,15 +261,16 @@ impl Driver {
     }
 
     fn publish_progress(&mut self) {
-        self.idle_since_ms = self.clock.now_ms();
-        let Some(progress) = self.execution.last_progress() else { return };
-        let mut recent = self.query.0.progress.lock();
-        if recent.len() == RECENT_PROGRESS {
-            recent.pop_front();
+        for progress in self.execution.take_news() {
+            self.idle_since_ms = self.clock.now_ms();
+            let mut recent = self.query.0.progress.lock();
+            if recent.len() == RECENT_PROGRESS {
+                recent.pop_front();
+            }
+            recent.push_back(progress.clone());
+            drop(recent);
+            self.listeners.progress(&progress);
         }
-        recent.push_back(progress.clone());
-        drop(recent);
-        self.listeners.progress(&progress);
     }
 
     fn report_idle(&mut self) {
@@ -295,7 +298,8 @@ impl Driver {
     }
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+/// The error for a panic of a user's function or of a library.
+pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into());
     Error::execution("USER_FUNCTION_PANIC", format!("a function panicked while a batch ran: {text}"))

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
@@ -15,7 +16,7 @@ use crate::failpoint::Failpoints;
 use crate::options::Options;
 use crate::output_mode::OutputMode;
 use crate::plan::StreamTable;
-use crate::sink::MemorySink;
+use crate::sink::{ForeachBatchSink, MemorySink};
 use crate::source::MemoryStream;
 use crate::time::Clock;
 use crate::trigger::Trigger;
@@ -168,6 +169,111 @@ async fn every_crash_point_gives_each_batch_once() -> Result<()> {
         assert_eq!(bench.seen(), expected, "crash at {point}");
     }
     Ok(())
+}
+
+impl Bench {
+    async fn continuous(sql: &str, checkpoint: &Path, delivery: &str) -> Result<Self> {
+        let mut bench = Self::new(sql, OutputMode::Update, checkpoint, 1).await?;
+        bench.spec.trigger = Trigger::Continuous(Duration::from_secs(1));
+        bench.spec.conf.set("delivery", delivery);
+        Ok(bench)
+    }
+}
+
+/// What the sink has of three batches of [`COUNT`], whatever happened meanwhile.
+const THREE_BATCHES: [&[&str]; 3] = [&["a 2 2 a", "b 1 1 b"], &["b 2 2 b"], &["a 3 3 a", "b 3 3 b"]];
+
+#[tokio::test]
+async fn a_crash_with_several_batches_in_flight_gives_each_once() -> Result<()> {
+    let points =
+        ["after_offset_log", "before_sink_commit", "after_sink_commit", "before_commit_log", "after_commit_log"];
+    for point in points {
+        let dir = tempfile::tempdir().unwrap();
+        let bench = Bench::continuous(COUNT, dir.path(), "exactly-once").await?;
+        let mut query = bench.open().await?;
+        // One thread: nothing of what is in flight is shown before this task waits for it.
+        for words in [&["a", "b", "a"][..], &["b"]] {
+            bench.feed(words)?;
+            assert!(query.run_batch().await?);
+        }
+        assert!(bench.seen().is_empty() && query.last_progress().is_none());
+        bench.env.failpoints.arm(point, Action::Error)?;
+        assert!(query.flush().await.is_err(), "{point}");
+        assert!(query.run_batch().await.is_err(), "a failed query stays so");
+        drop(query);
+        bench.env.failpoints.clear();
+
+        let mut query = bench.open().await?;
+        drain(&mut query).await?;
+        assert_eq!(bench.seen(), THREE_BATCHES[..2], "crash at {point}");
+        bench.feed(&["b", "a"])?;
+        drain(&mut query).await?;
+        query.flush().await?;
+        assert_eq!(query.last_progress().unwrap().sink.num_output_rows, 2);
+        assert_eq!(bench.seen(), THREE_BATCHES, "crash at {point}");
+        query.close().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn batches_in_flight_run_again_for_a_sink_that_does_not_know_them() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::continuous(COUNT, dir.path(), "exactly-once").await?;
+    let seen = Arc::new(parking_lot::Mutex::new(vec![]));
+    let shared = seen.clone();
+    bench.spec.sink = Arc::new(ForeachBatchSink::new(move |rows: Vec<RecordBatch>, id| {
+        shared.lock().push((id, rows.iter().map(RecordBatch::num_rows).sum::<usize>()));
+        async { Ok(()) }
+    }));
+    let mut query = bench.open().await?;
+    for words in [&["a", "b", "a"][..], &["b"], &["b", "a"]] {
+        bench.feed(words)?;
+        assert!(query.run_batch().await?);
+    }
+    bench.env.failpoints.arm("before_commit_log", Action::Error)?;
+    assert!(query.flush().await.is_err());
+    drop(query);
+    bench.env.failpoints.clear();
+    let mut query = bench.open().await?;
+    drain(&mut query).await?;
+    assert_eq!(*seen.lock(), [(0, 2), (0, 2), (1, 1), (2, 2)], "the one whose acknowledgement was lost comes twice");
+    assert_eq!(query.last_progress().unwrap().state_operators[0].num_rows_total, 2);
+    query.close().await
+}
+
+#[tokio::test]
+async fn at_least_once_shows_a_batch_at_once_and_tells_the_source_by_the_interval() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::continuous(COUNT, dir.path(), "at-least-once").await?;
+    let mut query = bench.open().await?;
+    for (i, words) in [&["a", "b", "a"][..], &["b"], &["b", "a"]].into_iter().enumerate() {
+        bench.feed(words)?;
+        assert!(query.run_batch().await?);
+        assert_eq!(bench.seen(), THREE_BATCHES[..=i]);
+    }
+    assert_eq!(bench.stream.num_held(), 3, "the source still has what may be asked for again");
+    if let Clock::Manual(clock) = &bench.env.clock {
+        clock.advance(Duration::from_secs(2));
+    }
+    assert!(!query.run_batch().await?);
+    // Asked for by the first look, durable by a later one.
+    for _ in 0..200 {
+        if bench.stream.num_held() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(!query.run_batch().await?);
+    }
+    assert_eq!(bench.stream.num_held(), 0);
+    // Killed: what the log has in the system's memory survives the process.
+    bench.feed(&["c"])?;
+    assert!(query.run_batch().await?);
+    drop(query);
+    let mut query = bench.open().await?;
+    assert!(!query.run_batch().await?);
+    assert_eq!(bench.seen().len(), 4);
+    query.close().await
 }
 
 #[tokio::test]

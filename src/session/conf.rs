@@ -12,6 +12,7 @@ use super::Session;
 use crate::error::{Error, Result};
 use crate::options::{Options, did_you_mean, is_secret, parse_bytes};
 use crate::state::StateBackend;
+use crate::trigger::{Delivery, Trigger};
 
 /// What values a setting takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,7 @@ const KNOWN: &[Known] = &[
     known("checkpoint.sourceChange", Kind::Choice(&["fail", "allow"]), "fail", &[]),
     known(crate::query::SNAPSHOT_LOG_BYTES, Kind::Bytes, "32MB", &[]),
     known(crate::query::WATERMARK_POLICY, Kind::Choice(&["min", "max"]), "min", &[]),
+    known(crate::query::DELIVERY, Kind::Choice(Delivery::NAMES), "exactly-once", &[]),
     known(crate::query::NO_DATA_BATCHES, Kind::Choice(&["true", "false"]), "true", &[]),
 ];
 
@@ -187,6 +189,30 @@ fn unknown(key: &str, short: &str) -> Error {
         Some(near) => e.with_help(format!("did you mean '{near}'?")),
         None => e.with_help(format!("there are: {}", KNOWN.iter().map(|k| k.key).collect::<Vec<_>>().join(", "))),
     }
+}
+
+/// Options of a flow: those of its own sink, which `declares` them, and settings of the query. Delivery is a setting where rows are handed
+/// over as they arrive, and also an option of sinks that have it.
+pub(super) fn split(
+    options: &Options,
+    trigger: Trigger,
+    has_sink: bool,
+    declares: impl Fn(&str) -> bool,
+) -> Result<(Options, Options)> {
+    let (mut sink, mut conf) = (Options::new(), Options::new());
+    for (key, value) in options.iter() {
+        let span = options.span(key);
+        let is_both = has_sink && key.eq_ignore_ascii_case(crate::query::DELIVERY) && declares(key);
+        let is_setting = is_known(key) && (!is_both || matches!(trigger, Trigger::Continuous(_)));
+        if is_setting || !has_sink {
+            let (key, value) = checked(key, value).map_err(|e| e.with_span(span))?;
+            conf.set_at(key, value, span);
+        }
+        if has_sink && (is_both || !is_setting) {
+            sink.set_at(key, value, span);
+        }
+    }
+    Ok((sink, conf))
 }
 
 /// Whether there is a setting of this name.

@@ -13,10 +13,12 @@ use super::rows::RowSet;
 use super::script::{Action, Script};
 use super::start::Flow;
 use crate::error::{Error, Result};
+use crate::options::Options;
 use crate::output_mode::OutputMode;
-use crate::query::{StreamingQuery, StreamingQueryProgress};
+use crate::query::{StreamingQuery, StreamingQueryProgress, delivery};
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{Name, ObjectKind};
+use crate::trigger::{Delivery, Trigger};
 
 /// What a statement gave.
 #[derive(Debug)]
@@ -130,10 +132,29 @@ impl Session {
 
     async fn explain_flow(&self, name: &Name, extended: bool) -> Result<String> {
         let flow = self.existing_flow(name)?;
-        match self.streams().get_by_name(flow.name()) {
-            Some(query) => Ok(query.explain(extended).to_string()),
-            None => self.explain(&flow.spec.plan, flow.spec.output_mode, extended).await,
-        }
+        let plan = match self.streams().get_by_name(flow.name()) {
+            Some(query) => query.explain(extended).to_string(),
+            None => self.explain(&flow.spec.plan, flow.spec.output_mode, extended).await?,
+        };
+        Ok(match Self::delivery_of(&flow) {
+            Some(delivery) => format!("trigger: {}\ndelivery: {delivery}\n\n{plan}", flow.spec.trigger),
+            None => plan,
+        })
+    }
+
+    /// What a crash may do to the output of a flow that hands rows over as they arrive, in words.
+    fn delivery_of(flow: &Flow) -> Option<String> {
+        let Trigger::Continuous(every) = flow.spec.trigger else { return None };
+        let delivery = delivery(&flow.spec.conf, &Options::new());
+        let ms = every.as_millis();
+        Some(match delivery {
+            Delivery::ExactlyOnce => {
+                format!("{delivery}: output waits until its record is durable; offsets are committed every {ms} ms")
+            }
+            Delivery::AtLeastOnce => format!(
+                "{delivery}: output waits for nothing; its record is durable, and offsets are committed, every {ms} ms"
+            ),
+        })
     }
 
     fn explain_waiting(&self, name: &Name) -> Result<String> {
@@ -238,6 +259,9 @@ impl Session {
         .into_iter()
         .map(|(k, v)| vec![k.to_owned(), v])
         .collect();
+        if let Some(delivery) = Self::delivery_of(&flow) {
+            rows.insert(5, vec!["delivery".into(), delivery]);
+        }
         if let Some(query) = self.streams().get_by_name(flow.name()) {
             rows.push(vec!["id".into(), query.id().to_string()]);
             rows.push(vec!["runId".into(), query.run_id().to_string()]);

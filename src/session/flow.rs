@@ -74,7 +74,7 @@ impl Session {
         }
         let planned = self.plan_streaming(&create.query, &create.name.text).await?;
         let planned = under_columns(planned, &create.columns)?;
-        let (sink_options, conf) = split_options(&create)?;
+        let (sink_options, conf) = self.split_options(&create)?;
         let destination = match (&create.format, &create.target, create.body) {
             (_, _, Some(body)) => {
                 let (fills, prints) = (self.filled_by_body(&body), body.iter().any(|s| self.prints(s)));
@@ -207,6 +207,29 @@ impl Session {
             .with_help("read an object made by CREATE STREAM; a query over tables alone runs once: SELECT …"))
     }
 
+    /// Options of a flow: those of its own sink, and settings of the query.
+    fn split_options(&self, create: &CreateFlow) -> Result<(Options, Options)> {
+        let trigger = create.settings.trigger.unwrap_or(Trigger::Default);
+        let declares = |key: &str| create.format.as_ref().is_some_and(|f| self.sink_declares(&f.key(), key));
+        let (sink, conf) = conf::split(&create.options, trigger, create.format.is_some(), declares)?;
+        if conf.get(conf::TIME_ZONE).is_some() {
+            let message =
+                "a flow has no time zone of its own: the names and times in its query are those of the session";
+            return Err(Error::unsupported("UNSUPPORTED_FEATURE", message)
+                .with_span(conf.span(conf::TIME_ZONE))
+                .with_help("write SET TIME ZONE '…' before the flow"));
+        }
+        Ok((sink, conf))
+    }
+
+    /// Whether sinks of this format have an option of this name.
+    pub(super) fn sink_declares(&self, format: &str, option: &str) -> bool {
+        let connectors = self.connectors();
+        connectors
+            .find(format, Role::Sink)
+            .is_ok_and(|c| c.options(Role::Sink).iter().any(|spec| spec.name.eq_ignore_ascii_case(option)))
+    }
+
     /// A sink by name. The name `console` needs no sink.
     pub(super) fn destination(&self, target: &Name) -> Result<Destination> {
         if self.is_console(target) {
@@ -305,26 +328,4 @@ fn temporary_checkpoint(name: &str) -> String {
         "flow '{name}' has a temporary checkpoint and begins anew after a restart; \
          CHECKPOINT LOCATION or SET checkpoint.root keeps it"
     )
-}
-
-/// Options of a flow: those of its own sink, and settings of the query.
-fn split_options(create: &CreateFlow) -> Result<(Options, Options)> {
-    let (mut sink, mut conf) = (Options::new(), Options::new());
-    for (key, value) in create.options.iter() {
-        let span = create.options.span(key);
-        if conf::is_known(key) || create.format.is_none() {
-            let (key, value) = conf::checked(key, value).map_err(|e| e.with_span(span))?;
-            if key == conf::TIME_ZONE {
-                let message =
-                    "a flow has no time zone of its own: the names and times in its query are those of the session";
-                return Err(Error::unsupported("UNSUPPORTED_FEATURE", message)
-                    .with_span(span)
-                    .with_help("write SET TIME ZONE '…' before the flow"));
-            }
-            conf.set_at(key, value, span);
-        } else {
-            sink.set_at(key, value, span);
-        }
-    }
-    Ok((sink, conf))
 }

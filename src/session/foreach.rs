@@ -55,6 +55,7 @@ struct Step {
     text: Option<ScriptText>,
     /// `None` is the console.
     target: Option<Name>,
+    is_exactly_once: bool,
     columns: Vec<Name>,
 }
 
@@ -73,12 +74,14 @@ impl Step {
                 .with_span(query.span)
                 .with_help("read the view `batch` and static tables"));
         }
+        let mut is_exactly_once = false;
         if let Some(target) = &target {
             let into = session.insert_target(target)?;
             let planned = for_columns(context, &into, &columns, planned).await?;
             check_target(context, &into, &planned).await.map_err(|e| e.with_span(target.span))?;
+            is_exactly_once = matches!(&into, InsertTarget::Sink(sink) if sink.is_exactly_once());
         }
-        Ok(Self { query, text, target, columns })
+        Ok(Self { query, text, target, is_exactly_once, columns })
     }
 
     fn open_target(&self, session: &Session) -> Result<InsertTarget> {
@@ -109,6 +112,10 @@ struct State {
 impl Sink for BodySink {
     fn description(&self) -> String {
         "ForeachBatchSink".into()
+    }
+
+    fn is_exactly_once(&self) -> bool {
+        self.steps.iter().any(|step| step.is_exactly_once)
     }
 
     async fn open(&self, context: &SinkContext) -> Result<()> {
@@ -182,6 +189,7 @@ async fn open_step(
             query_id: Uuid::from_u128(outer.query_id.as_u128() ^ (index as u128 + 1)),
             query_name: outer.query_name.clone(),
             is_durable: outer.is_durable,
+            delivery: outer.delivery,
             output_mode: OutputMode::Append,
             schema: renamed(planned.plan.schema().as_arrow(), &planned.names),
             failpoints: outer.failpoints.clone(),

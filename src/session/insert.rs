@@ -21,6 +21,7 @@ use crate::output_mode::OutputMode;
 use crate::sink::{BATCH_INSERTS, BatchIdentity, LastCommitted, Sink, SinkContext};
 use crate::sql::query::PlannedQuery;
 use crate::sql::statement::{Name, ObjectKind};
+use crate::trigger::Delivery;
 use crate::type_name::type_name;
 
 /// A batch query and where its rows go.
@@ -83,6 +84,7 @@ impl Session {
                     query_id: BATCH_INSERTS,
                     query_name: None,
                     is_durable: false,
+                    delivery: Delivery::default(),
                     output_mode: OutputMode::Append,
                     schema,
                     failpoints: Failpoints::default(),

@@ -14,9 +14,10 @@ use crate::error::{Error, Result, Span};
 use crate::options::Options;
 use crate::output_mode::OutputMode;
 use crate::plan::{self, PreparedQuery};
-use crate::query::{QuerySpec, StreamingQuery, renamed_schema};
+use crate::query::{DELIVERY, QuerySpec, StreamingQuery, delivery, renamed_schema};
+use crate::sink::Sink;
 use crate::sql::query::PlannedQuery;
-use crate::trigger::Trigger;
+use crate::trigger::{Delivery, Trigger};
 
 /// What a query is to be, before anything about it is checked.
 pub(super) struct Draft {
@@ -100,6 +101,12 @@ impl Session {
         let Draft { name, planned, destination, output_mode, .. } = draft;
         let prepared = plan::prepare(&self.context().state(), &planned.plan, output_mode).await?;
         destination.sink.check(output_mode, &renamed_schema(&prepared.plan.schema, &planned.names))?;
+        let mut conf = draft.conf;
+        let delivery = self.delivery(&conf, draft.trigger, destination.sink.as_ref());
+        let delivery = delivery.map_err(|e| e.with_span(conf.span(DELIVERY)))?;
+        if matches!(draft.trigger, Trigger::Continuous(_)) {
+            conf.set(DELIVERY, delivery);
+        }
         let reads = self.reads(&planned.plan);
         if let Some(own) = destination.fills.iter().find(|filled| reads.has_stream_of(filled)) {
             let message =
@@ -121,7 +128,7 @@ impl Session {
             output_mode,
             trigger: draft.trigger,
             checkpoint,
-            conf: draft.conf,
+            conf,
         };
         let flow = Flow {
             spec,
@@ -137,6 +144,29 @@ impl Session {
         };
         self.catalog().check_only_writer(&flow, |f| self.is_live(f)).map_err(|e| e.with_span(draft.place))?;
         Ok(flow)
+    }
+
+    /// Whether output waits for its record, which only a query that hands rows over as they arrive may leave out, and only for a sink that
+    /// does not remember batches.
+    fn delivery(&self, conf: &Options, trigger: Trigger, sink: &dyn Sink) -> Result<Delivery> {
+        let session = self.settings().to_options();
+        let is_continuous = matches!(trigger, Trigger::Continuous(_));
+        let delivery = delivery(conf, if is_continuous { &session } else { conf });
+        let refused = |what: String, help: &str| {
+            Err(Error::unsupported("UNSUPPORTED_FEATURE", format!("delivery '{delivery}' {what}")).with_help(help))
+        };
+        match delivery {
+            Delivery::ExactlyOnce => Ok(delivery),
+            Delivery::AtLeastOnce if !is_continuous => refused(
+                format!("is for TRIGGER CONTINUOUS; this one is {trigger}"),
+                "leave it out, or write TRIGGER CONTINUOUS 1 SECOND",
+            ),
+            Delivery::AtLeastOnce if sink.is_exactly_once() => refused(
+                format!("does not go with {}, which keeps which batch it has", sink.description()),
+                "leave it out: output then waits until its record is durable, a fraction of a millisecond on most disks",
+            ),
+            Delivery::AtLeastOnce => Ok(delivery),
+        }
     }
 
     /// Starts a query that was checked.

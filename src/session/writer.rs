@@ -175,7 +175,11 @@ impl DataStreamWriter {
                 .with_help("make it with session.read_stream()"));
         }
         let checkpoint = self.options.remove("checkpointLocation");
-        let (options, conf) = split(&self.options)?;
+        let declares = |key: &str| match &self.output {
+            Output::Format(format) => session.sink_declares(&format.to_lowercase(), key),
+            _ => false,
+        };
+        let (options, conf) = conf::split(&self.options, self.trigger, true, declares)?;
         let (destination, table) = self.destination(&session, &options)?;
         let names: Vec<_> = self.plan.schema().fields().iter().map(|f| f.name().clone()).collect();
         let rows = table.map(|rows| ResultTable::new(self.plan.schema().as_arrow(), &names, rows));
@@ -236,18 +240,4 @@ fn no_options(options: &Options) -> Result<()> {
             .with_help("give it what it needs when you make it")),
         None => Ok(()),
     }
-}
-
-/// Options of the sink, and settings of the query.
-fn split(options: &Options) -> Result<(Options, Options)> {
-    let (mut sink, mut settings) = (Options::new(), Options::new());
-    for (key, value) in options.iter() {
-        if conf::is_known(key) {
-            let (key, value) = conf::checked(key, value)?;
-            settings.set(key, value);
-        } else {
-            sink.set(key, value);
-        }
-    }
-    Ok((sink, settings))
 }

@@ -35,6 +35,7 @@ use crate::error::Result;
 use crate::failpoint::Failpoints;
 use crate::output_mode::OutputMode;
 use crate::time::Clock;
+use crate::trigger::Delivery;
 
 /// The query id of `INSERT INTO` from a batch query: all of them are one writer, whose batches follow each other.
 pub const BATCH_INSERTS: Uuid = Uuid::nil();
@@ -48,6 +49,8 @@ pub struct SinkContext {
     pub query_name: Option<String>,
     /// Whether the query has a checkpoint that survives the process: only then a batch can come twice.
     pub is_durable: bool,
+    /// Whether the rows of a batch come before its record is durable: then a crash of the machine may bring them again in other batches.
+    pub delivery: Delivery,
     /// What the rows of a batch mean.
     pub output_mode: OutputMode,
     /// Columns of the rows.
@@ -83,8 +86,8 @@ pub enum LastCommitted {
 /// Where results go. The contract:
 ///
 /// 1. `open` comes first, then `last_committed`, then one `prepare` → `commit` (or `abort`) at a time, batch ids rising.
-/// 2. After `prepare` nothing of the batch is visible. `commit` is called once the batch is durable in the checkpoint,
-///    and makes all of it visible at once, together with its identity.
+/// 2. After `prepare` nothing of the batch is visible. `commit` is called once the batch is durable in the checkpoint (if delivery is at
+///    least once, written there), and makes all of it visible at once, together with its identity.
 /// 3. A batch whose identity the sink has already is not given to it again by the same checkpoint; a sink may still
 ///    see a batch id twice if it answers `Unknown`.
 /// 4. Dropping the sink without `close` is a crash: nothing prepared becomes visible.
@@ -114,6 +117,11 @@ pub trait Sink: Send + Sync + fmt::Debug {
     fn holds_output_of(&self, query_id: Uuid) -> Result<bool> {
         let _ = query_id;
         Ok(false)
+    }
+
+    /// Whether it remembers, for longer than a process, which batch it has: it is written exactly once or not at all.
+    fn is_exactly_once(&self) -> bool {
+        false
     }
 
     /// Checks that rows of this schema and mode fit, and gets ready to write.

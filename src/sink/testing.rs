@@ -12,6 +12,7 @@ use super::{BatchIdentity, BatchRows, Sink, SinkContext};
 use crate::failpoint::Failpoints;
 use crate::output_mode::OutputMode;
 use crate::time::Clock;
+use crate::trigger::Delivery;
 
 /// One column, `value INT`.
 pub fn schema() -> SchemaRef {
@@ -25,6 +26,7 @@ pub fn context() -> SinkContext {
         query_id: Uuid::from_u128(7),
         query_name: Some("q".into()),
         is_durable: true,
+        delivery: Delivery::default(),
         output_mode: OutputMode::Append,
         schema: schema(),
         clock: Clock::default(),

@@ -55,6 +55,12 @@ impl Data {
 }
 
 impl MemoryStream {
+    /// Calls whose rows some reader may still ask for.
+    #[cfg(test)]
+    pub(crate) fn num_held(&self) -> usize {
+        self.shared.data.lock().batches.len()
+    }
+
     /// A stream without rows.
     pub fn new(schema: SchemaRef) -> Self {
         Self { shared: Arc::new(Shared { schema, data: Mutex::default() }) }

@@ -43,6 +43,7 @@ use crate::output_mode::OutputMode;
 use crate::sink::{BatchIdentity, BatchRows, LastCommitted, Sink, SinkContext};
 use crate::time::Clock;
 use crate::time_zone::Tz;
+use crate::trigger::Delivery;
 
 /// A sink under test, with the place that it writes to.
 #[async_trait]
@@ -117,6 +118,7 @@ fn context() -> SinkContext {
         query_id: Uuid::from_u128(0x5e1f),
         query_name: Some("conformance".to_owned()),
         is_durable: true,
+        delivery: Delivery::default(),
         output_mode: OutputMode::Append,
         schema: schema(),
         clock: Clock::default(),

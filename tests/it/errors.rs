@@ -56,7 +56,8 @@ fn queries_that_streams_do_not_have() {
             "CREATE FLOW f AS SELECT value, count(*) FROM lines GROUP BY value",
             "STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION",
         ),
-        ("CREATE FLOW f TRIGGER CONTINUOUS 1 SECOND AS SELECT value FROM lines", ""),
+        ("CREATE FLOW f TRIGGER CONTINUOUS AS SELECT value FROM lines", "PARSE_SYNTAX_ERROR"),
+        ("CREATE FLOW f OPTIONS (delivery 'at-least-once') AS SELECT value FROM lines", "UNSUPPORTED_FEATURE"),
         ("SELECT value FROM lines ORDER BY value", "UNSUPPORTED_STREAMING"),
     ] {
         let ended = run_sql(&(lines_from(9, "") + query), &[]).ended();

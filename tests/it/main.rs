@@ -11,6 +11,7 @@ mod conditions;
 mod conformance;
 mod connectors;
 mod console;
+mod continuous;
 mod crash;
 mod deep;
 mod documents;

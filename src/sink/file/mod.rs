@@ -122,6 +122,10 @@ impl FileSink {
 
 #[async_trait]
 impl Sink for FileSink {
+    fn is_exactly_once(&self) -> bool {
+        true
+    }
+
     fn description(&self) -> String {
         format!("FileSink[{}]", self.target)
     }

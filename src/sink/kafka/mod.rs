@@ -33,6 +33,7 @@ use crate::kafka::{ClientKind, SETTINGS, Settings};
 use crate::options::OptionType::{Boolean, Choice, Text};
 use crate::options::{OptionReader, OptionSpec, Options};
 use crate::output_mode::OutputMode;
+use crate::trigger::Delivery;
 
 const OPTIONS: [OptionSpec; 5] = [
     OptionSpec::new("topic", Text, "The topic of all records; else the column topic says it."),
@@ -139,15 +140,6 @@ pub struct KafkaSink {
     writer: Mutex<Option<Writer>>,
 }
 
-/// What a crash may do to the records of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Delivery {
-    /// Nothing: each is there once.
-    ExactlyOnce,
-    /// They may come twice.
-    AtLeastOnce,
-}
-
 /// One query's way in.
 #[derive(Debug)]
 struct Writer {
@@ -202,7 +194,7 @@ impl KafkaSink {
 
     fn delivery(&self, context: &SinkContext) -> Delivery {
         let default = match context.is_durable {
-            true => Delivery::ExactlyOnce,
+            true => context.delivery,
             false => Delivery::AtLeastOnce,
         };
         self.delivery.unwrap_or(default)
@@ -211,6 +203,10 @@ impl KafkaSink {
 
 #[async_trait]
 impl Sink for KafkaSink {
+    fn is_exactly_once(&self) -> bool {
+        self.delivery == Some(Delivery::ExactlyOnce)
+    }
+
     fn description(&self) -> String {
         let topic = self.topic.as_deref().unwrap_or("by column topic");
         format!("KafkaSink[{topic} at {}]", self.settings.servers())

@@ -13,6 +13,9 @@ use crate::sql::statement::{FlowSettings, Name, processing_time};
 use crate::sql::token::{Cursor, string_value};
 use crate::trigger::Trigger;
 
+/// How often the log of `TRIGGER REAL TIME` is durable if that is not said, as in Spark.
+const REAL_TIME: Duration = Duration::from_secs(300);
+
 /// What a CREATE statement can say besides its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Clause {
@@ -152,7 +155,13 @@ impl Clauses {
             self.option_as_clause("outputMode", "OUTPUT MODE", parse_output_mode, |s| &mut s.output_mode)?;
         }
         if allowed.contains(&Clause::Trigger) {
-            for key in ["trigger.processingTime", "trigger.availableNow", "trigger.once", "trigger.continuous"] {
+            for key in [
+                "trigger.processingTime",
+                "trigger.availableNow",
+                "trigger.once",
+                "trigger.continuous",
+                "trigger.realTime",
+            ] {
                 self.option_as_clause(key, "TRIGGER", |v| trigger_option(key, v), |s| &mut s.trigger)?;
             }
         }
@@ -254,30 +263,37 @@ fn trigger(c: &mut Cursor<'_>) -> Result<Trigger> {
     if c.take_words(&["AVAILABLE", "NOW"]) || c.take_words(&["AVAILABLENOW"]) {
         return Ok(Trigger::AvailableNow);
     }
-    if c.at_words(&["CONTINUOUS"]) {
-        return Err(continuous().with_span(c.span()));
+    if c.take_words(&["CONTINUOUS"]) {
+        let every = duration(c).map_err(|e| match e.help() {
+            Some(_) => e,
+            None => e.with_help("say how often the log is durable: TRIGGER CONTINUOUS 1 SECOND"),
+        });
+        return every.map(Trigger::Continuous);
+    }
+    if c.take_words(&["REAL", "TIME"]) || c.take_words(&["REALTIME"]) {
+        let is_given = c.at_words(&["INTERVAL"])
+            || c.peek().is_some_and(|t| matches!(t, Token::Number(..)) || string_value(t).is_some());
+        let every = if is_given { duration(c)? } else { REAL_TIME };
+        return Ok(Trigger::Continuous(every));
     }
     if c.take_words(&["EVERY"]) || c.take_words(&["PROCESSING", "TIME"]) || c.take_words(&["PROCESSINGTIME"]) {
         return duration(c).map(processing_time);
     }
-    Err(unknown_word(c, "a trigger", &["EVERY", "ONCE", "AVAILABLE NOW"]))
-}
-
-fn continuous() -> Error {
-    Error::unsupported("UNSUPPORTED_FEATURE", "the continuous trigger comes with a later release")
-        .with_help("leave TRIGGER out: batches then run as soon as there are rows")
+    Err(unknown_word(c, "a trigger", &["EVERY", "ONCE", "AVAILABLE NOW", "CONTINUOUS", "REAL TIME"]))
 }
 
 fn trigger_option(key: &str, value: &str) -> Result<Trigger> {
     let wrong = |expected: &str| {
         Error::invalid("INVALID_OPTION", format!("option '{key}' of a flow is '{value}'; expected {expected}"))
-            .with_help("the clause for it is TRIGGER EVERY 10 SECONDS, TRIGGER AVAILABLE NOW or TRIGGER ONCE")
+            .with_help("the clause for it is TRIGGER EVERY 10 SECONDS, TRIGGER AVAILABLE NOW, TRIGGER ONCE or TRIGGER CONTINUOUS 1 SECOND")
     };
     match key {
         "trigger.processingTime" => {
             with_unit(value).map(processing_time).ok_or_else(|| wrong("a duration such as '10 seconds'"))
         }
-        "trigger.continuous" => Err(continuous()),
+        "trigger.continuous" | "trigger.realTime" => {
+            with_unit(value).map(Trigger::Continuous).ok_or_else(|| wrong("a duration such as '1 second'"))
+        }
         _ if !value.eq_ignore_ascii_case("true") => Err(wrong("true, or leave it out")),
         "trigger.once" => Ok(Trigger::Once),
         _ => Ok(Trigger::AvailableNow),

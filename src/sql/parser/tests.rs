@@ -126,6 +126,11 @@ fn triggers() {
         ("EVERY 0 SECONDS", Trigger::Default),
         ("ONCE", Trigger::Once),
         ("AVAILABLE NOW", Trigger::AvailableNow),
+        ("CONTINUOUS 1 SECOND", Trigger::Continuous(Duration::from_secs(1))),
+        ("CONTINUOUS '200 milliseconds'", Trigger::Continuous(Duration::from_millis(200))),
+        ("REAL TIME INTERVAL 5 MINUTES", Trigger::Continuous(Duration::from_secs(300))),
+        ("REAL TIME '7 seconds'", Trigger::Continuous(Duration::from_secs(7))),
+        ("REAL TIME", Trigger::Continuous(Duration::from_secs(300))),
     ] {
         assert_eq!(
             flow(&format!("CREATE FLOW f TRIGGER {text} AS SELECT 1")).settings.trigger,
@@ -180,9 +185,7 @@ fn other_statements() {
 #[test]
 fn every_wrong_statement_is_reported() {
     assert_eq!(
-        message(
-            "CRATE STREAM s;\nSELECT 1;\nCREATE STREAM s USNG rate;\nCREATE FLOW f TRIGGER CONTINUOUS 1 SECOND AS SELECT 1"
-        ),
+        message("CRATE STREAM s;\nSELECT 1;\nCREATE STREAM s USNG rate;\nCREATE FLOW f TRIGGER CONTINUOUS AS SELECT 1"),
         "\
 error[PARSE_SYNTAX_ERROR]: expected a statement, found 'CRATE'
  --> p.sql:1:1
@@ -198,13 +201,13 @@ error[PARSE_SYNTAX_ERROR]: 'USNG' is not a clause of this statement
   |                 ^^^^
   |
   = help: did you mean USING?
-error[UNSUPPORTED_FEATURE]: the continuous trigger comes with a later release
- --> p.sql:4:23
+error[PARSE_SYNTAX_ERROR]: expected a duration such as 10 SECONDS, found 'AS'
+ --> p.sql:4:34
   |
-4 | CREATE FLOW f TRIGGER CONTINUOUS 1 SECOND AS SELECT 1
-  |                       ^^^^^^^^^^
+4 | CREATE FLOW f TRIGGER CONTINUOUS AS SELECT 1
+  |                                  ^^
   |
-  = help: leave TRIGGER out: batches then run as soon as there are rows"
+  = help: say how often the log is durable: TRIGGER CONTINUOUS 1 SECOND"
     );
 }
 

@@ -4,9 +4,11 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::fmt;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::options::did_you_mean;
+use crate::trigger::Trigger;
 
 /// When queries are closed and reopened from their checkpoint without being asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,7 +29,7 @@ pub struct Combination {
 impl Combination {
     /// Settings of the session.
     pub fn conf(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.settings.iter().filter(|(k, _)| *k != RESTART).map(|(k, v)| (*k, v.as_str()))
+        self.settings.iter().filter(|(k, _)| ![RESTART, TRIGGER].contains(k)).map(|(k, v)| (*k, v.as_str()))
     }
 
     /// Every three of its values, in the order of its keys, or all of them if there are fewer.
@@ -38,6 +40,12 @@ impl Combination {
         }
         let places = (0..n).flat_map(|i| (i + 1..n).flat_map(move |j| (j + 1..n).map(move |k| [i, j, k])));
         places.map(|of| of.map(|i| self.settings[i].clone()).to_vec()).collect()
+    }
+
+    /// The trigger of queries that name none.
+    pub fn trigger(&self) -> Trigger {
+        let is_continuous = self.settings.iter().any(|(k, v)| *k == TRIGGER && v == "continuous");
+        if is_continuous { Trigger::Continuous(CONTINUOUS) } else { Trigger::Default }
     }
 
     /// When queries restart.
@@ -55,7 +63,10 @@ impl fmt::Display for Combination {
 }
 
 const RESTART: &str = "restart";
-const KEYS: [&str; 4] = ["batch.size", "partitions", "state.backend", RESTART];
+const TRIGGER: &str = "trigger";
+const KEYS: [&str; 5] = ["batch.size", "partitions", "state.backend", RESTART, TRIGGER];
+/// The interval of `trigger=continuous`.
+const CONTINUOUS: Duration = Duration::from_secs(1);
 
 /// How many combinations of settings a file runs under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,6 +96,7 @@ impl Matrix {
                 axis("partitions", ["1", "4"]),
                 axis("state.backend", ["memory", "disk"]),
                 axis(RESTART, ["never", "every_trigger"]),
+                axis(TRIGGER, ["default", "continuous"]),
             ],
         }
     }
@@ -155,6 +167,7 @@ fn check_value(line: &str, key: &str, value: &str) -> Result<()> {
     let fits = match key {
         RESTART => ["never", "every_trigger"].contains(&value),
         "state.backend" => ["memory", "disk"].contains(&value),
+        TRIGGER => ["default", "continuous"].contains(&value),
         _ => value.parse::<usize>().is_ok_and(|n| n > 0),
     };
     if fits { Ok(()) } else { Err(wrong(line, &format!("'{value}' is not a value of '{key}'"))) }
@@ -173,18 +186,19 @@ mod tests {
         let mut m = Matrix::full();
         m.read_header("# about\n# configMatrix: batch.size=1,2,3\n\nstatement ok\n# configMatrix: nonsense\n").unwrap();
         let all = m.combinations(Breadth::Full);
-        assert_eq!(all.len(), 3 * 2 * 2 * 2);
-        assert_eq!(all[0].to_string(), "partitions=1, state.backend=memory, restart=never, batch.size=1");
-        assert_eq!(all[23].restart(), Restart::EveryTrigger);
+        assert_eq!(all.len(), 3 * 2 * 2 * 2 * 2);
+        let first = "partitions=1, state.backend=memory, restart=never, trigger=default, batch.size=1";
+        assert_eq!((all[0].to_string().as_str(), all[0].trigger()), (first, Trigger::Default));
+        assert_eq!((all[47].restart(), all[47].trigger()), (Restart::EveryTrigger, Trigger::Continuous(CONTINUOUS)));
         let conf = [("partitions", "4"), ("state.backend", "disk"), ("batch.size", "3")];
-        assert_eq!(all[23].conf().collect::<Vec<_>>(), conf);
+        assert_eq!(all[47].conf().collect::<Vec<_>>(), conf);
         assert_eq!(Matrix::default().combinations(Breadth::Covering), [Combination::default()]);
     }
 
     #[test]
     fn a_covering_choice_holds_every_three_values() {
         let chosen = Matrix::full().combinations(Breadth::Covering);
-        assert_eq!(chosen.len(), 8);
+        assert_eq!(chosen.len(), 12);
         let triples = |all: &[Combination]| all.iter().flat_map(Combination::triples).collect::<HashSet<_>>();
         assert_eq!(triples(&chosen), triples(&Matrix::full().combinations(Breadth::Full)));
     }

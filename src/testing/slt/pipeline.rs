@@ -30,6 +30,8 @@ pub struct Pipeline {
     session: Session,
     clock: Arc<ManualClock>,
     restart: Restart,
+    /// Of queries that name none.
+    trigger: Trigger,
     queries: BTreeMap<String, TestQuery>,
     files: Arc<TestFile>,
 }
@@ -53,7 +55,14 @@ impl Pipeline {
     pub fn new(combination: &Combination, files: Arc<TestFile>) -> Result<Self> {
         let clock: Arc<ManualClock> = Arc::default();
         let session = session::open_session(combination, Clock::Manual(clock.clone()), Failpoints::default())?;
-        Ok(Self { session, clock, restart: combination.restart(), queries: BTreeMap::new(), files })
+        Ok(Self {
+            session,
+            clock,
+            restart: combination.restart(),
+            trigger: combination.trigger(),
+            queries: BTreeMap::new(),
+            files,
+        })
     }
 
     async fn run_record(&mut self, text: &str) -> Result<RecordResult> {
@@ -132,7 +141,7 @@ impl Pipeline {
             text,
             sink,
             output_mode,
-            trigger,
+            trigger: or_default(trigger, self.trigger),
             checkpoint: None,
             conf,
         })
@@ -148,11 +157,13 @@ impl Pipeline {
         for (spec, prints) in flows {
             let name = spec.name.clone().unwrap_or_default().to_lowercase();
             let own_sink = (!prints).then(|| spec.sink.clone());
+            let trigger = or_default(spec.trigger, self.trigger);
             let query = TestQuery::start(&env, self.restart, |seen| QuerySpec {
                 sink: match own_sink {
                     Some(sink) => Arc::new(SeenSink::new(sink, seen)),
                     None => seen,
                 },
+                trigger,
                 ..spec
             });
             self.queries.insert(name, query.await?);
@@ -224,6 +235,10 @@ impl AsyncDB for Pipeline {
     async fn run_command(_: Command) -> std::io::Result<Output> {
         Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "pipeline tests run no system commands"))
     }
+}
+
+fn or_default(trigger: Trigger, default: Trigger) -> Trigger {
+    if trigger == Trigger::Default { default } else { trigger }
 }
 
 /// A value in a line of an expected result, where an empty text would not show.

@@ -31,6 +31,15 @@ pub struct TestQuery {
     _checkpoint: ScratchDir,
 }
 
+/// When the sink must have what was computed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flush {
+    /// After each batch.
+    Each,
+    /// When there is nothing to do: till then several may be in flight.
+    AtEnd,
+}
+
 impl TestQuery {
     /// Starts a query on a fresh checkpoint; `spec` gets a memory sink and that checkpoint.
     pub async fn start(
@@ -71,7 +80,7 @@ impl TestQuery {
     /// # Errors
     /// `NOTHING_TO_DO` if none is due and the sink has nothing to show.
     pub async fn trigger(&mut self, env: &Environment) -> Result<Vec<RecordBatch>> {
-        let ran = self.run_batch(env).await?;
+        let ran = self.run_batch(env, Flush::Each).await?;
         let rows = self.take_new();
         if !ran && rows.is_none() {
             return Err(Error::invalid("NOTHING_TO_DO", "nothing to do: no batch of the query is due"));
@@ -81,7 +90,7 @@ impl TestQuery {
 
     /// Runs batches until none is due.
     pub async fn drain(&mut self, env: &Environment, only_last: bool) -> Result<Vec<RecordBatch>> {
-        while self.run_batch(env).await? {}
+        while self.run_batch(env, Flush::AtEnd).await? {}
         if only_last {
             let batches = self.sink.batches();
             let last = batches.get(self.shown..).and_then(<[_]>::last).map(|(_, rows)| rows.clone());
@@ -136,7 +145,7 @@ impl TestQuery {
         Ok(())
     }
 
-    async fn run_batch(&mut self, env: &Environment) -> Result<bool> {
+    async fn run_batch(&mut self, env: &Environment, flush: Flush) -> Result<bool> {
         if self.restart == Restart::EveryTrigger && self.execution.is_some() {
             let crash_at = self.crash_at.take();
             self.reopen(env).await?;
@@ -147,10 +156,15 @@ impl TestQuery {
         }
         let not_running = self.not_running();
         let execution = self.execution.as_mut().ok_or(not_running)?;
-        if let Some(failpoint) = self.crash_at.take() {
-            env.failpoints.arm(&failpoint, Action::Error)?;
+        let crash_at = self.crash_at.take();
+        if let Some(failpoint) = &crash_at {
+            env.failpoints.arm(failpoint, Action::Error)?;
         }
-        let result = execution.run_batch().await;
+        let mut result = execution.run_batch().await;
+        if result.is_err() || flush == Flush::Each || crash_at.is_some() || matches!(result, Ok(false)) {
+            let flushed = execution.flush().await;
+            result = result.and_then(|ran| flushed.map(|()| ran));
+        }
         env.failpoints.clear();
         if result.is_ok() {
             self.record_progress();
@@ -163,9 +177,10 @@ impl TestQuery {
 
     fn record_progress(&mut self) {
         let Some(execution) = &self.execution else { return };
-        let Some(last) = execution.recent_progress().pop() else { return };
-        if self.progress.last().is_none_or(|known| known.batch_id < last.batch_id) {
-            self.progress.push(last);
+        for progress in execution.recent_progress() {
+            if self.progress.last().is_none_or(|known| known.batch_id < progress.batch_id) {
+                self.progress.push(progress);
+            }
         }
     }
 

@@ -36,6 +36,10 @@ impl Sink for SeenSink {
         self.own.check(mode, schema)
     }
 
+    fn is_exactly_once(&self) -> bool {
+        self.own.is_exactly_once()
+    }
+
     async fn open(&self, context: &SinkContext) -> Result<()> {
         self.own.open(context).await?;
         self.seen.open(context).await

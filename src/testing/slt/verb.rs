@@ -121,7 +121,10 @@ fn parse_trigger(text: &str) -> Result<Trigger> {
     if upper.starts_with("AVAILABLE") {
         return Ok(Trigger::AvailableNow);
     }
-    duration(text.get("EVERY".len()..).unwrap_or_default()).map(Trigger::ProcessingTime)
+    match text.get("CONTINUOUS".len()..).filter(|_| upper.starts_with("CONTINUOUS")) {
+        Some(every) => duration(every).map(Trigger::Continuous),
+        None => duration(text.get("EVERY".len()..).unwrap_or_default()).map(Trigger::ProcessingTime),
+    }
 }
 
 fn restart(query: String, rest: &str) -> Result<Verb> {
