@@ -37,7 +37,7 @@ impl Delivery {
     /// By one of [`Delivery::NAMES`].
     pub fn from_name(name: &str) -> Option<Self> {
         let is = |n: &&str| name.eq_ignore_ascii_case(n);
-        match Self::NAMES.iter().position(|n| is(n))? {
+        match Self::NAMES.iter().position(is)? {
             0 => Some(Self::ExactlyOnce),
             _ => Some(Self::AtLeastOnce),
         }

@@ -47,6 +47,7 @@ pub mod record_times;
 pub mod reference;
 pub mod regex;
 pub mod scalar;
+mod slices;
 mod split;
 mod string;
 #[cfg(test)]

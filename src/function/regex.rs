@@ -7,9 +7,10 @@ use arrow::array::*;
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::ScalarUDF;
 use parking_lot::Mutex;
-use regex::{Captures, Regex};
+use regex::{CaptureLocations, Captures, Regex};
 
 use super::scalar::{Call, Types, function, list_of};
+use super::slices::slices;
 use crate::{Error, Result};
 
 /// How many compiled patterns are kept.
@@ -96,8 +97,8 @@ fn regexp_count(call: &Call) -> Result<ArrayRef> {
 }
 
 fn regexp_substr(call: &Call) -> Result<ArrayRef> {
-    let rows = each(call, |_, text, regex| Ok(regex.find(text).map(|m| m.as_str().to_owned())))?;
-    Ok(Arc::new(StringViewArray::from(rows)))
+    let rows = each(call, |_, text, regex| Ok(regex.find(text).map(|m| m.range())))?;
+    slices(&call.strings(0)?, rows)
 }
 
 fn regexp_instr(call: &Call) -> Result<ArrayRef> {
@@ -215,11 +216,21 @@ fn group_text<'a>(captures: &Captures<'a>, group: usize) -> &'a str {
 
 fn regexp_extract(call: &Call) -> Result<ArrayRef> {
     let groups = if call.len() > 2 { Some(call.ints(2)?) } else { None };
+    // Places of groups, kept from row to row, and the pattern that they are for.
+    let mut locations: Option<(String, CaptureLocations)> = None;
     let rows = each(call, |row, text, regex| {
         let Some(group) = group_index(groups.as_ref(), row, regex)? else { return Ok(None) };
-        Ok(Some(regex.captures(text).map_or(String::new(), |c| group_text(&c, group).to_owned())))
+        if group == 0 {
+            return Ok(Some(regex.find(text).map_or(0..0, |found| found.range())));
+        }
+        let locations = match &mut locations {
+            Some((of, locations)) if of.as_str() == regex.as_str() => locations,
+            other => &mut other.insert((regex.as_str().to_owned(), regex.capture_locations())).1,
+        };
+        let found = regex.captures_read(locations, text).and_then(|_| locations.get(group));
+        Ok(Some(found.map_or(0..0, |(start, end)| start..end)))
     })?;
-    Ok(Arc::new(StringViewArray::from(rows)))
+    slices(&call.strings(0)?, rows)
 }
 
 fn regexp_extract_all(call: &Call) -> Result<ArrayRef> {

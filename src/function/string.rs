@@ -17,10 +17,20 @@ pub fn functions() -> Vec<ScalarUDF> {
         function("locate", 2..=3, |_| Ok(DataType::Int32), locate),
         function("instr", 2..=4, |_| Ok(DataType::Int32), instr),
         function("initcap", 1..=1, |_| Ok(DataType::Utf8View), |call| map_text(call, initcap)),
-        function("upper", 1..=1, |_| Ok(DataType::Utf8View), |call| map_text(call, str::to_uppercase))
-            .with_aliases(["ucase"]),
-        function("lower", 1..=1, |_| Ok(DataType::Utf8View), |call| map_text(call, str::to_lowercase))
-            .with_aliases(["lcase"]),
+        function(
+            "upper",
+            1..=1,
+            |_| Ok(DataType::Utf8View),
+            |call| in_case(call, str::make_ascii_uppercase, str::to_uppercase),
+        )
+        .with_aliases(["ucase"]),
+        function(
+            "lower",
+            1..=1,
+            |_| Ok(DataType::Utf8View),
+            |call| in_case(call, str::make_ascii_lowercase, str::to_lowercase),
+        )
+        .with_aliases(["lcase"]),
         function("left", 2..=2, |_| Ok(DataType::Utf8View), left),
         function("right", 2..=2, |_| Ok(DataType::Utf8View), right),
         function("repeat", 2..=2, |_| Ok(DataType::Utf8View), repeat),
@@ -46,6 +56,26 @@ pub fn concat_function() -> ScalarUDF {
 fn map_text(call: &Call, f: impl Fn(&str) -> String) -> Result<ArrayRef> {
     let text = call.strings(0)?;
     Ok(Arc::new(text.iter().map(|s| s.map(&f)).collect::<StringViewArray>()))
+}
+
+/// Every text in one case; `ascii` for those that have no other characters.
+fn in_case(call: &Call, ascii: impl Fn(&mut str), other: impl Fn(&str) -> String) -> Result<ArrayRef> {
+    let text = call.strings(0)?;
+    let mut builder = StringViewBuilder::with_capacity(text.len());
+    let mut buffer = String::new();
+    for s in text.iter() {
+        match s {
+            None => builder.append_null(),
+            Some(s) if s.is_ascii() => {
+                buffer.clear();
+                buffer.push_str(s);
+                ascii(&mut buffer);
+                builder.append_value(&buffer);
+            }
+            Some(s) => builder.append_value(other(s)),
+        }
+    }
+    Ok(Arc::new(builder.finish()))
 }
 
 fn test(call: &Call, f: impl Fn(&str, &str) -> bool) -> Result<ArrayRef> {

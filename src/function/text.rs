@@ -1,5 +1,6 @@
 //! Functions of texts as a whole: `mask`, `sentences`, `levenshtein`, `split_part`, `elt`, and patterns of LIKE.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::*;
@@ -8,6 +9,7 @@ use arrow::datatypes::{DataType, Field};
 use datafusion::logical_expr::{Expr, ScalarUDF, lit};
 
 use super::scalar::{Call, function, list_of};
+use super::slices::slices;
 use crate::{Error, Result};
 
 const STRING: DataType = DataType::Utf8View;
@@ -142,10 +144,10 @@ fn distance(left: &str, right: &str) -> i32 {
 /// The part of this number, from 1, or from the end if it is negative; empty beyond.
 fn split_part(call: &Call) -> Result<ArrayRef> {
     let (text, delimiters, parts) = (call.strings(0)?, call.strings(1)?, call.ints(2)?);
-    let mut builder = StringViewBuilder::with_capacity(text.len());
+    let mut ranges = Vec::with_capacity(text.len());
     for ((text, delimiter), part) in text.iter().zip(&delimiters).zip(&parts) {
         let (Some(text), Some(delimiter), Some(part)) = (text, delimiter, part) else {
-            builder.append_null();
+            ranges.push(None);
             continue;
         };
         if part == 0 {
@@ -153,14 +155,42 @@ fn split_part(call: &Call) -> Result<ArrayRef> {
                 .with_help("the first part has the number 1"));
         }
         let nth = part.unsigned_abs() as usize - 1;
-        let found = match (delimiter.is_empty(), part > 0) {
-            (true, _) => (nth == 0).then_some(text),
-            (false, true) => text.split(delimiter).nth(nth),
-            (false, false) => text.rsplit(delimiter).nth(nth),
+        let found = match (delimiter.as_bytes(), part > 0) {
+            ([], _) => (nth == 0).then_some(0..text.len()),
+            // One byte is a character of its own wherever it stands.
+            ([byte], true) => nth_part(memchr::memchr_iter(*byte, text.as_bytes()), 1, text.len(), nth),
+            ([byte], false) => nth_part_from_end(memchr::memrchr_iter(*byte, text.as_bytes()), 1, text.len(), nth),
+            (_, true) => nth_part(text.match_indices(delimiter).map(|(at, _)| at), delimiter.len(), text.len(), nth),
+            (_, false) => {
+                nth_part_from_end(text.rmatch_indices(delimiter).map(|(at, _)| at), delimiter.len(), text.len(), nth)
+            }
         };
-        builder.append_value(found.unwrap_or_default());
+        ranges.push(Some(found.unwrap_or(0..0)));
     }
-    Ok(Arc::new(builder.finish()))
+    slices(&text, ranges)
+}
+
+/// The part before which there are `nth` delimiters of `width` bytes; `at` says where they are.
+fn nth_part(mut at: impl Iterator<Item = usize>, width: usize, len: usize, nth: usize) -> Option<Range<usize>> {
+    let start = match nth.checked_sub(1) {
+        Some(before) => at.nth(before)? + width,
+        None => 0,
+    };
+    Some(start..at.next().unwrap_or(len))
+}
+
+/// The same from the end: `at` begins with the last one.
+fn nth_part_from_end(
+    mut at: impl Iterator<Item = usize>,
+    width: usize,
+    len: usize,
+    nth: usize,
+) -> Option<Range<usize>> {
+    let end = match nth.checked_sub(1) {
+        Some(behind) => at.nth(behind)?,
+        None => len,
+    };
+    Some(at.next().map_or(0, |at| at + width)..end)
 }
 
 fn elt(call: &Call) -> Result<ArrayRef> {

@@ -33,6 +33,8 @@ pub struct Slot {
     rows: AtomicU64,
     /// Whether the query's conditions may leave out rows of a batch before they are counted.
     is_pruned: AtomicBool,
+    /// What the query wants of the rows, of each physical plan that reads here.
+    requests: Mutex<Vec<ScanRequest>>,
 }
 
 /// What a batch reads.
@@ -64,6 +66,14 @@ impl Slot {
     /// Whether [`Slot::rows`] depends on the offsets of the batch alone, and not on the query.
     pub fn is_whole(&self) -> bool {
         !self.is_pruned.load(Ordering::Relaxed)
+    }
+
+    /// What the query wants of the rows, if all of its plans want the same; in how many partitions is open.
+    pub fn request(&self) -> Option<ScanRequest> {
+        let requests = self.requests.lock();
+        let first = requests.first()?;
+        let is_same = |r: &ScanRequest| (&r.projection, &r.filters) == (&first.projection, &first.filters);
+        requests.iter().all(is_same).then(|| first.clone())
     }
 
     /// The plan of the batch, if there are rows.
@@ -161,6 +171,7 @@ impl MicroBatchExec {
             Some(columns) => Arc::new(table.schema().project(columns)?),
             None => table.schema(),
         };
+        table.slot.requests.lock().push(request.clone());
         // Bounded, with unknown statistics: nothing about one batch may decide the plan of all.
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(schema),

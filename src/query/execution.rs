@@ -23,6 +23,7 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::Environment;
+use super::ahead::Ahead;
 use super::conf::QueryConf;
 use super::durability::Durability;
 use super::idle::{IdleInputs, PlannedInput};
@@ -101,6 +102,8 @@ pub(super) struct RunningSource {
     pub name: String,
     pub source: Arc<dyn Source>,
     pub slots: Vec<Arc<Slot>>,
+    /// Rows of batches to come.
+    pub ahead: Ahead,
     /// End of the last batch.
     pub position: Offset,
     /// End of the last batch that will never run again, not yet told to the source.
@@ -269,6 +272,9 @@ impl MicroBatchExecution {
             batch.header.next_watermark_ms = next_watermark_ms;
         }
 
+        for s in self.sources.iter().zip(&batch.header.sources).filter(|(_, r)| r.start != r.end).map(|(s, _)| s) {
+            s.source.settled().await.map_err(|e| e.with_place(format!("stream '{}'", s.name)))?;
+        }
         let (identity, lsn) = self.log(&mut batch, read)?;
         match output {
             Output::Held(rows, bytes) => {
@@ -304,6 +310,15 @@ impl MicroBatchExecution {
         }
         self.snapshot_if_due(&batch.header).await?;
         Ok(true)
+    }
+
+    /// While this batch runs, the rows of the next ones are read, as many at a time as there are partitions.
+    fn read_ahead(&mut self) {
+        let state = &self.plan.state;
+        let task = || Arc::new(TaskContext::from(state));
+        for s in &mut self.sources {
+            s.ahead.look(s.source.as_ref(), &s.slots, state.config().target_partitions(), task);
+        }
     }
 
     /// Executes the plan and gives the rows to the sink, which shows nothing of them yet, or holds them; `None` if the query is to stop
@@ -439,19 +454,21 @@ impl MicroBatchExecution {
     }
 
     /// Puts what the batch reads into the slots of the plan; about how many rows there are, if known.
-    async fn read(&self, header: &BatchHeader) -> Result<Option<usize>> {
+    async fn read(&mut self, header: &BatchHeader) -> Result<Option<usize>> {
         let mut total = Some(0);
-        for (s, range) in self.sources.iter().zip(&header.sources) {
+        for (s, range) in self.sources.iter_mut().zip(&header.sources) {
             let mut scan = None;
             if range.start != range.end {
                 let found = s.source.scan(&range.start, &range.end).await;
                 let found =
                     found.map_err(|e| e.with_place(format!("stream '{}', batch {}", s.name, header.batch_id)))?;
+                let found = s.ahead.take(found).await;
                 total = total.zip(found.num_rows()).map(|(a, b)| a + b * s.slots.len());
                 scan = Some(found);
             }
             s.slots.iter().for_each(|slot| slot.fill(scan.clone()));
         }
+        self.read_ahead();
         Ok(total)
     }
 

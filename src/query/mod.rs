@@ -1,5 +1,6 @@
 //! Running queries: the trigger loop, progress, listeners, and the manager that owns them.
 
+mod ahead;
 mod conf;
 mod durability;
 mod execution;

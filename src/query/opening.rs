@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
+use super::ahead::Ahead;
 use super::conf::{QueryConf, delivery};
 use super::durability::Durability;
 use super::execution::{MicroBatchExecution, RunningSource};
@@ -76,7 +77,14 @@ impl MicroBatchExecution {
                 Some(position) => position.clone(),
                 None => source.initial_offset().await.map_err(place)?,
             };
-            running.push(RunningSource { name: bound.name, source, slots: bound.slots, position, releasable: None });
+            running.push(RunningSource {
+                name: bound.name,
+                source,
+                slots: bound.slots,
+                ahead: Ahead::default(),
+                position,
+                releasable: None,
+            });
         }
         recovery::settle_pending(&mut recovered, &mut running, &plan)?;
         let conf = QueryConf::read(&spec.conf, &env.conf, &recovered.conf)?;

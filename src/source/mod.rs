@@ -109,6 +109,17 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// The rows after `start` up to `end`. Reading is what the plan of the scan does.
     async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>>;
 
+    /// What the next `count` batches will probably read, nearest first, as far as that is known cheaply. Nothing is decided by it.
+    fn upcoming(&self, count: usize) -> Vec<Arc<dyn RangeScan>> {
+        let _ = count;
+        vec![]
+    }
+
+    /// Returns when what [`Source::latest_offset`] has answered survives a crash; the batch becomes durable after that.
+    async fn settled(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Rows up to `end` will never be asked for again.
     async fn commit(&self, end: &Offset) -> Result<()>;
 

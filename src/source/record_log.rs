@@ -94,6 +94,25 @@ impl RecordLog {
 
     /// Appends a record; it is on disk when this returns.
     pub fn append(&mut self, body: &[u8]) -> Result<()> {
+        self.write(body)?;
+        let synced = self.file.sync_data().map_err(|e| io_error("writing", &self.path, &e));
+        self.poisoned |= synced.is_err();
+        synced
+    }
+
+    /// The file, to make what was written durable elsewhere, and its path. If that fails, nothing may be appended any more.
+    pub fn file(&self) -> Result<(File, PathBuf)> {
+        let file = self.file.try_clone().map_err(|e| io_error("opening", &self.path, &e))?;
+        Ok((file, self.path.clone()))
+    }
+
+    /// Takes no more records: nobody knows what is on disk.
+    pub fn poison(&mut self) {
+        self.poisoned = true;
+    }
+
+    /// Appends a record, which is on disk when the file is synced.
+    pub fn write(&mut self, body: &[u8]) -> Result<()> {
         if self.poisoned {
             return Err(Error::io("FILE_IO", format!("'{}' had an I/O error before", self.path.display()))
                 .with_help("start a new process: it opens the file anew and checks what is on disk"));
@@ -103,7 +122,7 @@ impl RecordLog {
         }
         let mut record = Vec::with_capacity(HEADER_BYTES + body.len());
         let header_crc = encode(&mut record, self.next_sequence, self.last_header_crc, body);
-        if let Err(e) = self.file.write_all(&record).and_then(|()| self.file.sync_data()) {
+        if let Err(e) = self.file.write_all(&record) {
             self.poisoned = true;
             return Err(io_error("writing", &self.path, &e));
         }

@@ -46,6 +46,12 @@ pub trait RangeScan: Send + Sync + fmt::Debug {
         None
     }
 
+    /// What tells these rows from any others, if they may be read before the batch that they are for: reading them has no effect that can be
+    /// seen, and an error may wait.
+    fn identity(&self) -> Option<String> {
+        None
+    }
+
     /// The plan that reads some of the pieces. Its partitions, at most as many as asked for, are contiguous: read one after the
     /// other they give the rows in order. Its columns are those asked for.
     ///

@@ -31,6 +31,8 @@ use crate::source::scan::{RangeScan, ScanRequest};
 
 /// Less than this is not worth another partition.
 const MIN_PARTITION_BYTES: u64 = 1 << 20;
+/// Files of a batch that may be read before it is due.
+const MAX_FILES_AHEAD: usize = 64;
 /// A guess at the length of a row, for choosing a plan.
 const ROW_BYTES: u64 = 64;
 
@@ -129,6 +131,15 @@ impl FilesScan {
 }
 
 impl RangeScan for FilesScan {
+    /// Only Parquet gains by it: other files are cut into parts, which are read at once. With lenient options reading counts what is left out.
+    fn identity(&self) -> Option<String> {
+        let lenience = self.reader.lenience;
+        let is_plain = matches!(self.reader.format, FileFormat::Parquet)
+            && !(lenience.missing || lenience.corrupt || lenience.changed)
+            && self.files.len() <= MAX_FILES_AHEAD;
+        is_plain.then(|| format!("{:?}", self.files))
+    }
+
     fn pieces(&self) -> usize {
         self.files.len()
     }

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -89,12 +89,22 @@ impl SeenFiles {
         self.seen.iter().max_by_key(|(_, f)| f.mtime_ns).map(with_path)
     }
 
-    /// Makes `files` the next batch; gives its number. It is on disk when this returns.
+    /// Makes `files` the next batch; gives its number. It is on disk once [`SeenFiles::log_file`] is synced.
     pub fn add_batch(&mut self, files: Vec<FileEntry>) -> Result<i64> {
         let batch = self.latest + 1;
-        self.log.append(&encode(BATCH, batch, &files))?;
+        self.log.write(&encode(BATCH, batch, &files))?;
         self.apply(BATCH, batch, files);
         Ok(batch)
+    }
+
+    /// The file of the log, to be synced, and its path.
+    pub fn log_file(&self) -> Result<(File, PathBuf)> {
+        self.log.file()
+    }
+
+    /// Takes no more batches: nobody knows what is on disk.
+    pub fn poison(&mut self) {
+        self.log.poison();
     }
 
     /// The files of some batches, in order.

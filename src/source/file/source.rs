@@ -22,6 +22,8 @@ use super::told::Told;
 use crate::error::{Error, Result};
 use crate::format::BadRecordCounter;
 use crate::offset::Offset;
+use crate::sink::file::FileFormatKind;
+use crate::source::record_log::io_error;
 use crate::source::{RangeScan, ReadLimit, Source, SourceContext, SourceMetrics};
 
 const MIN_POLL: Duration = Duration::from_millis(100);
@@ -38,6 +40,8 @@ pub struct FileSource {
     bad_counter: BadRecordCounter,
     files: Arc<Mutex<Files>>,
     counts: Arc<Counts>,
+    /// Makes the last batch durable while its files are read.
+    syncing: Mutex<Option<SpawnedTask<Result<()>>>>,
     #[cfg(feature = "notify")]
     hints: Option<Arc<super::hints::Hints>>,
 }
@@ -87,6 +91,7 @@ impl FileSource {
             bad_counter,
             files,
             counts: Arc::default(),
+            syncing: Mutex::default(),
             #[cfg(feature = "notify")]
             hints,
         })
@@ -161,6 +166,17 @@ impl Files {
             return Ok(None);
         }
         self.seen.add_batch(files).map(Some)
+    }
+
+    /// The files of the next `count` batches, if no listing comes between.
+    fn upcoming(&self, count: usize, limits: &Limits) -> Vec<Vec<FileEntry>> {
+        let (mut from, mut all) = (0, vec![]);
+        while all.len() < count && from < self.unread.len() && !limits.latest_first {
+            let end = from + limited(&self.unread, from, limits);
+            all.push(self.unread.range(from..end).cloned().collect());
+            from = end;
+        }
+        all
     }
 
     /// The files of the next batch.
@@ -240,17 +256,21 @@ impl Files {
 }
 
 fn take_limited(unread: &mut VecDeque<FileEntry>, limits: &Limits) -> Vec<FileEntry> {
-    let mut count = limits.max_files.unwrap_or(usize::MAX).min(unread.len());
-    if let Some(max_bytes) = limits.max_bytes {
-        let mut bytes = 0u64;
-        let fits = unread.iter().take_while(|f| {
-            bytes = bytes.saturating_add(f.size);
-            bytes <= max_bytes
-        });
-        // A file that is larger than the limit is a batch of its own.
-        count = fits.count().max(1).min(unread.len());
-    }
+    let count = limited(unread, 0, limits);
     unread.drain(..count).collect()
+}
+
+/// How many of the files from `from` on are a batch.
+fn limited(unread: &VecDeque<FileEntry>, from: usize, limits: &Limits) -> usize {
+    let there = unread.len() - from;
+    let Some(max_bytes) = limits.max_bytes else { return limits.max_files.unwrap_or(usize::MAX).min(there) };
+    let mut bytes = 0u64;
+    let fits = unread.range(from..).take_while(|f| {
+        bytes = bytes.saturating_add(f.size);
+        bytes <= max_bytes
+    });
+    // A file that is larger than the limit is a batch of its own.
+    fits.count().max(1).min(there)
 }
 
 fn refresh(files: Vec<FileEntry>, stream: &FileStream) -> Result<Vec<FileEntry>> {
@@ -303,7 +323,38 @@ impl Source for FileSource {
             }
             Ok(latest)
         };
-        Ok(self.with_files(latest).await?.map(to_offset))
+        let latest = self.with_files(latest).await?;
+        if latest.is_some() {
+            // The next one is not written before this one is durable.
+            let (file, path) = self.files.lock().seen.log_file()?;
+            let files = self.files.clone();
+            *self.syncing.lock() = Some(SpawnedTask::spawn_blocking(move || {
+                file.sync_data().map_err(|e| {
+                    files.lock().seen.poison();
+                    io_error("writing", &path, &e)
+                })
+            }));
+        }
+        Ok(latest.map(to_offset))
+    }
+
+    async fn settled(&self) -> Result<()> {
+        let syncing = self.syncing.lock().take();
+        match syncing {
+            Some(syncing) => syncing.join().await.map_err(|e| Error::internal(format!("the file source: {e}")))?,
+            None => Ok(()),
+        }
+    }
+
+    fn upcoming(&self, count: usize) -> Vec<Arc<dyn RangeScan>> {
+        if self.stream.kind != FileFormatKind::Parquet {
+            return vec![];
+        }
+        let scan = |files| {
+            let (location, reader) = (self.stream.location.clone(), self.reader.clone());
+            Arc::new(FilesScan::new(self.stream.kind.name(), location, reader, files)) as Arc<dyn RangeScan>
+        };
+        self.files.lock().upcoming(count, &self.stream.limits).into_iter().map(scan).collect()
     }
 
     async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>> {
