@@ -8,12 +8,12 @@ use tidemill::{RowSet, Session, StatementResult};
 
 use super::process::run_to_end;
 
-/// Runs all queries over thirty seconds of event time, so that windows end; a few at a time, because builds for tests are slow.
+/// Runs all queries over forty seconds of event time, so that windows end; a few at a time, because builds for tests are slow.
 fn checked(source: &str) {
     let queries = NexmarkQuery::all();
     for queries in queries.chunks(6) {
         let given =
-            ["--events", "15000", "--rate", "500", "--batches", "5", "--seed", "7", "--json", "--source", source];
+            ["--events", "20000", "--rate", "500", "--batches", "5", "--seed", "7", "--json", "--source", source];
         let names = queries.iter().map(|query| query.name);
         let ended = run_to_end(["bench", "nexmark"].into_iter().chain(names).chain(given));
         let figures: Vec<Value> = serde_json::from_str(&ended.assert_code(0).stdout).unwrap();
@@ -21,6 +21,7 @@ fn checked(source: &str) {
         for (f, query) in figures.iter().zip(queries) {
             assert_eq!((&f["query"], &f["right"]), (&query.name.into(), &true.into()), "{source}: {f}");
             let (triggers, p50, p99) = (f["triggers"].as_u64().unwrap(), f["p50Ms"].as_f64(), f["p99Ms"].as_f64());
+            assert!(f["rows"].as_u64() > Some(0), "{source}: {f}");
             assert!(triggers >= 5 && p50 > Some(0.0) && p50 <= p99, "{source}: {f}");
         }
     }

@@ -14,33 +14,59 @@ use crate::error::{Error, Result};
 use crate::output_mode::OutputMode;
 use crate::session::{Session, StatementResult};
 
-/// What is wrong with these rows, which a query gave until the watermark was at `watermark_ms`; nothing if they are right.
+/// What the check of a query found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NexmarkChecked {
+    /// How many rows the query over tables gave.
+    pub rows: usize,
+    /// What is wrong with those of the query over streams; nothing if they are right.
+    pub difference: Option<String>,
+}
+
+/// Compares these rows, which a query gave until the watermark was at `watermark_ms`.
 ///
 /// # Errors
 /// The query over tables fails.
-pub async fn difference(
+pub async fn compare(
     query: &NexmarkQuery,
     given: &[RecordBatch],
     watermark_ms: i64,
     input: &Input,
-) -> Result<Option<String>> {
+) -> Result<NexmarkChecked> {
     let session = Session::builder().build()?;
     input.register_tables(&session).await?;
     let sql = match query.is_final {
-        Some(column) => format!("SELECT * FROM (\n{}\n) WHERE {column} <= timestamp_millis({watermark_ms})", query.sql),
+        Some(time) => format!("SELECT * FROM (\n{}\n) WHERE {time} <= timestamp_millis({watermark_ms})", query.sql),
         None => query.sql.to_owned(),
     };
     let Some(StatementResult::Rows(expected)) = session.sql(&sql).await?.pop() else {
         return Err(Error::internal("a query over tables gave no rows"));
     };
-    let schema = given.first().map_or_else(|| expected.schema().clone(), RecordBatch::schema);
+    let given = projected(given, &query.compared)?;
+    let expected = projected(expected.batches(), &query.compared)?;
+    let Some(schema) = given.iter().chain(&expected).next().map(RecordBatch::schema) else {
+        return Ok(NexmarkChecked { rows: 0, difference: None });
+    };
     let mut comparison = Comparison::new(schema)?;
     let given = match query.mode {
-        OutputMode::Update => comparison.last_by_key(given, &query.key)?,
-        OutputMode::Append | OutputMode::Complete => comparison.rows(given)?,
+        OutputMode::Update => comparison.last_by_key(&given, &query.key)?,
+        OutputMode::Append | OutputMode::Complete => comparison.rows(&given)?,
     };
-    let expected = comparison.rows(expected.batches())?;
-    comparison.difference(given, expected)
+    let expected = comparison.rows(&expected)?;
+    Ok(NexmarkChecked { rows: expected.len(), difference: comparison.difference(given, expected)? })
+}
+
+/// These columns; all, without any.
+fn projected(batches: &[RecordBatch], columns: &[&str]) -> Result<Vec<RecordBatch>> {
+    if columns.is_empty() {
+        return Ok(batches.to_vec());
+    }
+    let project = |batch: &RecordBatch| {
+        let places =
+            columns.iter().map(|name| batch.schema().index_of(name)).collect::<std::result::Result<Vec<_>, _>>();
+        places.and_then(|places| batch.project(&places))
+    };
+    Ok(batches.iter().map(project).collect::<std::result::Result<_, _>>()?)
 }
 
 /// Rows as bytes that are equal where the rows are.

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::check::NexmarkChecked;
 use super::input::{Feed, Input, temporary};
 use super::queries::NexmarkQuery;
-use super::{NexmarkBench, check};
+use super::{NexmarkBench, NexmarkInput, check};
 use crate::connector::ConnectorRequest;
 use crate::error::{Error, Result};
 use crate::options::Options;
@@ -35,10 +36,8 @@ pub struct NexmarkFigures {
     pub state_bytes: u64,
     /// The most memory of the process while it ran, rows in memory included, where the system tells.
     pub peak_memory_bytes: Option<u64>,
-    /// Whether its rows are right, if that was checked; and what is wrong with them.
-    pub is_right: Option<bool>,
-    /// What is wrong with its rows.
-    pub difference: Option<String>,
+    /// What the check found, if there was one.
+    pub checked: Option<NexmarkChecked>,
 }
 
 impl NexmarkFigures {
@@ -73,15 +72,13 @@ pub async fn query(query: &NexmarkQuery, bench: &NexmarkBench, input: &Input) ->
         triggers,
         state_bytes: run.state_bytes,
         peak_memory_bytes,
-        is_right: None,
-        difference: None,
+        checked: None,
     };
     if bench.is_checked {
         let sink = Arc::new(MemorySink::new(query.name));
         let dir = tempfile::tempdir().map_err(|e| temporary(&e))?;
         let checked = self::run(query, bench, input, Some(sink.clone()), dir.path()).await?;
-        figures.difference = check::difference(query, &sink.rows(), checked.watermark_ms, input).await?;
-        figures.is_right = Some(figures.difference.is_none());
+        figures.checked = Some(check::compare(query, &sink.rows(), checked.watermark_ms, input).await?);
     }
     Ok(figures)
 }
@@ -109,6 +106,11 @@ async fn run(
         Some(sink) => sink,
         None => measured_sink(query, &session, &dir.join("out"))?,
     };
+    // Rows in memory come while the query runs.
+    let trigger = match (bench.trigger, &bench.input) {
+        (Trigger::AvailableNow, NexmarkInput::Memory) => Trigger::Default,
+        (trigger, _) => trigger,
+    };
     let spec = QuerySpec {
         name: Some(query.name.to_owned()),
         plan: planned.plan,
@@ -116,12 +118,12 @@ async fn run(
         text: query.sql.to_owned(),
         sink,
         output_mode: query.mode,
-        trigger: bench.trigger,
+        trigger,
         checkpoint: Some(dir.join("checkpoint")),
         conf: Options::new(),
     };
     let execution = MicroBatchExecution::open(&session.environment(), spec).await?;
-    let (trigger, clock) = (bench.trigger, session.clock().clone());
+    let clock = session.clock().clone();
     // A task as that of a query, not the thread that waits for it.
     let ended = tokio::spawn(drive(execution, feed, trigger, clock)).await;
     ended.map_err(|e| Error::internal(format!("the task of a query: {e}")))?

@@ -10,6 +10,7 @@ mod report;
 #[cfg(feature = "kafka")]
 mod topics;
 
+pub use check::NexmarkChecked;
 pub use measure::NexmarkFigures;
 pub use queries::NexmarkQuery;
 pub use report::{json, table};

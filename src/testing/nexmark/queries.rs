@@ -30,8 +30,10 @@ pub struct NexmarkQuery {
     pub mode: OutputMode,
     /// In update mode: the columns of a key, of whose rows the last one counts.
     pub key: Vec<&'static str>,
-    /// In append mode: the column with the time when a row is final. Rows that the watermark has not reached are not given yet.
+    /// In append mode: the time from which on the watermark lets a row be given, as SQL says it.
     pub is_final: Option<&'static str>,
+    /// The columns that are compared; all, without any.
+    pub compared: Vec<&'static str>,
     /// The folders of the files that it writes; without any, its rows are counted and dropped.
     pub partition_by: Option<&'static str>,
 }
@@ -64,6 +66,7 @@ impl NexmarkQuery {
     fn read(name: &'static str, text: &'static str) -> Self {
         let comments = || text.lines().map_while(|line| line.strip_prefix("-- "));
         let value = |key: &str| comments().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
+        let columns = |key: &str| value(key).into_iter().flat_map(|columns| columns.split(", ")).collect();
         let mode = match value("mode") {
             Some("update") => OutputMode::Update,
             Some("complete") => OutputMode::Complete,
@@ -74,8 +77,9 @@ impl NexmarkQuery {
             about: comments().next().unwrap_or_default(),
             sql: text,
             mode,
-            key: value("key").into_iter().flat_map(|columns| columns.split(", ")).collect(),
+            key: columns("key"),
             is_final: value("final"),
+            compared: columns("compared"),
             partition_by: value("sink").and_then(|sink| sink.strip_prefix("parquet partitionBy ")),
         }
     }
@@ -103,6 +107,7 @@ mod tests {
         assert_eq!((q16.mode, q16.key.as_slice()), (OutputMode::Update, ["channel", "day"].as_slice()));
         assert_eq!(find("q10").partition_by, Some("day,minute"));
         assert_eq!(find("q7").is_final, Some("window_end"));
+        assert_eq!(find("q18").compared, ["bidder", "auction", "date_time"]);
         assert_eq!(find("q3").tables(), [NexmarkTable::Person, NexmarkTable::Auction]);
         assert_eq!(find("q13").tables(), [NexmarkTable::Bid]);
         for query in NexmarkQuery::all() {

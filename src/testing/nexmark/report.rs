@@ -4,17 +4,17 @@ use serde_json::{Value, json};
 
 use super::measure::NexmarkFigures;
 
-const HEAD: [&str; 9] =
-    ["query", "events", "seconds", "events/s", "p50 ms", "p99 ms", "state bytes", "peak memory", "right"];
+const HEAD: [&str; 10] =
+    ["query", "events", "seconds", "events/s", "p50 ms", "p99 ms", "state bytes", "peak memory", "rows", "right"];
 
 /// A table: with `None` its head, else the line of a query. All lines are as wide as each other.
 pub fn table(figures: Option<&NexmarkFigures>) -> String {
     let Some(f) = figures else { return line(&HEAD.map(str::to_owned)) };
     let ms = |share| format!("{:.2}", f.percentile(share).as_secs_f64() * 1e3);
-    let right = match f.is_right {
+    let right = match &f.checked {
         None => "-",
-        Some(true) => "yes",
-        Some(false) => "NO",
+        Some(checked) if checked.difference.is_none() => "yes",
+        Some(_) => "NO",
     };
     let mut text = line(&[
         f.query.to_owned(),
@@ -25,16 +25,17 @@ pub fn table(figures: Option<&NexmarkFigures>) -> String {
         ms(0.99),
         f.state_bytes.to_string(),
         f.peak_memory_bytes.map_or_else(|| "-".to_owned(), |b| format!("{} MB", b >> 20)),
+        f.checked.as_ref().map_or_else(|| "-".to_owned(), |checked| checked.rows.to_string()),
         right.to_owned(),
     ]);
-    if let Some(difference) = &f.difference {
+    if let Some(difference) = f.checked.as_ref().and_then(|checked| checked.difference.as_ref()) {
         text += &format!("\n    {difference}");
     }
     text
 }
 
-fn line(cells: &[String; 9]) -> String {
-    let widths = [5, 10, 9, 11, 9, 9, 12, 11, 5];
+fn line(cells: &[String; 10]) -> String {
+    let widths = [5, 10, 9, 11, 9, 9, 12, 11, 9, 5];
     let cells = cells.iter().zip(widths).enumerate();
     // Names to the left, numbers to the right.
     let cells =
@@ -57,8 +58,9 @@ pub fn json(all: &[NexmarkFigures]) -> String {
             "p99Ms": ms(f, 0.99),
             "stateBytes": f.state_bytes,
             "peakMemoryBytes": f.peak_memory_bytes,
-            "right": f.is_right,
-            "difference": f.difference,
+            "rows": f.checked.as_ref().map(|checked| checked.rows),
+            "right": f.checked.as_ref().map(|checked| checked.difference.is_none()),
+            "difference": f.checked.as_ref().and_then(|checked| checked.difference.as_ref()),
         })
     };
     format!("{:#}", Value::Array(all.iter().map(object).collect()))
@@ -70,6 +72,7 @@ mod tests {
 
     use super::*;
     use crate::output_mode::OutputMode;
+    use crate::testing::nexmark::NexmarkChecked;
 
     #[test]
     fn lines_are_below_their_heads() {
@@ -81,8 +84,7 @@ mod tests {
             triggers: [1, 2, 30].map(Duration::from_millis).to_vec(),
             state_bytes: 4096,
             peak_memory_bytes: Some(300 << 20),
-            is_right: Some(true),
-            difference: None,
+            checked: Some(NexmarkChecked { rows: 77, difference: None }),
         };
         let (head, line) = (table(None), table(Some(&figures)));
         assert_eq!(head.len(), line.len());
