@@ -2,7 +2,6 @@
 -- mode: update
 -- key: bidder, auction
 -- compared: bidder, auction, date_time
-SELECT bidder, auction, last.price, last.channel, last.url, last.date_time, last.extra
-FROM (
-  SELECT bidder, auction, max_by(struct(price, channel, url, date_time, extra), date_time) AS last FROM bid GROUP BY bidder, auction
-)
+SELECT bidder, auction, max_by(price, date_time) AS price, max_by(channel, date_time) AS channel, max_by(url, date_time) AS url,
+  max(date_time) AS date_time, max_by(extra, date_time) AS extra
+FROM bid GROUP BY bidder, auction

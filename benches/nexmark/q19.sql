@@ -1,4 +1,6 @@
--- The ten highest bids of each auction.
+-- The ten highest bids of each auction; of several with one price any.
 -- mode: update
 -- key: auction
-SELECT auction, max_by(struct(price, bidder, date_time), struct(price, bidder, date_time), 10) AS bids FROM bid GROUP BY auction
+-- compared: auction, prices
+SELECT auction, bids, transform(bids, b -> b.price) AS prices
+FROM (SELECT auction, max_by(struct(price, bidder, date_time), price, 10) AS bids FROM bid GROUP BY auction)
