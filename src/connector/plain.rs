@@ -11,7 +11,8 @@ use crate::error::Result;
 use crate::options::OptionSpec;
 use crate::sink::{ConsoleSink, ConsoleWriter, MemorySink, NoopSink, Sink};
 use crate::source::{
-    MemoryStream, RateMicroBatchStream, RateStream, SocketStream, StreamProvider, schema_needed, source_schema,
+    MemoryStream, NexmarkStream, RateMicroBatchStream, RateStream, SocketStream, StreamProvider, schema_needed,
+    source_schema,
 };
 
 /// All of them.
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Arc<dyn Connector>> {
         Arc::new(Socket),
         Arc::new(Rate),
         Arc::new(RateMicroBatch),
+        Arc::new(Nexmark),
         Arc::new(Memory),
         Arc::new(Console),
         Arc::new(Noop),
@@ -105,6 +107,32 @@ impl Connector for RateMicroBatch {
 
     async fn stream(&self, request: ConnectorRequest<'_>) -> Result<Arc<dyn StreamProvider>> {
         Ok(Arc::new(RateMicroBatchStream::new(request.name, request.declared, request.options)?))
+    }
+}
+
+#[derive(Debug)]
+struct Nexmark;
+
+#[async_trait]
+impl Connector for Nexmark {
+    fn name(&self) -> &'static str {
+        "nexmark"
+    }
+
+    fn help(&self) -> &'static str {
+        "Persons, auctions and bids of the Nexmark benchmark, the same ones every time."
+    }
+
+    fn roles(&self) -> &'static [Role] {
+        &[Role::Stream]
+    }
+
+    fn options(&self, _: Role) -> Vec<OptionSpec> {
+        joined(NexmarkStream::OPTIONS)
+    }
+
+    async fn stream(&self, request: ConnectorRequest<'_>) -> Result<Arc<dyn StreamProvider>> {
+        Ok(Arc::new(NexmarkStream::new(request.name, request.declared, request.options)?))
     }
 }
 

@@ -8,6 +8,7 @@ mod identity;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod memory;
+mod nexmark;
 mod provider;
 mod rate;
 mod rate_micro_batch;
@@ -28,6 +29,7 @@ pub use identity::StreamIdentity;
 #[cfg(feature = "kafka")]
 pub use kafka::{KafkaStream, KafkaTable};
 pub use memory::MemoryStream;
+pub use nexmark::{NexmarkGenerator, NexmarkSettings, NexmarkStream, NexmarkTable};
 pub use provider::{PARTITION_KEY, StreamProvider, schema_needed, source_schema};
 pub use rate::RateStream;
 pub use rate_micro_batch::RateMicroBatchStream;

@@ -128,7 +128,7 @@ impl StreamProvider for RateStream {
 }
 
 /// The time of the first second: written once, so that the same offset is the same second in every process.
-fn start_time(ctx: &SourceContext) -> Result<i64> {
+pub(super) fn start_time(ctx: &SourceContext) -> Result<i64> {
     let path = ctx.dir.join("start_time");
     match fs::read_to_string(&path) {
         Ok(text) => parse_start_time(&path, &text),
@@ -144,7 +144,7 @@ fn start_time(ctx: &SourceContext) -> Result<i64> {
 
 fn parse_start_time(path: &Path, text: &str) -> Result<i64> {
     text.strip_prefix("v1\n").and_then(|t| t.trim().parse().ok()).ok_or_else(|| {
-        Error::checkpoint("CHECKPOINT_CORRUPT", format!("the rate source's start time '{}' is damaged", path.display()))
+        Error::checkpoint("CHECKPOINT_CORRUPT", format!("the source's start time '{}' is damaged", path.display()))
             .with_help("restore the checkpoint from a backup, or start the query with a new one")
     })
 }

@@ -1,6 +1,8 @@
 //! What tests need: suites that say whether a source or a sink keeps its contract, failpoints, and the pipeline tests of `tidemill test`.
 
 mod clauses;
+#[doc(hidden)]
+pub mod nexmark;
 pub mod sink;
 #[cfg(feature = "cli")]
 mod slt;

@@ -50,6 +50,80 @@ pub enum Command {
         #[command(subcommand)]
         command: CheckpointCommand,
     },
+    /// Measure how fast queries are, and check what they give
+    Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// The queries of Nexmark over persons, auctions and bids
+    Nexmark(NexmarkArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct NexmarkArgs {
+    /// Names of queries, such as q0 q5w q12; without any, all of them
+    #[arg(value_name = "QUERY", conflicts_with = "write")]
+    pub queries: Vec<String>,
+    /// How many persons, auctions and bids there are together
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(i64).range(1..))]
+    pub events: i64,
+    /// How many of them a second of event time has
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(1..))]
+    pub rate: i64,
+    /// Another number makes other rows
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// What the queries read; kafka needs --bootstrap
+    #[arg(long, value_enum, default_value_t = NexmarkSource::Memory, conflicts_with = "write")]
+    pub source: NexmarkSource,
+    /// Brokers of Kafka; topics are made there, and stay
+    #[arg(long, value_name = "HOST:PORT", required_if_eq("source", "kafka"))]
+    pub bootstrap: Option<String>,
+    /// When batches run: 'available now', once, default, or 'every 1 second'
+    #[arg(long, value_name = "TRIGGER", default_value = "available now", value_parser = trigger, conflicts_with = "write")]
+    pub trigger: tidemill::Trigger,
+    /// How many batches the events come in; of files, a batch is one
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = parts, conflicts_with = "write")]
+    pub batches: usize,
+    /// Measure only: what the queries give is not compared with that of the same queries over tables
+    #[arg(long, conflicts_with = "write")]
+    pub no_check: bool,
+    /// The figures as a JSON array
+    #[arg(long, conflicts_with = "write")]
+    pub json: bool,
+    /// Only write the rows, for other programs: DIR/person, DIR/auction and DIR/bid
+    #[arg(long, value_name = "DIR")]
+    pub write: Option<PathBuf>,
+    /// What the files are
+    #[arg(long, value_enum, default_value_t = NexmarkFiles::Parquet, requires = "write")]
+    pub format: NexmarkFiles,
+    /// How many files a table is written to
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = parts, requires = "write")]
+    pub files: usize,
+}
+
+/// Where the rows of Nexmark are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum NexmarkSource {
+    /// In memory, before the queries start
+    Memory,
+    /// Files in a temporary directory
+    Parquet,
+    /// The same, a row of JSON a line
+    Json,
+    /// JSON in topics
+    Kafka,
+}
+
+/// A format of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum NexmarkFiles {
+    Parquet,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -246,6 +320,16 @@ fn progress_output(text: &str) -> Result<ProgressOutput, String> {
         "-" => ProgressOutput::Stdout,
         path => ProgressOutput::File(path.into()),
     })
+}
+
+fn trigger(text: &str) -> Result<tidemill::Trigger, String> {
+    tidemill::testing::nexmark::trigger(text)
+        .ok_or_else(|| "expected 'available now', once, default, or every with a duration".into())
+}
+
+/// A number of parts that a directory can hold as files.
+fn parts(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (1..=100_000).contains(n)).ok_or_else(|| "expected a number from 1 to 100000".into())
 }
 
 fn definition(text: &str) -> Result<(String, String), String> {

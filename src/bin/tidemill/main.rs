@@ -3,6 +3,7 @@
 //! Results go to the standard output, everything else to the standard error. Exit codes: 0 done or stopped by a signal,
 //! 1 a query failed, 2 the script or the command line is wrong, 130 a second signal.
 
+mod bench;
 mod cli;
 mod demo;
 mod list;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{CheckpointCommand, Cli, Command};
+use cli::{BenchCommand, CheckpointCommand, Cli, Command};
 use output::{fail, say};
 use tidemill::testing::{Breadth, SltOptions, run_slt};
 
@@ -76,6 +77,7 @@ fn dispatch(runtime: &tokio::runtime::Runtime, command: Command) -> u8 {
         Command::Sql(args) => shell::shell(runtime, &args),
         Command::List(args) => list::list(&args),
         Command::Checkpoint { command: CheckpointCommand::Show(args) } => show_checkpoint(&args),
+        Command::Bench { command: BenchCommand::Nexmark(args) } => runtime.block_on(bench::nexmark(args)),
     }
 }
 

@@ -1,0 +1,3 @@
+-- Selection: bids on some auctions.
+-- mode: append
+SELECT auction, price FROM bid WHERE auction % 123 = 0
