@@ -35,7 +35,7 @@ def main():
     args.work.mkdir(parents=True, exist_ok=True)
     text = text_files(args.work, args.files, args.lines // args.files, args.words)
     engines = {"tidemill": tidemill(build(args.profile, "--bin", "tidemill")),
-               "datafusion batch": batch(build(args.profile, "--example", "wordcount_batch"))}
+               "datafusion batch": batch(build(args.profile, "--example", "batch"))}
     if not args.no_spark:
         engines["spark"] = spark(args.spark_python or spark_python(args.work))
     rounds = []
