@@ -49,7 +49,7 @@ def declared(table, watermark):
     types = {"TIMESTAMP": "TIMESTAMP_LTZ(6)"} if table["format"] == "json" else TYPES
     listed = [f"`{name}` {types.get(type_, type_)}" for name, type_ in columns]
     if watermark:
-        listed += ["ts AS CAST(date_time AS TIMESTAMP(3))", f"WATERMARK FOR ts AS ts - INTERVAL '{watermark.split()[0]}' SECOND"]
+        listed += ["ts AS CAST(date_time AS TIMESTAMP(3))", f"WATERMARK FOR ts AS TIMESTAMPADD(SECOND, -{watermark}, ts)"]
     return (f"CREATE TABLE {table['name']} ({', '.join(listed)}) WITH ('connector' = 'filesystem', "
             f"'path' = 'file://{table['path']}', {FORMATS[table['format']]})")
 

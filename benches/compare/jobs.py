@@ -6,6 +6,8 @@ there is one; `no_flink` is the reason why there is none.
 
 from dataclasses import dataclass, field
 
+from wordcount import BATCH_SQL
+
 PERSON = "id BIGINT, name STRING, email_address STRING, credit_card STRING, city STRING, state STRING, date_time TIMESTAMP, extra STRING"
 AUCTION = ("id BIGINT, item_name STRING, description STRING, initial_bid BIGINT, reserve BIGINT, date_time TIMESTAMP, "
            "expires TIMESTAMP, seller BIGINT, category BIGINT, extra STRING")
@@ -124,7 +126,7 @@ JOBS = [
     Job("word count", "count by word, of text",
         "SELECT word, count(*) AS n FROM (SELECT explode(split(value, ' ')) AS word FROM lines) AS words GROUP BY word",
         {"word": "text", "n": "number"}, mode="update", tables=("lines",),
-        batch="SELECT word, count(*) AS n FROM (SELECT unnest(string_to_array(value, ' ')) AS word FROM lines) GROUP BY word",
+        batch=BATCH_SQL,
         flink="SELECT word, COUNT(*) AS n FROM lines CROSS JOIN UNNEST(SPLIT(`value`, ' ')) AS t(word) GROUP BY word"),
 ]
 

@@ -12,7 +12,7 @@ def tables(jobs, results, differences):
         parts.append(peer_table("PySpark", "spark", jobs, results))
     if "flink" in names:
         parts.append(peer_table("PyFlink", "flink", jobs, results))
-        parts.append("Not on Flink: " + left_out(jobs) + ".")
+        parts.append(left_out(jobs))
     parts += [checked(jobs, results, differences), failures(jobs, results)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -29,7 +29,7 @@ def head(results):
     return (f"- {machine['date']}, `{results['command']}`\n"
             f"- {machine['cores']} cores ({machine['processor']}), {machine['memory']} GiB of memory, {machine['system']}\n"
             f"- {', '.join(f'{name} {version}' for name, version in versions.items())}\n"
-            f"- {machine['rounds']} rounds; start and end of an empty process of Tidemill {1000 * median(results['empty']):.0f} ms; "
+            f"- rounds: {machine['rounds']}; start and end of an empty process of Tidemill {1000 * median(results['empty']):.0f} ms; "
             f"an `fdatasync` on the disk of the checkpoints {median(results['probe']):.1f} ms" + notes)
 
 
@@ -66,7 +66,8 @@ def left_out(jobs):
     for job in jobs:
         if not job.flink and not job.columns:
             reasons.setdefault(job.no_flink, []).append(job.name)
-    return "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
+    listed = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
+    return f"Not on Flink: {listed}." if listed else ""
 
 
 def checked(jobs, results, differences):
