@@ -127,8 +127,6 @@ def prepare(args, versions, notes):
         except (subprocess.CalledProcessError, OSError) as e:
             notes.append(f"{name}: could not be installed ({last_line(getattr(e, 'stderr', None)) or e})")
             print(notes[-1], flush=True)
-    if "spark" in engines or "flink" in engines:
-        versions["Java"] = first_line(["java", "-version"]).split('"')[1]
     return engines
 
 
@@ -229,6 +227,7 @@ class Spark:
     """A process of its own for each job, which runs it twice."""
 
     def __init__(self, args, versions):
+        versions["Java"] = java_version()
         self.python = args.spark_python or spark_python(args.work)
         self.work, self.memory, self.versions = args.work, args.memory, versions
         self.environment = {**os.environ, "PYSPARK_PYTHON": str(self.python)}
@@ -247,6 +246,7 @@ class Flink:
     """A process of its own for each job, which runs it twice."""
 
     def __init__(self, args, versions):
+        versions["Java"] = java_version()
         self.python = args.flink_python or flink_python(args.work)
         self.work, self.versions = args.work, versions
         jars = flink_jars(args.work)
@@ -331,7 +331,7 @@ def flink_jars(work):
     for artifact in FLINK_JARS:
         if not list(folder.glob(artifact.split(":")[1] + "-*.jar")):
             subprocess.run(["mvn", "-B", "-ntp", "-q", "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy",
-                            f"-Dartifact={artifact}", f"-DoutputDirectory={folder}"], check=True, cwd=work, stderr=subprocess.PIPE, text=True)
+                            f"-Dartifact={artifact}", f"-DoutputDirectory={folder}"], check=True, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     return sorted(folder.glob("*.jar"))
 
 
@@ -485,6 +485,10 @@ def commit():
 def datafusion_version():
     lock = (REPOSITORY / "Cargo.lock").read_text()
     return re.search(r'name = "datafusion"\nversion = "([^"]+)"', lock)[1]
+
+
+def java_version():
+    return first_line(["java", "-version"]).split('"')[1]
 
 
 def first_line(command_line):
