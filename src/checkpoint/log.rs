@@ -93,6 +93,7 @@ struct Core {
     progress: watch::Sender<u64>,
     poison: OnceLock<Error>,
     bytes: AtomicU64,
+    syncs: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -144,6 +145,7 @@ impl Log {
             progress: watch::Sender::new(durable),
             poison: OnceLock::new(),
             bytes: AtomicU64::new(resume.bytes),
+            syncs: AtomicU64::new(0),
             options,
         });
         let syncer = if threaded { Some(spawn(&core)?) } else { None };
@@ -242,6 +244,11 @@ impl Log {
     /// Bytes appended since the snapshot that was noted last.
     pub(super) fn bytes(&self) -> u64 {
         self.core.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How often what was appended was synced.
+    pub(super) fn num_syncs(&self) -> u64 {
+        self.core.syncs.load(Ordering::Relaxed)
     }
 
     /// Takes `bytes` off the count: a snapshot covers them.
@@ -470,6 +477,7 @@ impl Core {
         let failpoints = &self.options.failpoints;
         failpoints.hit("log.written_not_synced")?;
         active.file.sync_data().map_err(|e| io_error(&active.path, "fdatasync", &e))?;
+        self.syncs.fetch_add(1, Ordering::Relaxed);
         self.check_still_there(&active)?;
         failpoints.hit("log.synced_not_published")?;
         self.publish(target);

@@ -191,6 +191,11 @@ impl Checkpoint {
         self.log.last_lsn()
     }
 
+    /// How often the disk was asked to make records durable.
+    pub fn num_syncs(&self) -> u64 {
+        self.log.num_syncs()
+    }
+
     /// Notes that the sink has a batch. Not synced: losing it costs a re-delivery.
     pub fn append_commit(&self, batch_id: u64) -> Result<()> {
         self.log.append_commit(batch_id)

@@ -96,13 +96,23 @@ fn dayname(call: &Call) -> Result<ArrayRef> {
 struct Patterns {
     texts: StringViewArray,
     last: Option<(String, Pattern)>,
+    is_literal: bool,
 }
 
 impl Patterns {
     fn of(call: &Call, i: usize) -> Result<Self> {
         let default = || StringViewArray::from(vec![DEFAULT_PATTERN; call.rows()]);
         let texts = if call.len() > i { call.strings(i)? } else { default() };
-        Ok(Self { texts, last: None })
+        let is_literal = call.len() <= i || call.literal_str(i).is_some();
+        Ok(Self { texts, last: None, is_literal })
+    }
+
+    /// The pattern of all rows, if there is one.
+    fn only(&mut self) -> Result<Option<Pattern>> {
+        if !self.is_literal || self.texts.is_empty() {
+            return Ok(None);
+        }
+        self.at(0).map(|pattern| pattern.cloned())
     }
 
     fn at(&mut self, row: usize) -> Result<Option<&Pattern>> {
@@ -124,7 +134,15 @@ pub fn date_format(call: &Call) -> Result<ArrayRef> {
 }
 
 fn format_times(us: &TimestampMicrosecondArray, mut patterns: Patterns, tz: Tz) -> Result<ArrayRef> {
-    let mut builder = StringViewBuilder::with_capacity(us.len());
+    // A batch has few days: equal texts are one.
+    let mut builder = StringViewBuilder::with_capacity(us.len()).with_deduplicate_strings();
+    if let Some(pattern) = patterns.only()? {
+        let mut writer = pattern.writer(tz);
+        for us in us {
+            builder.append_option(us.map(|us| writer.text(us)));
+        }
+        return Ok(Arc::new(builder.finish()));
+    }
     let mut text = String::new();
     for row in 0..us.len() {
         match patterns.at(row)? {

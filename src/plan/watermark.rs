@@ -100,7 +100,9 @@ fn partition_columns(input: &LogicalPlan) -> Result<Vec<usize>> {
 
 /// The delay that a field's metadata gives, if it is an event-time column.
 pub fn watermark_delay_ms(field: &Field) -> Option<i64> {
-    field.metadata().get(WATERMARK_KEY)?.parse().ok()
+    // A function may hand the metadata of a time on to what is none.
+    let is_time = matches!(field.data_type(), DataType::Timestamp(..) | DataType::Struct(_));
+    field.metadata().get(WATERMARK_KEY).filter(|_| is_time)?.parse().ok()
 }
 
 /// The columns of a schema that are event times.

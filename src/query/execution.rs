@@ -687,6 +687,11 @@ impl MicroBatchExecution {
         self.progress.back().cloned()
     }
 
+    /// How often the disk was asked to make records of batches durable.
+    pub fn num_syncs(&self) -> u64 {
+        self.checkpoint.num_syncs()
+    }
+
     /// Stable over restarts from one checkpoint.
     pub fn id(&self) -> Uuid {
         self.query_id

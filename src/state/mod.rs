@@ -14,6 +14,7 @@ pub use backend::StateBackend;
 pub use entries::{Entry, EntryCodec, EntryKey, EntryMap, FrozenEntryState, VariableSize};
 pub use key_index::{EncodedKeys, KeyEncoder, KeyIndex};
 pub use prefetch::{AHEAD, prefetch};
+pub use segment::compact_nested;
 pub use store::{Columns, FrozenStore, KeyedStore, record_batch};
 
 use std::fmt;

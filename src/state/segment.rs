@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::array::{Array, ArrayData, ArrayRef, AsArray, make_array};
 use datafusion::arrow::compute::interleave;
 use datafusion::arrow::datatypes::DataType;
 
@@ -139,20 +139,69 @@ impl SegmentColumns {
     }
 }
 
-/// An array that holds on to no buffer of the batch it came from.
+/// An array that holds on to no buffer of the batch it came from, texts and bytes inside of nested values included.
 pub fn compact(array: ArrayRef) -> ArrayRef {
     match array.data_type() {
         DataType::Utf8View => Arc::new(array.as_string_view().gc()),
         DataType::BinaryView => Arc::new(array.as_binary_view().gc()),
+        nested if nested.is_nested() && has_views(nested) => make_array(compact_children(array.to_data())),
         _ => array,
     }
 }
 
+/// The same for nested values; texts and bytes by themselves stay as they are.
+pub fn compact_nested(array: ArrayRef) -> ArrayRef {
+    if array.data_type().is_nested() { compact(array) } else { array }
+}
+
+/// Whether values of the type may point into buffers that other values use as well.
+fn has_views(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8View | DataType::BinaryView => true,
+        DataType::Struct(fields) => fields.iter().any(|f| has_views(f.data_type())),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => has_views(item.data_type()),
+        _ => false,
+    }
+}
+
+fn compact_children(data: ArrayData) -> ArrayData {
+    let children = data.child_data().iter().map(|child| compact(make_array(child.clone())).to_data());
+    let builder = data.clone().into_builder().child_data(children.collect());
+    // A child keeps its type and its length, so that this cannot fail.
+    builder.build().unwrap_or(data)
+}
+
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::StringViewArray;
+    use datafusion::arrow::array::{Int32Array, ListArray, StringViewArray, StructArray};
+    use datafusion::arrow::buffer::OffsetBuffer;
+    use datafusion::arrow::compute::concat;
+    use datafusion::arrow::datatypes::Field;
 
     use super::*;
+
+    #[test]
+    fn nested_texts_hold_on_to_nothing_either() {
+        let long = |i: usize| format!("{i} {}", "x".repeat(1000));
+        let texts: ArrayRef = Arc::new(StringViewArray::from_iter_values((0..100).map(long)));
+        let numbers: ArrayRef = Arc::new(Int32Array::from_iter_values(0..100));
+        let field = |name: &str, of: &ArrayRef| Arc::new(Field::new(name, of.data_type().clone(), true));
+        let fields = vec![(field("t", &texts), texts.clone()), (field("n", &numbers), numbers)];
+        let structs: ArrayRef = Arc::new(StructArray::from(fields));
+        let lists =
+            ListArray::new(field("item", &structs), OffsetBuffer::from_lengths([40, 0, 60]), structs.clone(), None);
+        // As the values of many groups come: each a row of a batch.
+        let rows: Vec<ArrayRef> = (0..50).map(|i| structs.slice(i, 1)).collect();
+        let rows = concat(&rows.iter().map(AsRef::as_ref).collect::<Vec<_>>()).unwrap();
+        for array in [rows, Arc::new(lists.slice(0, 1)) as ArrayRef] {
+            let small = compact(array.clone());
+            assert_eq!(&small, &array);
+            assert!(small.get_array_memory_size() < 100 * 1100, "{} bytes", small.get_array_memory_size());
+        }
+    }
 
     fn text(i: u32, round: u32) -> String {
         format!("a value longer than a view can hold inline {i} in round {round}")

@@ -3,6 +3,7 @@
 //! Results go to the standard output, everything else to the standard error. Exit codes: 0 done or stopped by a signal,
 //! 1 a query failed, 2 the script or the command line is wrong, 130 a second signal.
 
+mod allocator;
 mod bench;
 mod cli;
 mod demo;
@@ -21,9 +22,6 @@ use cli::{BenchCommand, CheckpointCommand, Cli, Command};
 use output::{fail, say};
 use tidemill::testing::{Breadth, SltOptions, run_slt};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// A query failed.
 const FAILED: u8 = 1;
 /// The script or the command line is wrong.
@@ -33,6 +31,7 @@ const WRONG: u8 = 2;
 const STACK_BYTES: usize = 256 << 20;
 
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     let cli = Cli::parse_from(cli::arguments(std::env::args_os()));
     init_logs(cli.verbose, matches!(cli.command, Command::Test(_)));
     let main = std::thread::Builder::new().name("tidemill".to_owned()).stack_size(STACK_BYTES);

@@ -59,6 +59,11 @@ impl Pattern {
         }
     }
 
+    /// Writes many instants, as `tz` shows them.
+    pub fn writer(&self, tz: Tz) -> PatternWriter<'_> {
+        PatternWriter { pattern: self, tz, unit: unit_of(&self.0), last: None, text: String::new() }
+    }
+
     /// The instant that a text means; local times are those of `tz`, without one a zone in the text is left out. None if
     /// the text does not match.
     pub fn parse(&self, text: &str, tz: Option<Tz>) -> Option<i64> {
@@ -75,6 +80,51 @@ impl Pattern {
         let fields = parse::fields(&self.0, text)?;
         if fields.has_zone() { None } else { fields.instant(None) }
     }
+}
+
+/// Writes instants one after the other: those of one day, hour, minute or second, as the pattern has it, are written once.
+#[derive(Debug)]
+pub struct PatternWriter<'p> {
+    pattern: &'p Pattern,
+    tz: Tz,
+    /// Microseconds of local time in which the text stays the same, if there are such.
+    unit: Option<i64>,
+    /// The unit that `text` is of.
+    last: Option<i64>,
+    text: String,
+}
+
+impl PatternWriter<'_> {
+    /// The text of an instant; empty for one that no calendar has.
+    pub fn text(&mut self, us: i64) -> &str {
+        let local = to_local(us, self.tz);
+        let number = self.unit.zip(local).map(|(unit, local)| local.and_utc().timestamp_micros().div_euclid(unit));
+        if number.is_none() || self.last != number {
+            self.text.clear();
+            if let Some(local) = local {
+                format_items(&self.pattern.0, &mut self.text, us, local, self.tz);
+            }
+            self.last = number;
+        }
+        &self.text
+    }
+}
+
+/// Microseconds of local time in which a text of these items stays the same; none if an item shows fractions or depends on the zone.
+fn unit_of(items: &[Item]) -> Option<i64> {
+    const SECOND: i64 = 1_000_000;
+    let unit = |item: &Item| match item {
+        Item::Literal(_) => Some(24 * 3600 * SECOND),
+        Item::Optional(items) => unit_of(items),
+        Item::Field(letter, _) => match letter {
+            's' => Some(SECOND),
+            'm' => Some(60 * SECOND),
+            'a' | 'H' | 'k' | 'h' | 'K' => Some(3600 * SECOND),
+            'G' | 'Y' | 'y' | 'M' | 'L' | 'Q' | 'q' | 'd' | 'D' | 'F' | 'E' => Some(24 * 3600 * SECOND),
+            _ => None,
+        },
+    };
+    items.iter().map(unit).try_fold(24 * 3600 * SECOND, |least, unit| Some(least.min(unit?)))
 }
 
 type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
@@ -282,6 +332,27 @@ fn offset_text(seconds: i32, colon: bool, with_seconds: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_writer_writes_what_each_instant_is_by_itself() {
+        let zones = [Tz::UTC, "Europe/Prague".parse().unwrap(), "Asia/Kathmandu".parse().unwrap()];
+        // Around a change of the clocks, a new year, the epoch.
+        let starts = [1_711_846_800_000_000_i64, 1_735_685_999_999_999, 0, -1];
+        let steps = [0_i64, 1, 999_999, 59_000_000, 1_800_000_000, 3_600_000_001, 86_400_000_000];
+        for text in
+            ["yyyy-MM-dd", "EEE d MMM yy", "HH", "hh a", "HH:mm", "mm", "ss", "HH:mm:ss.SSS", "[yyyy HH]", "HH xxx"]
+        {
+            let pattern = Pattern::new(text).unwrap();
+            for tz in zones {
+                let mut writer = pattern.writer(tz);
+                for us in starts.iter().flat_map(|start| steps.map(|step| start + step)) {
+                    let mut alone = String::new();
+                    pattern.format(&mut alone, us, tz);
+                    assert_eq!(writer.text(us), alone, "{text} in {tz:?} at {us}");
+                }
+            }
+        }
+    }
 
     fn show(pattern: &str, us: i64) -> String {
         let mut out = String::new();

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::operator::BatchContext;
 use crate::operator::event_time::bound_us;
 use crate::output_mode::OutputMode;
+use crate::state::compact_nested;
 
 /// Partial rows of a batch from which it pays to merge on several threads.
 const PARALLEL_ROWS: usize = 16_384;
@@ -126,7 +127,8 @@ impl AggregateOperator {
             let state = &visit.part.rows.columns()[from + columns.start..from + columns.end];
             accumulator.merge_batch(state, &visit.groups, visit.total)?;
         }
-        let state = accumulator.state(EmitTo::All)?;
+        // One by one put together they hold on to a whole batch each.
+        let state: Vec<_> = accumulator.state(EmitTo::All)?.into_iter().map(compact_nested).collect();
         let value = match self.mode {
             OutputMode::Update => Some(self.value(i, &state, numbered.slots.len())?),
             OutputMode::Append | OutputMode::Complete => None,

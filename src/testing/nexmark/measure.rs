@@ -34,6 +34,8 @@ pub struct NexmarkFigures {
     pub triggers: Vec<Duration>,
     /// Bytes of state, the most after any trigger.
     pub state_bytes: u64,
+    /// How often the disk was asked to make records durable.
+    pub syncs: u64,
     /// The most memory of the process while it ran, rows in memory included, where the system tells.
     pub peak_memory_bytes: Option<u64>,
     /// What the check found, if there was one.
@@ -71,6 +73,7 @@ pub async fn query(query: &NexmarkQuery, bench: &NexmarkBench, input: &Input) ->
         took: run.took,
         triggers,
         state_bytes: run.state_bytes,
+        syncs: run.syncs,
         peak_memory_bytes,
         checked: None,
     };
@@ -88,6 +91,7 @@ struct Run {
     triggers: Vec<Duration>,
     took: Duration,
     state_bytes: u64,
+    syncs: u64,
     watermark_ms: i64,
 }
 
@@ -140,7 +144,7 @@ fn measured_sink(query: &NexmarkQuery, session: &Session, path: &Path) -> Result
 
 /// Runs batches until there is nothing more to do.
 async fn drive(mut execution: MicroBatchExecution, mut feed: Feed, trigger: Trigger, clock: Clock) -> Result<Run> {
-    let mut run = Run { triggers: vec![], took: Duration::ZERO, state_bytes: 0, watermark_ms: 0 };
+    let mut run = Run { triggers: vec![], took: Duration::ZERO, state_bytes: 0, syncs: 0, watermark_ms: 0 };
     if trigger == Trigger::Once {
         while feed.next()? {}
     }
@@ -162,7 +166,9 @@ async fn drive(mut execution: MicroBatchExecution, mut feed: Feed, trigger: Trig
             clock.sleep_until(due).await;
         }
     }
+    execution.flush().await?;
     run.took = started.elapsed();
+    run.syncs = execution.num_syncs();
     run.watermark_ms = execution.watermark_ms();
     execution.close().await?;
     Ok(run)

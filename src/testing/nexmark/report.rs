@@ -4,8 +4,19 @@ use serde_json::{Value, json};
 
 use super::measure::NexmarkFigures;
 
-const HEAD: [&str; 10] =
-    ["query", "events", "seconds", "events/s", "p50 ms", "p99 ms", "state bytes", "peak memory", "rows", "right"];
+const HEAD: [&str; 11] = [
+    "query",
+    "events",
+    "seconds",
+    "events/s",
+    "p50 ms",
+    "p99 ms",
+    "state bytes",
+    "peak memory",
+    "fsyncs",
+    "rows",
+    "right",
+];
 
 /// A table: with `None` its head, else the line of a query. All lines are as wide as each other.
 pub fn table(figures: Option<&NexmarkFigures>) -> String {
@@ -25,6 +36,7 @@ pub fn table(figures: Option<&NexmarkFigures>) -> String {
         ms(0.99),
         f.state_bytes.to_string(),
         f.peak_memory_bytes.map_or_else(|| "-".to_owned(), |b| format!("{} MB", b >> 20)),
+        f.syncs.to_string(),
         f.checked.as_ref().map_or_else(|| "-".to_owned(), |checked| checked.rows.to_string()),
         right.to_owned(),
     ]);
@@ -34,8 +46,8 @@ pub fn table(figures: Option<&NexmarkFigures>) -> String {
     text
 }
 
-fn line(cells: &[String; 10]) -> String {
-    let widths = [5, 10, 9, 11, 9, 9, 12, 11, 9, 5];
+fn line(cells: &[String; 11]) -> String {
+    let widths = [5, 10, 9, 11, 9, 9, 12, 11, 7, 9, 5];
     let cells = cells.iter().zip(widths).enumerate();
     // Names to the left, numbers to the right.
     let cells =
@@ -57,6 +69,7 @@ pub fn json(all: &[NexmarkFigures]) -> String {
             "p50Ms": ms(f, 0.5),
             "p99Ms": ms(f, 0.99),
             "stateBytes": f.state_bytes,
+            "fsyncs": f.syncs,
             "peakMemoryBytes": f.peak_memory_bytes,
             "rows": f.checked.as_ref().map(|checked| checked.rows),
             "right": f.checked.as_ref().map(|checked| checked.difference.is_none()),
@@ -83,6 +96,7 @@ mod tests {
             took: Duration::from_millis(500),
             triggers: [1, 2, 30].map(Duration::from_millis).to_vec(),
             state_bytes: 4096,
+            syncs: 3,
             peak_memory_bytes: Some(300 << 20),
             checked: Some(NexmarkChecked { rows: 77, difference: None }),
         };
