@@ -3,6 +3,8 @@
 mod clauses;
 #[doc(hidden)]
 pub mod nexmark;
+#[doc(hidden)]
+pub mod parts;
 pub mod sink;
 #[cfg(feature = "cli")]
 mod slt;
