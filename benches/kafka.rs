@@ -204,16 +204,20 @@ const QUERIES: [(&str, &str); 3] = [
 ];
 
 /// Milliseconds from the producer of one topic to a consumer of the other, sorted.
-async fn latencies(cluster: &Cluster, delivery: &str, number: usize) -> Vec<f64> {
+async fn latencies(cluster: &Cluster, delivery: &str, is_continuous: bool, number: usize) -> Vec<f64> {
     const SECONDS: usize = 15;
     const KEYS: usize = 100;
     let query = QUERIES[number].1;
-    let name = format!("{delivery}-{number}");
+    let name = format!("{delivery}-{is_continuous}-{number}");
+    let trigger = match is_continuous {
+        true => format!("TRIGGER CONTINUOUS 1 SECOND OPTIONS (delivery '{delivery}')"),
+        false => String::new(),
+    };
     let (from, to) = (cluster.topic(&format!("{name}-in")).await, cluster.topic(&format!("{name}-out")).await);
     let (checkpoint, session) = (tempfile::tempdir().expect("a directory"), Session::new());
     let sql = format!(
         "{} CREATE SINK o USING kafka OPTIONS (kafka.bootstrap.servers '{}', topic '{to}', delivery '{delivery}');
-         CREATE FLOW f OUTPUT MODE {} CHECKPOINT LOCATION '{}' AS INSERT INTO o {query};",
+         CREATE FLOW f OUTPUT MODE {} {trigger} CHECKPOINT LOCATION '{}' AS INSERT INTO o {query};",
         stream(cluster, &from, ""),
         cluster.servers,
         if query.contains("GROUP BY") { "UPDATE" } else { "APPEND" },
@@ -282,11 +286,15 @@ fn topics(_: &mut Criterion) {
     let cluster = Cluster { servers, run: uuid::Uuid::new_v4().simple() };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     for (number, (what, _)) in QUERIES.iter().enumerate() {
-        for delivery in ["at-least-once", "exactly-once"] {
-            let seen = runtime.block_on(latencies(&cluster, delivery, number));
+        let runs = [("at-least-once", false), ("exactly-once", false), ("at-least-once", true), ("exactly-once", true)];
+        for (delivery, is_continuous) in runs {
+            let seen = runtime.block_on(latencies(&cluster, delivery, is_continuous, number));
             let at = |share: f64| seen[(seen.len() as f64 * share) as usize];
             let (p50, p99) = (at(0.5), at(0.99));
-            println!("latency, 1000 records/s, {what:23} {delivery:14} p50 {p50:6.2} ms   p99 {p99:6.2} ms");
+            let trigger = if is_continuous { "continuous" } else { "default" };
+            println!(
+                "latency, 1000 records/s, {what:23} {trigger:10} {delivery:14} p50 {p50:6.2} ms   p99 {p99:6.2} ms"
+            );
         }
     }
     let from = runtime.block_on(cluster.topic("in"));

@@ -182,9 +182,15 @@ impl MicroBatchExecution {
         for s in &self.sources {
             let place = |e: Error| e.with_place(format!("stream '{}'", s.name));
             let mut halted = self.halt.subscribe();
+            let newest = async {
+                match self.durability {
+                    Some(_) => s.source.arrived(&s.position).await,
+                    None => s.source.latest_offset(&s.position, self.schedule.limit()).await,
+                }
+            };
             let end = tokio::select! {
                 biased;
-                end = s.source.latest_offset(&s.position, self.schedule.limit()) => end.map_err(place)?,
+                end = newest => end.map_err(place)?,
                 _ = halted.wait_for(|halted| *halted) => return Ok(None),
             };
             let end = end.unwrap_or_else(|| s.position.clone());

@@ -74,6 +74,8 @@ struct Signals {
 struct Load {
     batches: usize,
     bytes: usize,
+    /// Whether the sink works: a slow one is given more rows at a time instead of more batches in a row.
+    is_in_sink: bool,
 }
 
 impl InFlight {
@@ -108,7 +110,7 @@ impl InFlight {
 
     /// Returns when there is room for another batch, or one has failed.
     pub async fn room(&self) {
-        self.until(|load| load.batches < MAX_BATCHES && load.bytes < MAX_BYTES).await;
+        self.until(|load| load.batches < MAX_BATCHES && load.bytes < MAX_BYTES && !load.is_in_sink).await;
     }
 
     /// Returns when nothing is in flight, or a batch has failed.
@@ -134,7 +136,7 @@ async fn release_all(target: Weak<Target>, signals: Arc<Signals>, mut batches: m
         let (batch_id, bytes) = (batch.identity.batch_id, batch.bytes);
         let Some(working) = target.upgrade() else { return };
         // A panic of the user's function ends this query, and no other.
-        let result = AssertUnwindSafe(working.release(batch)).catch_unwind().await;
+        let result = AssertUnwindSafe(working.release(batch, &signals)).catch_unwind().await;
         drop(working);
         match result.unwrap_or_else(|panic| Err(panicked(&panic))) {
             Ok(output_rows) => signals.done.lock().push(Done { batch_id, output_rows }),
@@ -145,6 +147,7 @@ async fn release_all(target: Weak<Target>, signals: Arc<Signals>, mut batches: m
         signals.load.send_modify(|load| {
             load.batches -= 1;
             load.bytes -= bytes;
+            load.is_in_sink = false;
         });
         let has_failed = signals.failure.get().is_some();
         if has_failed || signals.load.borrow().batches == 0 {
@@ -156,14 +159,23 @@ async fn release_all(target: Weak<Target>, signals: Arc<Signals>, mut batches: m
     }
 }
 
+impl Signals {
+    fn is_in_sink(&self, is_in_sink: bool) {
+        self.load.send_modify(|load| load.is_in_sink = is_in_sink);
+    }
+}
+
 impl Target {
     /// Gives a batch to the sink, and shows it once its record is durable.
-    async fn release(&self, batch: HandOver) -> Result<Option<u64>> {
+    async fn release(&self, batch: HandOver, signals: &Signals) -> Result<Option<u64>> {
         let HandOver { identity, lsn, rows, .. } = batch;
         let rows = RecordBatchStreamAdapter::new(self.schema.clone(), stream::iter(rows.into_iter().map(Ok)));
         let rows = BatchRows::new(self.schema.clone(), vec![Box::pin(rows)]);
+        signals.is_in_sink(true);
         let output_rows = self.sink.prepare(identity.batch_id, rows).await?;
+        signals.is_in_sink(false);
         self.checkpoint.wait_durable(lsn).await?;
+        signals.is_in_sink(true);
         self.failpoints.hit("after_offset_log")?;
         self.failpoints.hit("before_sink_commit")?;
         self.sink.commit(identity).await?;

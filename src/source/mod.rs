@@ -108,6 +108,12 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// The end of the next batch, or `None` if there is nothing after `start`.
     async fn latest_offset(&self, start: &Offset, limit: ReadLimit) -> Result<Option<Offset>>;
 
+    /// The same for a query that takes rows as they arrive (`TRIGGER CONTINUOUS`): the end of those that are here already, if asking for the
+    /// newest would cost time. It stays within the source's options, and becomes the newest after a while.
+    async fn arrived(&self, start: &Offset) -> Result<Option<Offset>> {
+        self.latest_offset(start, ReadLimit::Configured).await
+    }
+
     /// The rows after `start` up to `end`. Reading is what the plan of the scan does.
     async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>>;
 

@@ -96,6 +96,24 @@ impl Reader {
         }
     }
 
+    /// The end of the records that are here; none if something else than a record is.
+    fn arrived(&mut self) -> Option<i64> {
+        if self.held.len() < TAKEN {
+            let mut taken = vec![];
+            self.queue.take(TAKEN, Duration::ZERO, &mut taken);
+            self.held.extend(taken);
+        }
+        let mut end = self.next;
+        for record in &self.held {
+            match record.error() {
+                None => end = record.offset() + 1,
+                Some(Code::PartitionEOF) => {}
+                Some(_) => return None,
+            }
+        }
+        Some(end)
+    }
+
     /// The first offset of the partition and the one behind its last record; `None` if no broker answers.
     ///
     /// # Errors
@@ -166,6 +184,13 @@ impl Readers {
             return Ok(());
         }
         self.lease(partition, next).map(drop)
+    }
+
+    /// The end of the records of the partition that are here, if a reader stands at `next` and has met nothing else.
+    pub fn arrived(&self, partition: &Partition, next: i64) -> Option<i64> {
+        let mut seats = self.seats.lock();
+        let stands = |seat: &mut Seat| seat.free.get_mut(partition).filter(|reader| reader.next == next)?.arrived();
+        seats.iter_mut().find_map(stands)
     }
 
     /// A reader of the partition that stands at `next`; it comes back when the lease is dropped.

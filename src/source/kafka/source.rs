@@ -61,6 +61,8 @@ struct State {
     last_batch: Option<Instant>,
     /// The end of that batch.
     position: Option<Offsets>,
+    /// When the brokers were asked for the ends of partitions last, by a query that takes records as they arrive.
+    asked_at: Option<Instant>,
 }
 
 /// What the progress says.
@@ -89,8 +91,15 @@ impl KafkaSource {
         let readers = Readers::new(stream.common.config(kbytes), servers, ctx.wake.clone());
         let group =
             stream.commits_offsets.then(|| Group::new(&stream.common.settings, stream.group(ctx))).transpose()?;
-        let state =
-            State { known, topics, looked_at: Instant::now(), available: None, last_batch: None, position: None };
+        let state = State {
+            known,
+            topics,
+            looked_at: Instant::now(),
+            available: None,
+            last_batch: None,
+            position: None,
+            asked_at: None,
+        };
         Ok(Self {
             stream: stream.clone(),
             reading: stream.common.reading.clone(),
@@ -245,6 +254,43 @@ impl Source for KafkaSource {
         figures.waits = waits;
         figures.end.get_or_insert_with(|| start.clone());
         Ok((end != start).then(|| end.to_json()))
+    }
+
+    /// What the readers have, without asking the brokers; these are asked now and then, for new partitions and for what is lost.
+    async fn arrived(&self, start: &Offset) -> Result<Option<Offset>> {
+        let from = Offsets::from_json(start)?;
+        let mut latest = from.clone();
+        {
+            let mut state = self.state.lock().await;
+            let is_asked = state.asked_at.is_some_and(|at| at.elapsed() < TOPICS_EVERY);
+            let is_plain = self.stream.limits.least.is_none() && state.available.is_none();
+            let is_here = is_asked
+                && is_plain
+                && from.iter().all(|(partition, next)| match self.readers.arrived(&partition, next) {
+                    Some(end) => {
+                        latest.set(&partition, end);
+                        true
+                    }
+                    None => false,
+                });
+            if !is_here {
+                state.asked_at = Some(Instant::now());
+                drop(state);
+                return self.latest_offset(start, ReadLimit::Configured).await;
+            }
+        }
+        let end = match self.stream.limits.most {
+            Some(most) => limited(&from, &latest, most),
+            None => latest,
+        };
+        let mut figures = self.figures.lock();
+        figures.waits = None;
+        if let Some(known) = &mut figures.latest {
+            let newer = end.iter().filter(|(partition, to)| known.get(partition).is_some_and(|known| known < *to));
+            newer.collect::<Vec<_>>().into_iter().for_each(|(partition, to)| known.set(&partition, to));
+        }
+        figures.end.get_or_insert_with(|| from.clone());
+        Ok((end != from).then(|| end.to_json()))
     }
 
     async fn scan(&self, start: &Offset, end: &Offset) -> Result<Arc<dyn RangeScan>> {
