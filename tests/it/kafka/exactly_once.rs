@@ -117,13 +117,19 @@ fn a_kill_at_every_point_leaves_every_record_once() {
 
 #[test]
 fn kills_at_random_moments_leave_every_record_once() {
-    for (name, query, mode) in [("random", FILTER, "APPEND"), ("random-window", WINDOW, "APPEND")] {
-        let copy = Copy::new(Broker::shared(), name, query, mode);
+    let continuous = "TRIGGER CONTINUOUS 200 MILLISECONDS";
+    for (name, query, trigger) in [
+        ("random", FILTER, ""),
+        ("random-window", WINDOW, ""),
+        ("random-continuous", FILTER, continuous),
+        ("random-continuous-window", WINDOW, continuous),
+    ] {
+        let copy = Copy::new(Broker::shared(), name, query, "APPEND");
         let done = AtomicBool::new(false);
         let mut produced = 0;
         std::thread::scope(|scope| {
-            // A reader that looks all the time: it never sees a part of a batch.
-            if query == FILTER {
+            // A reader that looks all the time: it never sees a part of a batch, where batches have one size.
+            if query == FILTER && trigger.is_empty() {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
                         let seen = copy.written().len();
@@ -133,10 +139,10 @@ fn kills_at_random_moments_leave_every_record_once() {
                 });
             }
             let mut chance = 0x2545_F491_4F6C_DD1D_u64;
-            for _ in 0..kills() {
+            for _ in 0..kills().div_ceil(2) {
                 copy.produce(produced..produced + 5 * BATCH);
                 produced += 5 * BATCH;
-                let running = copy.start("", "");
+                let running = copy.start(trigger, "");
                 chance ^= chance << 13;
                 chance ^= chance >> 7;
                 chance ^= chance << 17;
