@@ -18,7 +18,8 @@ use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, StringViewArray};
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use pipeline::{ms, percentile, runtime};
 use tidemill::{
-    Error, ForeachWriter, MemoryStream, OutputMode, Result, Session, StreamTable, StreamingQuery, Trigger, WriteStream,
+    Error, ForeachWriter, MemoryStream, OutputMode, Result, Session, StreamTable, StreamingQuery, Trigger,
+    WriteStreamExt,
 };
 
 const STATELESS: &str = "SELECT CAST(split_part(value, ' ', 1) AS BIGINT) AS seq FROM lines WHERE value <> ''";

@@ -438,6 +438,16 @@ impl MicroBatchExecution {
         Ok(())
     }
 
+    /// Where rows are handed over as they arrive: tells the sources of everything that the sink has, without waiting for the interval.
+    async fn tell_sources(&mut self) -> Result<()> {
+        if self.durability.is_none() {
+            return Ok(());
+        }
+        self.checkpoint.wait_durable(self.checkpoint.last_lsn()).await?;
+        self.sources.iter_mut().for_each(|s| s.releasable = Some(s.position.clone()));
+        self.release().await
+    }
+
     /// The result of `future`; `None` if the query is to stop while a source or the sink waits.
     async fn unless_given_up<T, E: Into<Error>>(
         &self,
@@ -720,11 +730,13 @@ impl MicroBatchExecution {
 
     /// Closes everything. Dropping instead is a crash: nothing is flushed.
     pub async fn close(mut self) -> Result<()> {
-        let mut results = vec![self.drain().await.map(|_| ())];
-        if self.failure.is_some() {
-            // It was said already.
-            results.clear();
-        }
+        let drained = self.drain().await;
+        // A failure was said already.
+        let mut results = match (&self.failure, drained) {
+            (Some(_), _) => vec![],
+            (None, Ok(true)) => vec![self.tell_sources().await],
+            (None, drained) => vec![drained.map(|_| ())],
+        };
         if let Some(in_flight) = self.in_flight.take() {
             in_flight.abandon().await;
         }

@@ -273,7 +273,9 @@ async fn at_least_once_shows_a_batch_at_once_and_tells_the_source_by_the_interva
     let mut query = bench.open().await?;
     assert!(!query.run_batch().await?);
     assert_eq!(bench.seen().len(), 4);
-    query.close().await
+    query.close().await?;
+    assert_eq!(bench.stream.num_held(), 0, "a clean stop tells the source of everything");
+    Ok(())
 }
 
 #[tokio::test]
