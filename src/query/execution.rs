@@ -106,6 +106,8 @@ pub(super) struct RunningSource {
     pub ahead: Ahead,
     /// End of the last batch.
     pub position: Offset,
+    /// End of the batch before it, if both are of this run.
+    pub previous: Option<Offset>,
     /// End of the last batch that will never run again, not yet told to the source.
     pub releasable: Option<Offset>,
 }
@@ -374,7 +376,7 @@ impl MicroBatchExecution {
     fn advance(&mut self, batch: &Batch, read: u64) {
         self.count_losses(&batch.header, read);
         for (s, range) in self.sources.iter_mut().zip(&batch.header.sources) {
-            s.position = range.end.clone();
+            s.previous = Some(std::mem::replace(&mut s.position, range.end.clone()));
         }
         self.read_nothing = batch.header.sources.iter().all(|s| s.start == s.end);
         self.next_batch = batch.header.batch_id + 1;
@@ -438,13 +440,14 @@ impl MicroBatchExecution {
         Ok(())
     }
 
-    /// Where rows are handed over as they arrive: tells the sources of everything that the sink has, without waiting for the interval.
+    /// Where rows are handed over as they arrive: tells the sources of what the sink has, without waiting for the interval; of the last batch
+    /// not, as under other triggers.
     async fn tell_sources(&mut self) -> Result<()> {
         if self.durability.is_none() {
             return Ok(());
         }
         self.checkpoint.wait_durable(self.checkpoint.last_lsn()).await?;
-        self.sources.iter_mut().for_each(|s| s.releasable = Some(s.position.clone()));
+        self.sources.iter_mut().for_each(|s| s.releasable = s.previous.take().or(s.releasable.take()));
         self.release().await
     }
 

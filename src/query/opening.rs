@@ -83,6 +83,7 @@ impl MicroBatchExecution {
                 slots: bound.slots,
                 ahead: Ahead::default(),
                 position,
+                previous: None,
                 releasable: None,
             });
         }
