@@ -2,7 +2,7 @@
 //!
 //! Reads a million records of 1 KB of JSON (columns of `from_json`, a filter, rows dropped), beside a loop over librdkafka that decodes with
 //! arrow-json; copies them exactly once into another topic, beside a loop of a transactional producer; and measures how long a record takes from
-//! topic to topic at a thousand records a second: as it is, counted by window and key, deduplicated. Figures, no assertions. Without `KAFKA` it does nothing.
+//! topic to topic at a thousand records a second: as it is, counted by window and key, deduplicated, through a stateful processor. Figures, no assertions. Without `KAFKA` it does nothing.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tidemill::Session;
+use tidemill::prelude::*;
 
 const RECORDS: usize = 1_000_000;
 const PARTITIONS: i32 = 5;
@@ -191,7 +192,7 @@ fn now_us() -> u64 {
 }
 
 /// What a record goes through on its way: the time that it was sent at is its value, and comes out as base 64.
-const QUERIES: [(&str, &str); 3] = [
+const QUERIES: [(&str, &str); 4] = [
     ("base64", "SELECT base64(value) AS value FROM s"),
     (
         "count by window and key",
@@ -201,29 +202,79 @@ const QUERIES: [(&str, &str); 3] = [
         "deduplication",
         "SELECT DISTINCT ON (value) WITHIN WATERMARK base64(value) AS value FROM STREAM s WATERMARK timestamp DELAY OF INTERVAL 10 SECONDS",
     ),
+    // Its rows go through `Counting`.
+    ("transform_with_state", "SELECT base64(key) AS key, base64(value) AS value FROM s"),
 ];
+
+/// Counts the records of a key in its state, and lets them through.
+#[derive(Debug, Clone, Default)]
+struct Counting {
+    count: ValueState<i64>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Record {
+    value: String,
+}
+
+impl StatefulProcessor for Counting {
+    type Key = String;
+    type Input = Rows<Record>;
+    type Output = Vec<(String, String)>;
+
+    fn init(&mut self, handle: &StatefulProcessorHandle) -> Result<()> {
+        self.count = handle.get_value_state("count", None)?;
+        Ok(())
+    }
+
+    fn handle_input_rows(
+        &mut self,
+        _handle: &StatefulProcessorHandle,
+        _key: &String,
+        records: Rows<Record>,
+        _times: &TimerValues,
+    ) -> Result<Self::Output> {
+        let mut count = self.count.get()?.unwrap_or_default();
+        let counted = |record: Record| {
+            count += 1;
+            (record.value, count.to_string())
+        };
+        let rows = records.map(counted).collect();
+        self.count.update(&count)?;
+        Ok(rows)
+    }
+}
 
 /// Milliseconds from the producer of one topic to a consumer of the other, sorted.
 async fn latencies(cluster: &Cluster, delivery: &str, is_continuous: bool, number: usize) -> Vec<f64> {
     const SECONDS: usize = 15;
     const KEYS: usize = 100;
-    let query = QUERIES[number].1;
+    let (what, query) = QUERIES[number];
     let name = format!("{delivery}-{is_continuous}-{number}");
-    let trigger = match is_continuous {
-        true => format!("TRIGGER CONTINUOUS 1 SECOND OPTIONS (delivery '{delivery}')"),
-        false => String::new(),
-    };
+    let trigger = if is_continuous { Trigger::Continuous(Duration::from_secs(1)) } else { Trigger::Default };
+    let mode = if query.contains("GROUP BY") { OutputMode::Update } else { OutputMode::Append };
     let (from, to) = (cluster.topic(&format!("{name}-in")).await, cluster.topic(&format!("{name}-out")).await);
     let (checkpoint, session) = (tempfile::tempdir().expect("a directory"), Session::new());
-    let sql = format!(
-        "{} CREATE SINK o USING kafka OPTIONS (kafka.bootstrap.servers '{}', topic '{to}', delivery '{delivery}');
-         CREATE FLOW f OUTPUT MODE {} {trigger} CHECKPOINT LOCATION '{}' AS INSERT INTO o {query};",
-        stream(cluster, &from, ""),
-        cluster.servers,
-        if query.contains("GROUP BY") { "UPDATE" } else { "APPEND" },
-        checkpoint.path().display()
-    );
-    session.sql(&sql).await.expect("the flow starts");
+    let view = format!("{} CREATE VIEW v AS {query}", stream(cluster, &from, ""));
+    session.sql(&view).await.expect("a stream and a query");
+    let mut rows = session.context().table("v").await.expect("the query");
+    if what == "transform_with_state" {
+        let keys = rows.group_by_key([col("key")]).expect("keys");
+        rows = keys
+            .transform_with_state("value STRING, key STRING", TimeMode::None, mode, Counting::default())
+            .expect("a processor");
+    }
+    let mut writer = rows.write_stream().format("kafka").output_mode(mode).trigger(trigger);
+    let checkpoint_dir = checkpoint.path().display().to_string();
+    for (key, value) in [
+        ("kafka.bootstrap.servers", cluster.servers.as_str()),
+        ("topic", &to),
+        ("delivery", delivery),
+        ("checkpointLocation", &checkpoint_dir),
+    ] {
+        writer = writer.option(key, value);
+    }
+    writer.start().await.expect("the flow starts");
     let producer: BaseProducer = cluster.config().set("linger.ms", "0").create().expect("a producer");
     let sending = std::thread::spawn(move || {
         let start = Instant::now();

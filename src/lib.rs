@@ -64,6 +64,7 @@ mod options;
 mod output_mode;
 mod plan;
 mod query;
+mod send_sync;
 mod session;
 mod sink;
 mod source;

@@ -1,4 +1,5 @@
-//! Columns as bytes: the buffers of Arrow's columnar format, one after the other, in the order of the type.
+//! Columns as bytes: the buffers of Arrow's columnar format, one after the other, in the order of the type. Numbers of eight bytes
+//! that need fewer are written with fewer, and texts without the views that point to them.
 //!
 //! Owns: the layout of a column in a record. Does not own: schemas (they are written once per file), checksums. Bytes
 //! that get here were verified; what is wrong in them nevertheless is an error, never a panic.
@@ -10,8 +11,8 @@ use datafusion::arrow::array::types::{
     BinaryType, BinaryViewType, ByteArrayType, ByteViewType, LargeBinaryType, LargeUtf8Type, StringViewType, Utf8Type,
 };
 use datafusion::arrow::array::{
-    Array, ArrayData, ArrayRef, AsArray, GenericByteArray, GenericListArray, OffsetSizeTrait, RecordBatch,
-    RecordBatchOptions, make_array,
+    Array, ArrayData, ArrayRef, AsArray, BinaryArray, BinaryViewArray, GenericByteArray, GenericByteViewArray,
+    GenericListArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions, StringArray, StringViewArray, make_array,
 };
 use datafusion::arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use datafusion::arrow::compute::cast;
@@ -27,6 +28,10 @@ compile_error!("the checkpoint writes Arrow's buffers as they are and needs a li
 pub(super) const ALIGNMENT: usize = 16;
 
 const HAS_VALIDITY: u32 = 1;
+/// Of a column of views: lengths and then bytes, one value after the other.
+const IN_A_ROW: u32 = 2;
+/// Values from which on views are written in a row: of fewer they are smaller.
+const MANY: usize = 8;
 
 /// Appends the columns of `batch` to `out`.
 pub(super) fn encode_columns(batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
@@ -133,12 +138,49 @@ fn encode_fixed(array: &dyn Array, width: usize, out: &mut Vec<u8>) -> Result<()
     let bytes = data.buffers().first().map(Buffer::as_slice).unwrap_or_default();
     let start = data.offset() * width;
     match bytes.get(start..start + data.len() * width) {
+        Some(bytes) if width == 8 && !array.data_type().is_floating() => numbers(bytes, out),
         Some(bytes) => buffer(bytes, out),
         None => {
             return Err(Error::internal(format!("a column of type {} is shorter than its length", array.data_type())));
         }
     }
     Ok(())
+}
+
+/// Writes numbers of eight bytes with as many as all of them need.
+fn numbers(bytes: &[u8], out: &mut Vec<u8>) {
+    let values = || bytes.as_chunks::<8>().0.iter().map(|value| i64::from_le_bytes(*value));
+    let (least, most) = values().fold((0, 0), |(least, most): (i64, i64), v| (least.min(v), most.max(v)));
+    let fits = |width: u32| {
+        let most_of = i64::MAX >> (64 - 8 * width);
+        least >= -most_of - 1 && most <= most_of
+    };
+    match [1, 2, 4].into_iter().find(|width| fits(*width)) {
+        Some(1) => narrow(values().map(|v| (v as i8).to_le_bytes()), out),
+        Some(2) => narrow(values().map(|v| (v as i16).to_le_bytes()), out),
+        Some(_) => narrow(values().map(|v| (v as i32).to_le_bytes()), out),
+        None => buffer(bytes, out),
+    }
+}
+
+/// A buffer of values of `WIDTH` bytes each, which the place after its length says.
+fn narrow<const WIDTH: usize>(values: impl ExactSizeIterator<Item = [u8; WIDTH]>, out: &mut Vec<u8>) {
+    out.extend_from_slice(&((values.len() * WIDTH) as u64).to_le_bytes());
+    out.extend_from_slice(&(WIDTH as u64).to_le_bytes());
+    out.reserve(values.len() * WIDTH + ALIGNMENT);
+    values.for_each(|value| out.extend_from_slice(&value));
+    pad(out);
+}
+
+/// Numbers that were written with `width` bytes each.
+fn widened(bytes: &Buffer, width: usize) -> Result<Buffer> {
+    let values: Vec<i64> = match width {
+        1 => bytes.iter().map(|v| i64::from(*v as i8)).collect(),
+        2 => bytes.as_chunks::<2>().0.iter().map(|v| i64::from(i16::from_le_bytes(*v))).collect(),
+        4 => bytes.as_chunks::<4>().0.iter().map(|v| i64::from(i32::from_le_bytes(*v))).collect(),
+        _ => return Err(malformed()),
+    };
+    Ok(Buffer::from_vec(values))
 }
 
 fn encode_bytes<T: ByteArrayType>(array: &GenericByteArray<T>, out: &mut Vec<u8>) {
@@ -167,6 +209,9 @@ fn encode_offsets<O: OffsetSizeTrait>(offsets: &OffsetBuffer<O>, out: &mut Vec<u
 
 fn encode_views<T: ByteViewType>(array: &dyn Array, out: &mut Vec<u8>) {
     let array = array.as_byte_view::<T>();
+    if array.len() >= MANY && encode_in_a_row(array, out) {
+        return;
+    }
     let held: usize = array.data_buffers().iter().map(Buffer::len).sum();
     // Views point into buffers that other rows share: only what these rows use may be written.
     let array = if held == array.total_buffer_bytes_used() { Cow::Borrowed(array) } else { Cow::Owned(array.gc()) };
@@ -177,10 +222,36 @@ fn encode_views<T: ByteViewType>(array: &dyn Array, out: &mut Vec<u8>) {
     }
 }
 
+/// Writes lengths and bytes of the values; `false`, and nothing, if they are too long for that.
+fn encode_in_a_row<T: ByteViewType>(array: &GenericByteViewArray<T>, out: &mut Vec<u8>) -> bool {
+    let length = |(row, view): (usize, &u128)| if array.is_null(row) { 0 } else { *view as u32 };
+    let lengths = || array.views().iter().enumerate().map(length);
+    let (total, longest) = lengths().fold((0, 0), |(total, longest), len| (total + u64::from(len), len.max(longest)));
+    if i32::try_from(total).is_err() {
+        return false;
+    }
+    flagged_node(array, 2, IN_A_ROW, out);
+    match longest {
+        ..=0xFF => narrow(lengths().map(|len| [len as u8]), out),
+        ..=0xFFFF => narrow(lengths().map(|len| (len as u16).to_le_bytes()), out),
+        _ => narrow(lengths().map(u32::to_le_bytes), out),
+    }
+    out.extend_from_slice(&total.to_le_bytes());
+    out.extend_from_slice(&[0; 8]);
+    out.reserve(total as usize + ALIGNMENT);
+    array.iter().flatten().for_each(|value| out.extend_from_slice(value.as_ref()));
+    pad(out);
+    true
+}
+
 fn node(array: &dyn Array, buffers: usize, out: &mut Vec<u8>) {
+    flagged_node(array, buffers, 0, out);
+}
+
+fn flagged_node(array: &dyn Array, buffers: usize, flags: u32, out: &mut Vec<u8>) {
     let nulls = array.nulls().filter(|n| n.null_count() > 0);
     out.extend_from_slice(&(array.len() as u64).to_le_bytes());
-    out.extend_from_slice(&(if nulls.is_some() { HAS_VALIDITY } else { 0 }).to_le_bytes());
+    out.extend_from_slice(&(flags | if nulls.is_some() { HAS_VALIDITY } else { 0 }).to_le_bytes());
     out.extend_from_slice(&(buffers as u32).to_le_bytes());
     if let Some(nulls) = nulls {
         bits(nulls.inner(), out);
@@ -217,14 +288,58 @@ fn decode(data_type: &DataType, cursor: &mut Cursor) -> Result<ArrayData> {
         }
         Some(NullBuffer::new(BooleanBuffer::new(bits, 0, len)))
     };
+    if flags & IN_A_ROW != 0 {
+        return decode_in_a_row(data_type, len, nulls, cursor);
+    }
     let mut data = ArrayData::builder(data_type.clone()).len(len).nulls(nulls);
     for _ in 0..buffers {
-        data = data.add_buffer(cursor.buffer()?);
+        let (bytes, width) = cursor.buffer_of_width()?;
+        let is_number = || data_type.primitive_width() == Some(8);
+        data = data.add_buffer(match width {
+            0 => bytes,
+            _ if is_number() => widened(&bytes, width)?,
+            _ => return Err(malformed()),
+        });
     }
     for child in children(data_type) {
         data = data.add_child_data(decode(child.data_type(), cursor)?);
     }
     Ok(data.build()?)
+}
+
+fn decode_in_a_row(
+    data_type: &DataType,
+    len: usize,
+    nulls: Option<NullBuffer>,
+    cursor: &mut Cursor,
+) -> Result<ArrayData> {
+    let (lengths, width) = cursor.buffer_of_width()?;
+    let bytes = cursor.buffer()?;
+    if lengths.len().checked_div(width) != Some(len) {
+        return Err(malformed());
+    }
+    let mut offsets = vec![0_i32];
+    offsets.reserve(len);
+    let mut end = 0_i32;
+    for length in lengths.chunks_exact(width) {
+        let length = match *length {
+            [a] => u32::from(a),
+            [a, b] => u32::from(u16::from_le_bytes([a, b])),
+            [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
+            _ => return Err(malformed()),
+        };
+        end = end.checked_add_unsigned(length).ok_or_else(malformed)?;
+        offsets.push(end);
+    }
+    if end as usize != bytes.len() {
+        return Err(malformed());
+    }
+    let offsets = OffsetBuffer::new(offsets.into());
+    match data_type {
+        DataType::Utf8View => Ok(StringViewArray::from(&StringArray::try_new(offsets, bytes, nulls)?).into_data()),
+        DataType::BinaryView => Ok(BinaryViewArray::from(&BinaryArray::try_new(offsets, bytes, nulls)?).into_data()),
+        _ => Err(malformed()),
+    }
 }
 
 fn children(data_type: &DataType) -> &[FieldRef] {
@@ -280,11 +395,16 @@ impl Cursor {
     }
 
     fn buffer(&mut self) -> Result<Buffer> {
+        self.buffer_of_width().map(|(bytes, _)| bytes)
+    }
+
+    /// The next buffer, and the bytes of each of its values if they are fewer than the type has.
+    fn buffer_of_width(&mut self) -> Result<(Buffer, usize)> {
         let len = usize::try_from(self.u64()?).map_err(|_| malformed())?;
-        self.take(8)?;
+        let width = usize::try_from(self.u64()?).map_err(|_| malformed())?;
         let bytes = self.take(len)?;
         self.align();
-        Ok(bytes)
+        Ok((bytes, width))
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
@@ -377,9 +497,10 @@ mod tests {
         #[test]
         fn every_type_comes_back(
             rows in prop::collection::vec((any::<Option<i64>>(), prop::option::of("[a-c]{0,30}")), 0..40),
+            bits in 1..64_u32,
             cut in (0..40usize, 0..40usize),
         ) {
-            let (ints, texts): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+            let (ints, texts): (Vec<_>, Vec<_>) = rows.into_iter().map(|(i, t)| (i.map(|i| i >> bits), t)).unzip();
             let whole = all_types(&ints, &texts);
             round_trip(&whole);
             let start = cut.0.min(ints.len());
@@ -419,6 +540,19 @@ mod tests {
         ]);
         let bytes = round_trip(&large.slice(5_000, 1));
         assert!(bytes.len() < 512, "{} bytes", bytes.len());
+    }
+
+    #[test]
+    fn small_numbers_and_short_texts_take_few_bytes() {
+        for (least, most, width) in [(-128, 127, 1), (-129, 0, 2), (0, 32_767, 2), (0, 32_768, 4), (i64::MIN, 0, 8)] {
+            let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values((0..1000).map(|i| [least, most][i % 2])));
+            assert_eq!(round_trip(&batch(vec![numbers])).len(), (32 + 1000_usize * width).next_multiple_of(16));
+        }
+        for (length, width) in [(1, 1), (255, 1), (256, 2), (70_000, 4)] {
+            let texts = StringViewArray::from_iter((0..100).map(|i| (i % 10 != 0).then(|| "x".repeat(length))));
+            let size = 100 / 10 * 9 * length + 100 * width;
+            assert!(round_trip(&batch(vec![Arc::new(texts)])).len() <= size + 112);
+        }
     }
 
     #[test]

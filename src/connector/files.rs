@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
+use futures::future::BoxFuture;
 
 use super::{Connector, ConnectorRequest, Role};
 use crate::error::{Error, Result};
@@ -23,6 +24,15 @@ impl FileConnector {
     pub fn all() -> Vec<Arc<dyn Connector>> {
         FileFormatKind::ALL.iter().map(|kind| Arc::new(Self { kind: *kind }) as Arc<dyn Connector>).collect()
     }
+}
+
+/// As a box: a future inside of another is asked for all that it holds, once more.
+fn found(kind: FileFormatKind, request: ConnectorRequest<'_>) -> BoxFuture<'_, Result<Arc<dyn TableProvider>>> {
+    Box::pin(async move {
+        let declared = request.declared.map(|columns| source_schema(&columns));
+        let files = StaticFiles::find(request.context, kind, declared, request.options).await?;
+        Ok(Arc::new(files) as Arc<dyn TableProvider>)
+    })
 }
 
 #[async_trait]
@@ -62,8 +72,7 @@ impl Connector for FileConnector {
     }
 
     async fn table(&self, request: ConnectorRequest<'_>) -> Result<Arc<dyn TableProvider>> {
-        let declared = request.declared.map(|columns| source_schema(&columns));
-        Ok(Arc::new(StaticFiles::find(request.context, self.kind, declared, request.options).await?))
+        found(self.kind, request).await
     }
 
     async fn table_of_sink(&self, request: ConnectorRequest<'_>) -> Result<Arc<dyn TableProvider>> {

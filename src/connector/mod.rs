@@ -74,6 +74,8 @@ pub struct ConnectorRequest<'a> {
     pub options: &'a Options,
 }
 
+crate::send_sync::send_sync!(ConnectorRequest<'a> { context, name, declared, options });
+
 impl fmt::Debug for ConnectorRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectorRequest").field("name", &self.name).finish_non_exhaustive()

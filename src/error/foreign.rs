@@ -57,9 +57,8 @@ fn memory_limit(message: &str) -> Error {
         let left = rest.split_once(" - ")?.1.split_once(" remain")?.0;
         Some(format!("{consumer} needs {wanted} more, but only {left} are left of the memory limit"))
     };
-    Error::execution("STATE_MEMORY_LIMIT", parts().unwrap_or_else(|| reworded(message))).with_help(
-        "raise it: SET memory.limit = '4GB'; keep state in files: SET state.backend = 'disk'; or bound the state by a WATERMARK",
-    )
+    Error::execution("STATE_MEMORY_LIMIT", parts().unwrap_or_else(|| reworded(message)))
+        .with_help("raise it: SET memory.limit = '4GB'; have smaller batches; or bound the state by a WATERMARK")
 }
 
 /// A cast that the plan has made by itself: `Cannot cast string 'a' to value of Float64 type`.

@@ -23,7 +23,7 @@ use super::event_time::{EventTimeKey, bound_us, times};
 use super::{BatchContext, StateGrowth, StatefulOperator, by_name, evict};
 use crate::error::{Error, Result};
 use crate::state::{
-    ChangeKind, FrozenState, FrozenStore, KeyedStore, OperatorState, StateChange, StateMetrics, StateSpace,
+    ChangeKind, FrozenState, FrozenStore, KeyedStore, OperatorState, PagedVec, StateChange, StateMetrics, StateSpace,
     record_batch,
 };
 
@@ -70,7 +70,7 @@ struct Inner {
     /// Keys before the staged batch; those after it are the staged ones.
     published: usize,
     /// By slot, the staged ones included; empty if keys never expire.
-    expiries: Vec<i64>,
+    expiries: PagedVec<i64>,
     /// Dead keys that the batch has brought back, and when they expire now.
     revived: HashMap<u32, i64>,
     /// Published keys that are alive, by expiry.
@@ -102,7 +102,7 @@ impl DedupOperator {
         let inner = Inner {
             store: KeyedStore::try_new_in(&space.backend, Arc::new(Schema::new(fields)), keys.len())?,
             published: 0,
-            expiries: vec![],
+            expiries: PagedVec::new(space.backend.clone()),
             revived: HashMap::new(),
             queue: BTreeMap::new(),
             dead_to: None,
@@ -203,11 +203,8 @@ impl Inner {
         let new = self.published as u32..self.store.len() as u32;
         let mut revived: Vec<(u32, i64)> = self.revived.iter().map(|(s, e)| (*s, *e)).collect();
         revived.sort_unstable();
-        let expiries = self.expiries.get(self.published..).unwrap_or_default();
-        (
-            revived.iter().map(|r| r.0).chain(new).collect(),
-            revived.iter().map(|r| r.1).chain(expiries.iter().copied()).collect(),
-        )
+        let expiries = (self.published..self.expiries.len()).map(|slot| self.expiries[slot]);
+        (revived.iter().map(|r| r.0).chain(new).collect(), revived.iter().map(|r| r.1).chain(expiries).collect())
     }
 
     /// Makes the staged keys part of the state; how many there are.
@@ -270,7 +267,9 @@ impl Inner {
         let mut slots = vec![];
         store.intern(&keys, alive.len(), &mut slots)?;
         store.put(&slots, &self.store.state(alive.iter().copied())?)?;
-        self.expiries = alive.iter().map(|s| self.expiries[*s as usize]).collect();
+        let mut expiries = PagedVec::new(store.backend().clone());
+        expiries.extend(alive.iter().map(|s| self.expiries[*s as usize]));
+        self.expiries = expiries;
         self.queue.clear();
         for (slot, expiry) in self.expiries.iter().enumerate() {
             self.queue.entry(expiry.div_euclid(BUCKET_US)).or_default().push(slot as u32);
@@ -280,7 +279,7 @@ impl Inner {
     }
 
     fn size(&self) -> usize {
-        self.store.size() + self.expiries.capacity() * 12 + self.revived.len() * 24
+        self.store.size() + self.expiries.size() + self.expiries.len() * 4 + self.revived.len() * 24
     }
 
     fn account(&mut self) -> Result<()> {

@@ -20,6 +20,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
     ReplaceChildrenOptions,
 };
+use futures::future::{BoxFuture, ready};
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
@@ -143,17 +144,22 @@ impl TableProvider for SlotTable {
         TableType::Base
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    crate::send_sync::scan_by!(Self::scan_slot);
+}
+
+impl SlotTable {
+    fn scan_slot<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         _limit: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>> {
         let partitions = state.config().target_partitions();
         let projection = projection.cloned().or_else(|| all_columns(self.with_hidden.as_ref()));
         let request = ScanRequest { projection, filters: filters.to_vec(), partitions };
-        Ok(Arc::new(MicroBatchExec::try_new(self.clone(), request)?))
+        let exec = MicroBatchExec::try_new(self.clone(), request);
+        Box::pin(ready(exec.map(|exec| Arc::new(exec) as Arc<dyn ExecutionPlan>)))
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
@@ -20,6 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use datafusion::physical_plan::displayable;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::apply::ApplyPlanner;
@@ -46,6 +46,7 @@ use crate::operator::{
     WindowKey,
 };
 use crate::output_mode::OutputMode;
+use crate::send_sync::{create_physical_plan_by, plan_extension_by};
 use crate::state::StateSpace;
 
 /// The plans of a query, to be reset and executed for every batch, and the state they share.
@@ -204,25 +205,43 @@ struct StatefulPlanner {
     operators: Arc<Operators>,
 }
 
-#[async_trait]
 impl QueryPlanner for StatefulPlanner {
-    async fn create_physical_plan(
-        &self,
-        plan: &LogicalPlan,
-        session: &dyn Session,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let ours = StatefulPlanner { operators: self.operators.clone() };
-        let state = planning_state(plan, session)?;
-        let session = state.as_ref().map_or(session, |s| s as &dyn Session);
-        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ours), Arc::new(ApplyPlanner)])
-            .create_physical_plan(&lower(plan.clone())?, session)
-            .await
-    }
+    create_physical_plan_by!(Self::plan);
 }
 
-#[async_trait]
 impl ExtensionPlanner for StatefulPlanner {
-    async fn plan_extension(
+    plan_extension_by!(Self::plan_node);
+}
+
+impl StatefulPlanner {
+    fn plan<'a>(
+        &'a self,
+        plan: &'a LogicalPlan,
+        session: &'a dyn Session,
+    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let ours = StatefulPlanner { operators: self.operators.clone() };
+            let state = planning_state(plan, session)?;
+            let session = state.as_ref().map_or(session, |s| s as &dyn Session);
+            DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ours), Arc::new(ApplyPlanner)])
+                .create_physical_plan(&lower(plan.clone())?, session)
+                .await
+        })
+    }
+
+    fn plan_node<'a>(
+        &'a self,
+        planner: &'a dyn PhysicalPlanner,
+        node: &'a dyn UserDefinedLogicalNode,
+        logical_inputs: &'a [&'a LogicalPlan],
+        physical_inputs: &'a [Arc<dyn ExecutionPlan>],
+        session: &'a dyn Session,
+        context: &'a PhysicalPlanningContext,
+    ) -> BoxFuture<'a, DfResult<Option<Arc<dyn ExecutionPlan>>>> {
+        Box::pin(ready(self.exec_of(planner, node, logical_inputs, physical_inputs, session, context)))
+    }
+
+    fn exec_of(
         &self,
         planner: &dyn PhysicalPlanner,
         node: &dyn UserDefinedLogicalNode,

@@ -53,7 +53,7 @@ impl PreparedQuery {
         !self.reads_tables
             && (Arc::ptr_eq(made, now) || entries(made) == entries(now))
             && Arc::ptr_eq(self.plan.state.runtime_env(), session.runtime_env())
-            && backend(&self.plan.state).directory() == backend(session).directory()
+            && backend(&self.plan.state).is_like(&backend(session))
     }
 }
 

@@ -10,6 +10,7 @@ use datafusion::common::Result as DfResult;
 use datafusion::datasource::ViewTable;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::future::BoxFuture;
 
 /// See the module.
 #[derive(Debug)]
@@ -48,13 +49,17 @@ impl TableProvider for WatermarkedStream {
         self.view.get_logical_plan()
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    crate::send_sync::scan_by!(Self::scan_view);
+}
+
+impl WatermarkedStream {
+    fn scan_view<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        self.view.scan(state, projection, filters, limit).await
+    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>> {
+        self.view.scan(state, projection, filters, limit)
     }
 }

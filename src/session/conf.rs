@@ -48,7 +48,7 @@ const KNOWN: &[Known] = &[
     known("default.parallelism", Kind::Count, "", &["partitions", "shuffle.partitions", "parallelism"]),
     known("batch.size", Kind::Count, "8192", &[]),
     known("memory.limit", Kind::Bytes, "", &[]),
-    known("state.backend", Kind::Choice(&["memory", "disk"]), "memory", &[]),
+    known("state.backend", Kind::Choice(&["auto", "memory", "disk"]), "auto", &[]),
     known("state.directory", Kind::Text, "", &[]),
     known("checkpoint.sourceChange", Kind::Choice(&["fail", "allow"]), "fail", &[]),
     known(crate::query::SNAPSHOT_LOG_BYTES, Kind::Bytes, "32MB", &[]),
@@ -108,12 +108,18 @@ impl Settings {
         if let Some(n) = batch {
             options.set("datafusion.execution.batch_size", &n.to_string())?;
         }
-        let backend = match self.values.get("state.backend") {
-            Some("disk") => StateBackend::disk(self.state_directory()),
-            _ => StateBackend::default(),
-        };
-        state.config_mut().set_extension(Arc::new(backend));
         let limit = self.values.get("memory.limit").and_then(parse_bytes);
+        let backend = match (self.values.get("state.backend"), limit) {
+            (Some("disk"), _) => StateBackend::disk(self.state_directory()),
+            (Some("memory"), _) | (_, None) => StateBackend::default(),
+            // Half is for the batches, which cannot do without.
+            (_, Some(limit)) => StateBackend::spilling(self.state_directory(), limit / 2),
+        };
+        // One budget of memory for all queries of the session, as long as it stays the same.
+        let known = state.config().get_extension::<StateBackend>();
+        if !known.is_some_and(|known| known.is_like(&backend)) {
+            state.config_mut().set_extension(Arc::new(backend));
+        }
         // One pool for all queries of the session: a new one only for another limit.
         let is_new = |limit: &usize| !matches!(state.runtime_env().memory_pool.memory_limit(), MemoryLimit::Finite(l) if l == *limit);
         if let Some(limit) = limit.filter(is_new) {

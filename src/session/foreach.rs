@@ -15,6 +15,7 @@ use datafusion::datasource::MemTable;
 use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use datafusion::physical_plan::common::collect;
 use datafusion::prelude::SessionContext;
+use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -108,6 +109,35 @@ struct State {
     targets: Vec<InsertTarget>,
 }
 
+impl BodySink {
+    /// As a box: a future inside of another is asked for all that it holds, once more.
+    fn boxed_commit(&self, batch: BatchIdentity) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let mut state = self.state.lock().await;
+            let (Some(context), Some((_, rows))) =
+                (state.context.clone(), state.prepared.take_if(|(id, _)| *id == batch.batch_id))
+            else {
+                return Err(Error::internal(format!("batch {} of FOREACH BATCH was not prepared", batch.batch_id)));
+            };
+            let session = Session::upgrade(&self.session)?;
+            let body = batch_context(session.context(), context.schema.clone(), rows, batch.batch_id)?;
+            for (i, step) in self.steps.iter().enumerate() {
+                let planned = crate::sql::query::plan_query(&body, &step.query.text, step.text.clone()).await?;
+                let planned = for_columns(&body, &step.open_target(&session)?, &step.columns, planned).await?;
+                if state.targets.len() == i {
+                    let target = open_step(&session, step, i, &context, &planned).await?;
+                    state.targets.push(target);
+                }
+                match &state.targets[i] {
+                    InsertTarget::Table(key) => insert_into_table(&body, key, planned.plan).await?,
+                    InsertTarget::Sink(sink) => write_batch(&body, sink.as_ref(), batch, planned.plan).await?,
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
 #[async_trait]
 impl Sink for BodySink {
     fn description(&self) -> String {
@@ -135,27 +165,7 @@ impl Sink for BodySink {
     }
 
     async fn commit(&self, batch: BatchIdentity) -> Result<()> {
-        let mut state = self.state.lock().await;
-        let (Some(context), Some((_, rows))) =
-            (state.context.clone(), state.prepared.take_if(|(id, _)| *id == batch.batch_id))
-        else {
-            return Err(Error::internal(format!("batch {} of FOREACH BATCH was not prepared", batch.batch_id)));
-        };
-        let session = Session::upgrade(&self.session)?;
-        let body = batch_context(session.context(), context.schema.clone(), rows, batch.batch_id)?;
-        for (i, step) in self.steps.iter().enumerate() {
-            let planned = crate::sql::query::plan_query(&body, &step.query.text, step.text.clone()).await?;
-            let planned = for_columns(&body, &step.open_target(&session)?, &step.columns, planned).await?;
-            if state.targets.len() == i {
-                let target = open_step(&session, step, i, &context, &planned).await?;
-                state.targets.push(target);
-            }
-            match &state.targets[i] {
-                InsertTarget::Table(key) => insert_into_table(&body, key, planned.plan).await?,
-                InsertTarget::Sink(sink) => write_batch(&body, sink.as_ref(), batch, planned.plan).await?,
-            }
-        }
-        Ok(())
+        self.boxed_commit(batch).await
     }
 
     async fn abort(&self) -> Result<()> {

@@ -74,6 +74,8 @@ pub(crate) struct Shared {
     script: Option<crate::sql::ScriptText>,
 }
 
+crate::send_sync::send_sync!(Shared { context, clock, failpoints, conf, catalog, connectors, queries, below, script });
+
 /// Lets a DataFrame find its session: an extension of DataFusion's `SessionConfig`.
 #[derive(Debug, Default)]
 pub(crate) struct SessionLink(std::sync::OnceLock<Weak<Shared>>);

@@ -9,6 +9,7 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use futures::future::{BoxFuture, ready};
 
 use super::Session;
 use super::catalog::{NamedTable, Object, may_create};
@@ -227,20 +228,22 @@ impl TableProvider for ResultTable {
         TableType::Base
     }
 
-    async fn scan(
-        &self,
-        state: &dyn DataFusionSession,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    crate::send_sync::scan_by!(Self::scan_rows);
+}
+
+impl ResultTable {
+    fn scan_rows<'a>(
+        &'a self,
+        state: &'a dyn DataFusionSession,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        if self.rows.schema().fields().is_empty() {
-            let schema = match projection {
-                Some(columns) => Arc::new(self.schema.project(columns)?),
-                None => self.schema.clone(),
-            };
-            return Ok(Arc::new(EmptyExec::new(schema)));
+    ) -> BoxFuture<'a, DataFusionResult<Arc<dyn ExecutionPlan>>> {
+        if !self.rows.schema().fields().is_empty() {
+            return self.rows.scan(state, projection, filters, limit);
         }
-        self.rows.scan(state, projection, filters, limit).await
+        let schema = projection.map_or(Ok(self.schema.clone()), |columns| self.schema.project(columns).map(Arc::new));
+        let empty = schema.map(|schema| Arc::new(EmptyExec::new(schema)) as Arc<dyn ExecutionPlan>);
+        Box::pin(ready(empty.map_err(Into::into)))
     }
 }

@@ -78,6 +78,8 @@ pub struct SourceContext {
     pub session: SessionContext,
 }
 
+crate::send_sync::send_sync!(SourceContext { dir, query, clock, wake, session });
+
 impl fmt::Debug for SourceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SourceContext").field("dir", &self.dir).finish_non_exhaustive()

@@ -19,6 +19,7 @@ use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
 
@@ -38,6 +39,34 @@ impl RefreshingTable {
     }
 }
 
+impl RefreshingTable {
+    fn scan_now<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let plan = self.table.scan(state, projection, filters, limit).await?;
+            let Some(session) = state.as_any().downcast_ref::<SessionState>() else { return Ok(plan) };
+            let schema = plan.schema();
+            let scan = Scan {
+                table: self.table.clone(),
+                every_ms: i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX),
+                planned: Instant::now(),
+                session: session.clone(),
+                projection: projection.cloned(),
+                filters: filters.to_vec(),
+                limit,
+                schema: schema.clone(),
+                read: Arc::new(Mutex::new(Read { plan, at: None })),
+            };
+            Ok(Arc::new(StreamingTableExec::try_new(schema, vec![Arc::new(scan)], None, [], false, limit)?))
+        })
+    }
+}
+
 #[async_trait]
 impl TableProvider for RefreshingTable {
     fn schema(&self) -> SchemaRef {
@@ -48,29 +77,7 @@ impl TableProvider for RefreshingTable {
         self.table.table_type()
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = self.table.scan(state, projection, filters, limit).await?;
-        let Some(session) = state.as_any().downcast_ref::<SessionState>() else { return Ok(plan) };
-        let schema = plan.schema();
-        let scan = Scan {
-            table: self.table.clone(),
-            every_ms: i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX),
-            planned: Instant::now(),
-            session: session.clone(),
-            projection: projection.cloned(),
-            filters: filters.to_vec(),
-            limit,
-            schema: schema.clone(),
-            read: Arc::new(Mutex::new(Read { plan, at: None })),
-        };
-        Ok(Arc::new(StreamingTableExec::try_new(schema, vec![Arc::new(scan)], None, [], false, limit)?))
-    }
+    crate::send_sync::scan_by!(Self::scan_now);
 
     async fn insert_into(
         &self,

@@ -13,6 +13,7 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
+use futures::future::BoxFuture;
 
 use super::file::format::FormatOptions;
 use super::file::listing::Location;
@@ -148,6 +149,33 @@ fn not_found(location: &Location) -> Error {
     )
 }
 
+impl StaticFiles {
+    fn scan_files<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        _limit: Option<usize>,
+    ) -> BoxFuture<'a, DataFusionResult<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let location = self.location.clone();
+            let listing = SpawnedTask::spawn_blocking(move || location.list());
+            let files = listing.join().await.map_err(|e| DataFusionError::External(Box::new(e)))??.files;
+            let tz = session_time_zone(state.config_options());
+            let decoding = Decoding { options: self.format.clone(), tz, bad_records: BadRecordCounter::default() };
+            let mut reader = FileReader::new(self.schema.clone(), decoding)?;
+            (reader.lenience, reader.store) = (self.lenience, self.location.store.clone());
+            let request = ScanRequest {
+                projection: projection.cloned().or_else(|| all_columns(self.with_metadata.as_ref())),
+                filters: filters.to_vec(),
+                partitions: state.config().target_partitions(),
+            };
+            let scan = FilesScan::new(self.kind.name(), self.location.clone(), Arc::new(reader), files);
+            Ok(scan.plan(0..scan.pieces(), &request)?)
+        })
+    }
+}
+
 #[async_trait]
 impl TableProvider for StaticFiles {
     fn schema(&self) -> SchemaRef {
@@ -162,28 +190,7 @@ impl TableProvider for StaticFiles {
         Ok(filters.iter().map(|filter| pushdown(scan::prunes(filter))).collect())
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let location = self.location.clone();
-        let listing = SpawnedTask::spawn_blocking(move || location.list());
-        let files = listing.join().await.map_err(|e| DataFusionError::External(Box::new(e)))??.files;
-        let tz = session_time_zone(state.config_options());
-        let decoding = Decoding { options: self.format.clone(), tz, bad_records: BadRecordCounter::default() };
-        let mut reader = FileReader::new(self.schema.clone(), decoding)?;
-        (reader.lenience, reader.store) = (self.lenience, self.location.store.clone());
-        let request = ScanRequest {
-            projection: projection.cloned().or_else(|| all_columns(self.with_metadata.as_ref())),
-            filters: filters.to_vec(),
-            partitions: state.config().target_partitions(),
-        };
-        let scan = FilesScan::new(self.kind.name(), self.location.clone(), Arc::new(reader), files);
-        Ok(scan.plan(0..scan.pieces(), &request)?)
-    }
+    crate::send_sync::scan_by!(Self::scan_files);
 
     async fn insert_into(
         &self,

@@ -2,13 +2,15 @@
 //!
 //! With the backend `disk`, keys, values and segments are written to files without a name that are mapped into memory.
 //! What is not used the operating system writes out and drops when memory is short, and reads again on touch. The files
-//! are a cache: durable is only the checkpoint, and nothing of them is left when the process ends.
+//! are a cache: durable is only the checkpoint, and nothing of them is left when the process ends. With a limit of memory
+//! the first blocks are on the heap, and those for which there is no room any more in files.
 //!
 //! ```text
 //! extent 0  [block][block][ free ][block] …     a file each, 1 MiB and then twice the last, at most 64 MiB
 //! extent 1  [ block      ][ block      ] …      blocks of one size class are handed out again
 //! ```
 
+use std::alloc::Layout;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
@@ -16,6 +18,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::arrow::array::{Array, ArrayData, ArrayRef, make_array};
 use datafusion::arrow::buffer::Buffer;
@@ -37,82 +40,92 @@ pub struct StateBackend(Option<Arc<Area>>);
 impl StateBackend {
     /// Files in `dir`, made when the first state needs them.
     pub fn disk(dir: PathBuf) -> Self {
-        Self(Some(Arc::new(Area { dir, space: Mutex::default() })))
+        Self::spilling(dir, 0)
     }
 
-    /// The directory of its files; none for memory.
-    pub fn directory(&self) -> Option<&Path> {
-        self.0.as_ref().map(|area| area.dir.as_path())
+    /// The heap for the first `heap_bytes`, files in `dir` for the rest.
+    pub fn spilling(dir: PathBuf, heap_bytes: usize) -> Self {
+        Self(Some(Arc::new(Area { dir, heap_bytes, on_heap: AtomicUsize::new(0), space: Mutex::default() })))
     }
 
-    /// Whether state lives in files.
-    pub fn is_disk(&self) -> bool {
-        self.0.is_some()
+    /// Whether state goes to the same places, if not to the same files.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let places = |backend: &Self| backend.0.as_ref().map(|area| (area.dir.clone(), area.heap_bytes));
+        places(self) == places(other)
     }
 
     /// A block of zeros.
     pub fn zeroed(&self, len: usize) -> Result<Block> {
         match &self.0 {
-            None => Ok(Block::on_heap(vec![0; len])),
+            None => Ok(Block::on_heap(len)),
             Some(area) => Area::allocate(area, len),
         }
     }
 
-    /// A block with these bytes; on the heap, where it is accounted for, if there is no room for it elsewhere.
-    pub fn block_or_heap(&self, bytes: Vec<u8>) -> Block {
-        match &self.0 {
-            Some(area) => match Area::allocate(area, bytes.len()) {
-                Ok(mut block) => {
-                    block.copy_from_slice(&bytes);
-                    block
-                }
-                Err(_) => Block::on_heap(bytes),
-            },
-            None => Block::on_heap(bytes),
-        }
+    /// A block of zeros; on the heap, where it is accounted for, if there is no room for it elsewhere.
+    pub fn zeroed_or_heap(&self, len: usize) -> Block {
+        self.zeroed(len).unwrap_or_else(|_| Block::on_heap(len))
+    }
+
+    /// A block with these bytes; on the heap if there is no room for it elsewhere.
+    pub fn block_or_heap(&self, bytes: &[u8]) -> Block {
+        let mut block = self.zeroed_or_heap(bytes.len());
+        block.copy_from_slice(bytes);
+        block
     }
 
     /// A block with these bytes.
-    pub fn block(&self, bytes: Vec<u8>) -> Result<Block> {
-        let Some(area) = &self.0 else { return Ok(Block::on_heap(bytes)) };
-        let mut block = Area::allocate(area, bytes.len())?;
-        block.copy_from_slice(&bytes);
+    pub fn block(&self, bytes: &[u8]) -> Result<Block> {
+        let mut block = self.zeroed(bytes.len())?;
+        block.copy_from_slice(bytes);
         Ok(block)
     }
 
-    /// The same array with its values where state is kept.
-    pub fn store(&self, array: ArrayRef) -> Result<ArrayRef> {
-        let Some(area) = &self.0 else { return Ok(array) };
-        Ok(make_array(store(area, &array.to_data())?))
+    /// The same array with its values where state is kept, and how many bytes of it are on the heap.
+    pub fn store(&self, array: ArrayRef) -> Result<(ArrayRef, usize)> {
+        let Some(area) = &self.0 else {
+            let bytes = array.get_array_memory_size();
+            return Ok((array, bytes));
+        };
+        let mut on_heap = 0;
+        let data = store(area, &array.to_data(), &mut on_heap)?;
+        Ok((make_array(data), on_heap))
     }
 }
 
 /// Null masks stay on the heap: they are an eighth of a byte a row.
-fn store(area: &Arc<Area>, data: &ArrayData) -> Result<ArrayData> {
-    let buffers = data.buffers().iter().map(|b| store_buffer(area, b)).collect::<Result<Vec<_>>>()?;
-    let children = data.child_data().iter().map(|c| store(area, c)).collect::<Result<Vec<_>>>()?;
+fn store(area: &Arc<Area>, data: &ArrayData, on_heap: &mut usize) -> Result<ArrayData> {
+    let buffers = data.buffers().iter().map(|b| store_buffer(area, b, on_heap)).collect::<Result<Vec<_>>>()?;
+    let children = data.child_data().iter().map(|c| store(area, c, on_heap)).collect::<Result<Vec<_>>>()?;
     let copy = data.clone().into_builder().buffers(buffers).child_data(children);
     // SAFETY: every buffer has the bytes that it had in valid data, at an address aligned to 64 bytes.
     Ok(unsafe { copy.build_unchecked() })
 }
 
-fn store_buffer(area: &Arc<Area>, buffer: &Buffer) -> Result<Buffer> {
+fn store_buffer(area: &Arc<Area>, buffer: &Buffer, on_heap: &mut usize) -> Result<Buffer> {
     if buffer.is_empty() {
         return Ok(buffer.clone());
     }
     let mut block = Area::allocate(area, buffer.len())?;
     block.copy_from_slice(buffer);
+    *on_heap += block.heap_size();
     let (start, len) = (block.start, block.len);
     // SAFETY: the block has `len` bytes at `start`, nobody writes them any more, and the buffer keeps the block.
     Ok(unsafe { Buffer::from_custom_allocation(start, len, Arc::new(AssertUnwindSafe(block))) })
 }
 
-/// Bytes of state of a fixed length, owned by whoever has the block.
+/// Bytes of state of a fixed length, owned by whoever has the block. They start at a multiple of 64.
 pub struct Block {
     start: NonNull<u8>,
     len: usize,
-    /// None: on the heap.
-    mapped: Option<Mapped>,
+    place: Place,
+}
+
+enum Place {
+    Heap,
+    /// On the heap, as part of what an area may have there.
+    AreaHeap(Arc<Area>),
+    Mapped(Box<Mapped>),
 }
 
 struct Mapped {
@@ -128,15 +141,27 @@ unsafe impl Send for Block {}
 unsafe impl Sync for Block {}
 
 impl Block {
-    fn on_heap(bytes: Vec<u8>) -> Self {
-        let bytes = Box::leak(bytes.into_boxed_slice());
-        Self { len: bytes.len(), start: NonNull::from(bytes).cast(), mapped: None }
+    /// A block of zeros on the heap.
+    fn on_heap(len: usize) -> Self {
+        let layout = heap_layout(len);
+        if len == 0 {
+            return Self { start: layout.dangling_ptr(), len, place: Place::Heap };
+        }
+        // SAFETY: the layout has a size.
+        let start = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) });
+        let start = start.unwrap_or_else(|| std::alloc::handle_alloc_error(layout));
+        Self { start, len, place: Place::Heap }
     }
 
     /// Bytes that this block holds on the heap.
     pub fn heap_size(&self) -> usize {
-        if self.mapped.is_none() { self.len } else { 0 }
+        if matches!(self.place, Place::Mapped(_)) { 0 } else { self.len }
     }
+}
+
+fn heap_layout(len: usize) -> Layout {
+    // A length that overflows with its alignment is more than any memory, which `handle_alloc_error` would say too.
+    Layout::from_size_align(len, SMALLEST_BLOCK).unwrap_or_else(|_| std::alloc::handle_alloc_error(Layout::new::<u8>()))
 }
 
 impl std::ops::Deref for Block {
@@ -159,10 +184,14 @@ impl std::ops::DerefMut for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        match &self.mapped {
-            Some(mapped) => mapped.area.space().free(mapped),
-            // SAFETY: `on_heap` leaked a boxed slice of this address and length, and only this gives it back.
-            None => drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(self.start.as_ptr(), self.len)) }),
+        match &self.place {
+            Place::Mapped(mapped) => return mapped.area.space().free(mapped),
+            Place::AreaHeap(area) => _ = area.on_heap.fetch_sub(self.len, Ordering::Relaxed),
+            Place::Heap => {}
+        }
+        if self.len > 0 {
+            // SAFETY: `on_heap` allocated it with this layout, and only this gives it back.
+            unsafe { std::alloc::dealloc(self.start.as_ptr(), heap_layout(self.len)) }
         }
     }
 }
@@ -176,6 +205,9 @@ impl fmt::Debug for Block {
 /// Files of one session's state.
 struct Area {
     dir: PathBuf,
+    /// What may be on the heap before there are files, and what is.
+    heap_bytes: usize,
+    on_heap: AtomicUsize,
     space: Mutex<Space>,
 }
 
@@ -205,9 +237,19 @@ impl Area {
         self.space.lock()
     }
 
+    /// Whether there is room for `len` bytes on the heap, which are taken then.
+    fn take_heap(&self, len: usize) -> bool {
+        let fits = |used: usize| used.checked_add(len).filter(|sum| *sum <= self.heap_bytes);
+        self.heap_bytes > 0 && self.on_heap.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
     fn allocate(area: &Arc<Self>, len: usize) -> Result<Block> {
-        if len == 0 {
-            return Ok(Block::on_heap(vec![]));
+        if len == 0 || area.take_heap(len) {
+            let mut block = Block::on_heap(len);
+            if len > 0 {
+                block.place = Place::AreaHeap(area.clone());
+            }
+            return Ok(block);
         }
         let class = size_class(len);
         let mut space = area.space();
@@ -224,7 +266,7 @@ impl Area {
         let start = unsafe { NonNull::new_unchecked(owner.map.as_mut_ptr().add(offset)) };
         drop(space);
         let mapped = Mapped { area: area.clone(), extent, offset, class };
-        let mut block = Block { start, len, mapped: Some(mapped) };
+        let mut block = Block { start, len, place: Place::Mapped(Box::new(mapped)) };
         if !is_new {
             block.fill(0);
         }
@@ -362,12 +404,24 @@ mod tests {
     fn placed_arrays_are_equal() {
         let (_dir, backend) = disk();
         let text: ArrayRef = Arc::new(StringViewArray::from_iter([Some("short"), None, Some("longer than a view is")]));
-        let placed = backend.store(text.slice(1, 2)).unwrap();
+        let (placed, on_heap) = backend.store(text.slice(1, 2)).unwrap();
+        assert_eq!(on_heap, 0);
         assert_eq!(placed.as_ref(), text.slice(1, 2).as_ref());
         assert_eq!(placed.as_string_view().value(1), "longer than a view is");
         let lists = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), None, Some(vec![])]);
         let lists: ArrayRef = Arc::new(lists);
-        assert_eq!(&backend.store(lists.clone()).unwrap(), &lists);
+        assert_eq!(&backend.store(lists.clone()).unwrap().0, &lists);
+    }
+
+    #[test]
+    fn the_heap_comes_first_as_far_as_it_may() {
+        let dir = tempfile::tempdir().unwrap();
+        let backend = StateBackend::spilling(dir.path().join("state"), 1000);
+        let blocks: Vec<Block> = (0..4).map(|_| backend.zeroed(400).unwrap()).collect();
+        assert_eq!(blocks.iter().map(Block::heap_size).collect::<Vec<_>>(), [400, 400, 0, 0]);
+        drop(blocks);
+        assert_eq!(backend.zeroed(1000).unwrap().heap_size(), 1000, "it is given back");
+        assert_eq!(backend.zeroed(1001).unwrap().heap_size(), 0);
     }
 
     #[test]

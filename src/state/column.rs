@@ -24,6 +24,8 @@ pub struct FixedColumn {
     data_type: DataType,
     width: usize,
     chunks: Vec<Arc<Chunk>>,
+    /// Bytes of the chunks' values that are on the heap.
+    on_heap: usize,
     backend: StateBackend,
 }
 
@@ -52,15 +54,16 @@ impl FixedColumn {
     /// An empty column; `data_type` must have a [`fixed_width`].
     pub fn new(data_type: DataType, backend: StateBackend) -> Self {
         let width = fixed_width(&data_type).unwrap_or(8);
-        Self { data_type, width, chunks: vec![], backend }
+        Self { data_type, width, chunks: vec![], on_heap: 0, backend }
     }
 
     /// Makes room for `slots` slots, the new ones null.
     pub fn resize(&mut self, slots: usize) -> Result<()> {
         let chunks = slots.div_ceil(CHUNK_SLOTS);
-        self.chunks.truncate(chunks);
+        self.on_heap -= self.chunks.drain(chunks.min(self.chunks.len())..).map(|c| c.values.heap_size()).sum::<usize>();
         while self.chunks.len() < chunks {
             let values = self.backend.zeroed(CHUNK_SLOTS * self.width)?;
+            self.on_heap += values.heap_size();
             self.chunks.push(Arc::new(Chunk { values, valid: [0; CHUNK_SLOTS / 64] }));
         }
         Ok(())
@@ -71,7 +74,8 @@ impl FixedColumn {
     fn chunk_mut(&mut self, at: usize) -> Result<&mut Chunk> {
         if Arc::get_mut(&mut self.chunks[at]).is_none() {
             let shared = &self.chunks[at];
-            let copy = Chunk { values: self.backend.block(shared.values.to_vec())?, valid: shared.valid };
+            let copy = Chunk { values: self.backend.block(&shared.values)?, valid: shared.valid };
+            self.on_heap = self.on_heap + copy.values.heap_size() - shared.values.heap_size();
             self.chunks[at] = Arc::new(copy);
         }
         Arc::get_mut(&mut self.chunks[at]).ok_or_else(|| Error::internal("a new chunk of state is shared"))
@@ -117,8 +121,7 @@ impl FixedColumn {
 
     /// Bytes held in memory.
     pub fn size(&self) -> usize {
-        let values = if self.backend.is_disk() { 0 } else { CHUNK_SLOTS * self.width };
-        self.chunks.len() * (values + CHUNK_SLOTS / 8 + 16)
+        self.on_heap + self.chunks.len() * (CHUNK_SLOTS / 8 + 16)
     }
 }
 

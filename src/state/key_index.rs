@@ -1,11 +1,10 @@
-//! Keys to dense slots: an open-addressing table over row-format keys, built for batches of look-ups.
+//! Keys to dense slots, built for batches of look-ups.
 //!
 //! ```text
-//! table  [ tag | slot ] [ empty ] [ tag | slot ] …      8 bytes an entry, linear probing, at most half full
+//! table       hash ─► slots that may be the key's            see `key_table`
+//! places      [ chunk, offset ] …                            by slot
 //!                  │
-//! places      [ chunk, offset ] …                       by slot
-//!                  │
-//! chunks      [ len key ][ len key ][ len key ] …       append-only, shared with images being written
+//! chunks      [ len key ][ len key ][ len key ] …            append-only, shared with images being written
 //! ```
 //!
 //! Slots are given in the order in which keys appear and are never reused, so a failed batch is undone by forgetting the
@@ -13,98 +12,32 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray};
+use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::arrow::row::{RowConverter, Rows, SortField};
-use datafusion::common::hash_utils::{RandomState, create_hashes};
 
-use super::StateBackend;
 use super::backend::Block;
+use super::key_encoder::{EncodedKeys, KeyEncoder};
+use super::key_table::{Entry, KeyTable, Position};
 use super::prefetch::prefetch;
+use super::{PagedVec, StateBackend};
 use crate::error::Result;
 
-const EMPTY: u64 = u64::MAX;
 /// Look-ups in flight: enough to hide memory latency, few enough to stay in the nearest cache.
 const GROUP: usize = 32;
-const CHUNK_BYTES: usize = 1 << 20;
-const HASH_SEED: u64 = 42;
+const CHUNK_BYTES: usize = 1 << 18;
+/// The first byte of a key's length, if that does not fit into it: four bytes with the length follow.
+const LONG: u8 = u8::MAX;
 
 /// The slot of a key that has none.
-const MISSING: u32 = u32::MAX;
+pub const MISSING: u32 = u32::MAX;
 
 /// Keys of one store, by slot.
 pub struct KeyIndex {
     encoder: Arc<KeyEncoder>,
-    table: Vec<u64>,
-    /// By slot, to grow the table without reading keys.
-    hashes: Vec<u64>,
+    table: KeyTable,
     /// By slot: chunk and offset of the key's length.
-    places: Vec<(u32, u32)>,
+    places: PagedVec<(u32, u32)>,
     arena: KeyArena,
-}
-
-/// Key columns to keys and back, for every index over keys of these types.
-pub struct KeyEncoder {
-    types: Vec<DataType>,
-    converter: RowConverter,
-    random_state: RandomState,
-}
-
-/// The keys of some rows, and their hashes.
-#[derive(Clone)]
-pub struct EncodedKeys {
-    rows: Arc<Rows>,
-    hashes: Arc<Vec<u64>>,
-    len: usize,
-}
-
-impl EncodedKeys {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Those of the first `len` rows.
-    pub fn first(&self, len: usize) -> Self {
-        Self { len: len.min(self.len), ..self.clone() }
-    }
-
-    /// What looking them up gives where there are no keys yet; see [`KeyIndex::locate`].
-    pub fn without_slots(&self) -> Vec<u32> {
-        vec![MISSING; self.len()]
-    }
-}
-
-impl KeyEncoder {
-    /// An encoder for keys of these types. No types: one key, the empty one.
-    pub fn try_new(types: Vec<DataType>) -> Result<Self> {
-        let encoded = if types.is_empty() { vec![DataType::Boolean] } else { types.clone() };
-        let converter = RowConverter::new(encoded.into_iter().map(SortField::new).collect())?;
-        Ok(Self { converter, types, random_state: RandomState::with_seed(HASH_SEED) })
-    }
-
-    /// The keys in these columns of `rows` rows.
-    pub fn encode(&self, columns: &[ArrayRef], rows: usize) -> Result<EncodedKeys> {
-        let dummy: [ArrayRef; 1];
-        let columns = if columns.is_empty() {
-            dummy = [Arc::new(BooleanArray::from(vec![false; rows]))];
-            &dummy[..]
-        } else {
-            columns
-        };
-        let mut hashes = vec![0; rows];
-        create_hashes(columns, &self.random_state, &mut hashes)?;
-        let encoded = self.converter.convert_columns(columns)?;
-        Ok(EncodedKeys { rows: Arc::new(encoded), hashes: Arc::new(hashes), len: rows })
-    }
-
-    /// The columns of these keys.
-    pub fn decode<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
-        let parser = self.converter.parser();
-        let mut columns = self.converter.convert_rows(keys.map(|k| parser.parse(k)))?;
-        columns.truncate(self.types.len());
-        Ok(columns)
-    }
 }
 
 /// The keys' bytes in slot order, as pieces that can be shared.
@@ -112,18 +45,27 @@ impl KeyEncoder {
 pub struct KeyArena {
     full: Vec<Arc<Block>>,
     current: Vec<u8>,
+    on_heap: usize,
     backend: StateBackend,
 }
 
 impl KeyArena {
     fn push(&mut self, key: &[u8]) -> (u32, u32) {
-        let needed = key.len() + 4;
+        let needed = key.len() + 5;
         if !self.current.is_empty() && self.current.len() + needed > CHUNK_BYTES {
-            self.full.push(Arc::new(self.backend.block_or_heap(std::mem::take(&mut self.current))));
-            self.current.reserve_exact(needed.max(CHUNK_BYTES));
+            let block = self.backend.block_or_heap(&self.current);
+            self.on_heap += block.heap_size();
+            self.full.push(Arc::new(block));
+            self.current.clear();
         }
         let place = (self.full.len() as u32, self.current.len() as u32);
-        self.current.extend_from_slice(&(key.len() as u32).to_le_bytes());
+        match u8::try_from(key.len()) {
+            Ok(len) if len != LONG => self.current.push(len),
+            _ => {
+                self.current.push(LONG);
+                self.current.extend_from_slice(&(key.len() as u32).to_le_bytes());
+            }
+        }
         self.current.extend_from_slice(key);
         place
     }
@@ -135,16 +77,14 @@ impl KeyArena {
 
     #[inline]
     fn key(&self, (chunk, offset): (u32, u32)) -> &[u8] {
-        let bytes = &self.chunk(chunk)[offset as usize..];
-        let (len, rest) = bytes.split_at(4);
-        &rest[..u32::from_le_bytes([len[0], len[1], len[2], len[3]]) as usize]
+        ChunkKeys(&self.chunk(chunk)[offset as usize..]).next().unwrap_or_default()
     }
 
     fn truncate(&mut self, (chunk, offset): (u32, u32)) {
         let chunk = chunk as usize;
         if chunk < self.full.len() {
             self.current = self.full[chunk].to_vec();
-            self.full.truncate(chunk);
+            self.on_heap -= self.full.drain(chunk..).map(|block| block.heap_size()).sum::<usize>();
         }
         self.current.truncate(offset as usize);
     }
@@ -154,9 +94,9 @@ impl KeyArena {
         self.full.iter().map(|c| &***c).chain(std::iter::once(self.current.as_slice())).flat_map(ChunkKeys)
     }
 
-    /// Bytes held in memory.
+    /// Bytes held on the heap.
     fn size(&self) -> usize {
-        self.current.capacity() + self.full.iter().map(|b| b.heap_size()).sum::<usize>()
+        self.current.capacity() + self.on_heap
     }
 }
 
@@ -165,9 +105,17 @@ struct ChunkKeys<'a>(&'a [u8]);
 impl<'a> Iterator for ChunkKeys<'a> {
     type Item = &'a [u8];
 
+    #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
-        let (len, rest) = self.0.split_first_chunk::<4>()?;
-        let (key, rest) = rest.split_at(u32::from_le_bytes(*len) as usize);
+        let (first, rest) = self.0.split_first()?;
+        let (len, rest) = match *first {
+            LONG => {
+                let (len, rest) = rest.split_first_chunk::<4>()?;
+                (u32::from_le_bytes(*len) as usize, rest)
+            }
+            len => (len as usize, rest),
+        };
+        let (key, rest) = rest.split_at(len);
         self.0 = rest;
         Some(key)
     }
@@ -176,8 +124,8 @@ impl<'a> Iterator for ChunkKeys<'a> {
 impl KeyIndex {
     /// An empty index.
     pub fn new(encoder: Arc<KeyEncoder>, backend: StateBackend) -> Self {
-        let arena = KeyArena { backend, ..KeyArena::default() };
-        Self { encoder, table: vec![EMPTY; 64], hashes: vec![], places: vec![], arena }
+        let (table, places) = (KeyTable::new(backend.clone()), PagedVec::new(backend.clone()));
+        Self { encoder, table, places, arena: KeyArena { backend, ..KeyArena::default() } }
     }
 
     /// Number of keys.
@@ -192,25 +140,25 @@ impl KeyIndex {
 
     /// Types of the key columns.
     pub fn types(&self) -> &[DataType] {
-        &self.encoder.types
+        self.encoder.types()
     }
 
-    /// Bytes held.
+    /// Bytes held on the heap.
     pub fn size(&self) -> usize {
-        self.table.capacity() * 8 + self.hashes.capacity() * 8 + self.places.capacity() * 8 + self.arena.size()
+        self.table.size() + self.places.size() + self.arena.size()
     }
 
     /// The slot of every key, or [`MISSING`]. Several threads may look up at once.
     pub fn locate(&self, keys: &EncodedKeys) -> Vec<u32> {
         let mut slots = Vec::with_capacity(keys.len());
-        let mut groups = keys.hashes[..keys.len()].chunks(GROUP).peekable();
+        let mut groups = keys.hashes().chunks(GROUP).peekable();
         self.prefetch_table(groups.peek().copied().unwrap_or_default());
         while let Some(hashes) = groups.next() {
             self.prefetch_table(groups.peek().copied().unwrap_or_default());
             let candidates = self.prefetch(hashes);
             let from = slots.len();
-            let find = |(i, (hash, candidate)): (usize, (&u64, usize))| {
-                self.find(candidate, *hash, keys.rows.row(from + i).data()).unwrap_or(MISSING)
+            let find = |(i, (hash, candidate)): (usize, (&u64, Position))| {
+                self.find(candidate, *hash, keys.key(from + i)).unwrap_or(MISSING)
             };
             slots.extend(hashes.iter().zip(candidates).enumerate().map(find));
         }
@@ -219,15 +167,14 @@ impl KeyIndex {
 
     /// Makes slots for the keys that [`Self::locate`] did not find, in their order.
     pub fn insert_missing(&mut self, keys: &EncodedKeys, slots: &mut [u32]) {
-        for (start, group) in (0..).step_by(GROUP).zip(slots.chunks_mut(GROUP)) {
-            if group.iter().all(|s| *s != MISSING) {
-                continue;
+        let mut groups = (0..).step_by(GROUP).zip(slots.chunks_mut(GROUP)).peekable();
+        while let Some((start, group)) = groups.next() {
+            if let Some((next, group)) = groups.peek().filter(|(_, group)| group.contains(&MISSING)) {
+                self.prefetch_table(&keys.hashes()[*next..next + group.len()]);
             }
-            self.make_room();
-            self.prefetch_table(&keys.hashes[start..start + group.len()]);
             for (row, slot) in (start..).zip(group).filter(|(_, slot)| **slot == MISSING) {
-                let hash = keys.hashes[row];
-                *slot = self.find_or_insert(self.home(hash), hash, keys.rows.row(row).data());
+                let hash = keys.hashes()[row];
+                *slot = self.find_or_insert(self.table.home(hash), hash, keys.key(row));
             }
         }
     }
@@ -238,14 +185,11 @@ impl KeyIndex {
         let keys = self.encoder.encode(columns, rows)?;
         slots.clear();
         slots.reserve(rows);
-        for start in (0..rows).step_by(GROUP) {
-            self.make_room();
-            let rows = start..(start + GROUP).min(rows);
-            self.prefetch_table(&keys.hashes[rows.clone()]);
-            let candidates = self.prefetch(&keys.hashes[rows.clone()]);
-            let find_or_insert =
-                |(row, at): (usize, usize)| self.find_or_insert(at, keys.hashes[row], keys.rows.row(row).data());
-            slots.extend(rows.zip(candidates).map(find_or_insert));
+        for (start, hashes) in (0..).step_by(GROUP).zip(keys.hashes().chunks(GROUP)) {
+            self.prefetch_table(keys.hashes().get(start + GROUP..(start + 2 * GROUP).min(rows)).unwrap_or_default());
+            let candidates = self.prefetch(hashes);
+            let rows = (start..).zip(candidates).zip(hashes);
+            self.intern_group(rows.map(|((row, at), hash)| (at, *hash, keys.key(row))), slots);
         }
         Ok(())
     }
@@ -255,13 +199,18 @@ impl KeyIndex {
         slots.clear();
         let mut groups = rows.chunks(GROUP).peekable();
         while let Some(group) = groups.next() {
-            self.make_room();
             let candidates = self.prefetch_rows(keys, group, groups.peek().copied());
-            let find_or_insert = |(row, at): (&u32, usize)| {
-                let row = *row as usize;
-                self.find_or_insert(at, keys.hashes[row], keys.rows.row(row).data())
-            };
-            slots.extend(group.iter().zip(candidates).map(find_or_insert));
+            let rows = group.iter().map(|row| *row as usize).zip(candidates);
+            self.intern_group(rows.map(|(row, at)| (at, keys.hashes()[row], keys.key(row))), slots);
+        }
+    }
+
+    /// The slots of keys from the positions on that were found for them before.
+    fn intern_group<'a>(&mut self, keys: impl Iterator<Item = (Position, u64, &'a [u8])>, slots: &mut Vec<u32>) {
+        let version = self.table.version();
+        for (at, hash, key) in keys {
+            let at = if self.table.version() == version { at } else { self.table.home(hash) };
+            slots.push(self.find_or_insert(at, hash, key));
         }
     }
 
@@ -271,73 +220,52 @@ impl KeyIndex {
         let mut groups = rows.chunks(GROUP).peekable();
         while let Some(group) = groups.next() {
             let candidates = self.prefetch_rows(keys, group, groups.peek().copied());
-            let find = |(row, at): (&u32, usize)| {
+            let find = |(row, at): (&u32, Position)| {
                 let row = *row as usize;
-                self.find(at, keys.hashes[row], keys.rows.row(row).data()).unwrap_or(MISSING)
+                self.find(at, keys.hashes()[row], keys.key(row)).unwrap_or(MISSING)
             };
             slots.extend(group.iter().zip(candidates).map(find));
         }
     }
 
     /// [`Self::prefetch`] for these rows, and the table's entries for those that come `next`.
-    fn prefetch_rows(&self, keys: &EncodedKeys, rows: &[u32], next: Option<&[u32]>) -> [usize; GROUP] {
+    fn prefetch_rows(&self, keys: &EncodedKeys, rows: &[u32], next: Option<&[u32]>) -> [Position; GROUP] {
         for row in next.unwrap_or_default() {
-            prefetch(&raw const self.table[self.home(keys.hashes[*row as usize])]);
+            self.table.prefetch(keys.hashes()[*row as usize]);
         }
         let mut hashes = [0; GROUP];
         for (hash, row) in hashes.iter_mut().zip(rows) {
-            *hash = keys.hashes[*row as usize];
+            *hash = keys.hashes()[*row as usize];
         }
         self.prefetch(&hashes[..rows.len().min(GROUP)])
     }
 
-    #[inline]
-    fn home(&self, hash: u64) -> usize {
-        hash as usize & (self.table.len() - 1)
-    }
-
     fn prefetch_table(&self, hashes: &[u64]) {
-        for hash in hashes {
-            prefetch(&raw const self.table[self.home(*hash)]);
-        }
+        hashes.iter().for_each(|hash| self.table.prefetch(*hash));
     }
 
     /// Brings what looking up these hashes will read into the cache, one step of it after the other for all of them. Where
     /// the search for each can begin.
-    fn prefetch(&self, hashes: &[u64]) -> [usize; GROUP] {
-        let mut candidates = [0; GROUP];
-        for (candidate, hash) in candidates.iter_mut().zip(hashes) {
-            *candidate = self.candidate(self.home(*hash), *hash);
-            let entry = self.table[*candidate];
-            if entry != EMPTY {
-                prefetch(&raw const self.places[entry as u32 as usize]);
+    fn prefetch(&self, hashes: &[u64]) -> [Position; GROUP] {
+        let mut candidates = [Position::default(); GROUP];
+        let mut found = [MISSING; GROUP];
+        for ((candidate, found), hash) in candidates.iter_mut().zip(&mut found).zip(hashes) {
+            let (position, entry) = self.table.candidate(self.table.home(*hash), *hash);
+            *candidate = position;
+            if let Entry::Slot(slot) = entry {
+                *found = slot;
+                prefetch(&raw const self.places[slot as usize]);
             }
         }
-        for candidate in &candidates[..hashes.len().min(GROUP)] {
-            let entry = self.table[*candidate];
-            if entry != EMPTY {
-                let (chunk, offset) = self.places[entry as u32 as usize];
-                prefetch(&raw const self.arena.chunk(chunk)[offset as usize]);
-            }
+        for slot in found.into_iter().filter(|slot| *slot != MISSING) {
+            let (chunk, offset) = self.places[slot as usize];
+            prefetch(&raw const self.arena.chunk(chunk)[offset as usize]);
         }
         candidates
     }
 
-    /// From `position` on, the first entry that may be of a key of this hash, or is empty.
     #[inline]
-    fn candidate(&self, mut position: usize, hash: u64) -> usize {
-        let mask = self.table.len() - 1;
-        loop {
-            let entry = self.table[position];
-            if entry == EMPTY || entry >> 32 == hash >> 32 {
-                return position;
-            }
-            position = (position + 1) & mask;
-        }
-    }
-
-    #[inline]
-    fn find_or_insert(&mut self, position: usize, hash: u64, key: &[u8]) -> u32 {
+    fn find_or_insert(&mut self, position: Position, hash: u64, key: &[u8]) -> u32 {
         match self.find(position, hash, key) {
             Ok(slot) => slot,
             Err(position) => self.insert(position, hash, key),
@@ -346,69 +274,37 @@ impl KeyIndex {
 
     /// The slot of a key that is at `position` or after it, or where it belongs.
     #[inline]
-    fn find(&self, mut position: usize, hash: u64, key: &[u8]) -> Result<u32, usize> {
+    fn find(&self, mut position: Position, hash: u64, key: &[u8]) -> Result<u32, Position> {
         loop {
-            position = self.candidate(position, hash);
-            let entry = self.table[position];
-            if entry == EMPTY {
-                return Err(position);
+            let (at, entry) = self.table.candidate(position, hash);
+            match entry {
+                Entry::Empty => return Err(at),
+                Entry::Slot(slot) if self.arena.key(self.places[slot as usize]) == key => return Ok(slot),
+                Entry::Slot(_) => position = self.table.after(at),
             }
-            if self.arena.key(self.places[entry as u32 as usize]) == key {
-                return Ok(entry as u32);
-            }
-            position = (position + 1) & (self.table.len() - 1);
         }
     }
 
-    fn insert(&mut self, position: usize, hash: u64, key: &[u8]) -> u32 {
+    fn insert(&mut self, position: Position, hash: u64, key: &[u8]) -> u32 {
         let slot = self.len() as u32;
-        // The entry of the last slot with all tag bits set would look like an empty one.
-        assert!(slot < u32::MAX, "a store holds fewer than 2^32 - 1 keys");
-        self.table[position] = hash >> 32 << 32 | u64::from(slot);
-        self.hashes.push(hash);
+        assert!(slot < MISSING, "a store holds fewer than 2^32 - 1 keys");
+        self.table.insert(position, hash, slot);
         self.places.push(self.arena.push(key));
         slot
     }
 
-    /// Makes room for the keys of a group.
-    fn make_room(&mut self) {
-        self.reserve(GROUP);
-    }
-
-    /// Makes room for this many keys more.
+    /// Makes room for this many keys, in an index that has none yet.
     pub fn reserve(&mut self, keys: usize) {
-        let needed = (self.len() + keys) * 2;
-        if needed > self.table.len() {
-            self.grow(needed.next_power_of_two());
-        }
+        self.table.reserve(keys);
     }
 
-    fn grow(&mut self, len: usize) {
-        self.table = vec![EMPTY; len];
-        for (slot, hash) in self.hashes.iter().enumerate() {
-            let mut position = *hash as usize & (len - 1);
-            while self.table[position] != EMPTY {
-                position = (position + 1) & (len - 1);
-            }
-            self.table[position] = hash >> 32 << 32 | slot as u64;
-        }
-    }
-
-    /// Forgets the slots from `len` on, newest first: what linear probing put last can be taken out without a trace.
+    /// Forgets the slots from `len` on.
     pub fn truncate(&mut self, len: usize) {
         if len >= self.len() {
             return;
         }
-        let mask = self.table.len() - 1;
-        for slot in (len..self.len()).rev() {
-            let mut position = self.hashes[slot] as usize & mask;
-            while self.table[position] as u32 != slot as u32 || self.table[position] == EMPTY {
-                position = (position + 1) & mask;
-            }
-            self.table[position] = EMPTY;
-        }
+        self.table.truncate(len as u32);
         self.arena.truncate(self.places[len]);
-        self.hashes.truncate(len);
         self.places.truncate(len);
     }
 
@@ -425,7 +321,7 @@ impl KeyIndex {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{AsArray, StringViewArray};
+    use datafusion::arrow::array::{AsArray, Int64Array, StringViewArray};
 
     use super::*;
 
@@ -477,6 +373,38 @@ mod tests {
             assert_eq!(intern(&mut one, &columns), slots);
         }
         assert_eq!(one.len(), two.len());
+    }
+
+    #[test]
+    fn keys_of_any_form_are_found_again_in_memory_and_in_files() {
+        let dir = tempfile::tempdir().unwrap();
+        for backend in [StateBackend::default(), StateBackend::disk(dir.path().to_owned())] {
+            let numbers = |from: i64| Arc::new(Int64Array::from_iter_values(from..from + 60_000)) as ArrayRef;
+            let texts = |from: i64| {
+                let text = |i: i64| format!("{i}").repeat(if i % 1000 == 0 { 100 } else { 1 });
+                Arc::new(StringViewArray::from_iter_values((from..from + 60_000).map(text))) as ArrayRef
+            };
+            let columns: [Box<dyn Fn(i64) -> Vec<ArrayRef>>; 3] = [
+                Box::new(move |from| vec![numbers(from)]),
+                Box::new(move |from| vec![texts(from)]),
+                Box::new(move |from| vec![numbers(from), texts(from)]),
+            ];
+            for columns in columns {
+                let types = columns(0).iter().map(|c| c.data_type().clone()).collect();
+                let mut index = KeyIndex::new(Arc::new(KeyEncoder::try_new(types).unwrap()), backend.clone());
+                for from in [0, 30_000, 90_000] {
+                    let slots = intern(&mut index, &columns(from));
+                    assert_eq!(slots, (from as u32..from as u32 + 60_000).collect::<Vec<_>>());
+                }
+                assert_eq!(index.keys(&(30_000..90_000).collect::<Vec<_>>()).unwrap(), columns(30_000));
+                let keys = index.encoder().encode(&columns(140_000), 60_000).unwrap();
+                let slots = index.locate(&keys);
+                assert_eq!(slots[..10_000], (140_000..150_000).collect::<Vec<_>>());
+                assert!(slots[10_000..].iter().all(|s| *s == MISSING));
+                index.truncate(100_000);
+                assert!(index.locate(&keys).iter().all(|s| *s == MISSING));
+            }
+        }
     }
 
     #[test]

@@ -5,14 +5,19 @@
 mod backend;
 mod column;
 mod entries;
+mod key_encoder;
 mod key_index;
+mod key_table;
+mod paged;
 mod prefetch;
 mod segment;
 mod store;
 
 pub use backend::StateBackend;
 pub use entries::{Entry, EntryCodec, EntryKey, EntryMap, FrozenEntryState, VariableSize};
-pub use key_index::{EncodedKeys, KeyEncoder, KeyIndex};
+pub use key_encoder::{EncodedKeys, KeyEncoder};
+pub use key_index::KeyIndex;
+pub use paged::{PagedVec, Plain};
 pub use prefetch::{AHEAD, prefetch};
 pub use segment::compact_nested;
 pub use store::{Columns, FrozenStore, KeyedStore, record_batch};

@@ -9,7 +9,7 @@ use datafusion::arrow::array::{Array, ArrayData, ArrayRef, AsArray, make_array};
 use datafusion::arrow::compute::interleave;
 use datafusion::arrow::datatypes::DataType;
 
-use super::StateBackend;
+use super::{PagedVec, StateBackend};
 use crate::error::Result;
 
 const NOWHERE: (u32, u32) = (u32::MAX, u32::MAX);
@@ -19,7 +19,7 @@ const FAN_IN: usize = 16;
 struct Segment {
     columns: Arc<[ArrayRef]>,
     /// By row, to move the rows on a merge.
-    slots: Arc<[u32]>,
+    slots: Arc<PagedVec<u32>>,
     live: u32,
     bytes: usize,
 }
@@ -31,14 +31,14 @@ pub struct SegmentColumns {
     /// Merged segments leave a hole, so that places stay right.
     segments: Vec<Option<Segment>>,
     holes: Vec<u32>,
-    places: Vec<(u32, u32)>,
+    places: PagedVec<(u32, u32)>,
     backend: StateBackend,
 }
 
 impl SegmentColumns {
     /// Columns of these types.
     pub fn new(types: Vec<DataType>, backend: StateBackend) -> Self {
-        Self { types, segments: vec![], holes: vec![], places: vec![], backend }
+        Self { types, segments: vec![], holes: vec![], places: PagedVec::new(backend.clone()), backend }
     }
 
     /// Makes room for `slots` slots.
@@ -72,15 +72,14 @@ impl SegmentColumns {
         if slots.is_empty() {
             return Ok(());
         }
-        self.append(slots.into(), columns)?;
+        self.append(slots, columns)?;
         self.merge_full_classes()
     }
 
-    fn append(&mut self, slots: Arc<[u32]>, columns: Vec<ArrayRef>) -> Result<()> {
+    fn append(&mut self, slots: &[u32], columns: Vec<ArrayRef>) -> Result<()> {
         let store = |c| self.backend.store(compact(c));
-        let columns: Arc<[ArrayRef]> = columns.into_iter().map(store).collect::<Result<_>>()?;
-        let values = columns.iter().map(|c| c.get_array_memory_size()).sum::<usize>();
-        let bytes = if self.backend.is_disk() { 0 } else { values } + slots.len() * 4;
+        let stored: Vec<(ArrayRef, usize)> = columns.into_iter().map(store).collect::<Result<_>>()?;
+        let (columns, on_heap): (Vec<_>, Vec<usize>) = stored.into_iter().unzip();
         let at = self.holes.pop().unwrap_or(self.segments.len() as u32);
         for (row, slot) in slots.iter().enumerate() {
             let place = &mut self.places[*slot as usize];
@@ -89,7 +88,10 @@ impl SegmentColumns {
             }
             *place = (at, row as u32);
         }
-        let segment = Some(Segment { live: slots.len() as u32, columns, slots, bytes });
+        let mut kept = PagedVec::new(self.backend.clone());
+        kept.extend(slots.iter().copied());
+        let bytes = on_heap.into_iter().sum::<usize>() + kept.size();
+        let segment = Some(Segment { live: slots.len() as u32, columns: columns.into(), slots: Arc::new(kept), bytes });
         match self.segments.get_mut(at as usize) {
             Some(hole) => *hole = segment,
             None => self.segments.push(segment),
@@ -125,17 +127,17 @@ impl SegmentColumns {
         let mut slots = vec![];
         for at in segments {
             let Some(segment) = &self.segments[*at as usize] else { continue };
-            let live = segment.slots.iter().enumerate().filter(|(r, s)| self.places[**s as usize] == (*at, *r as u32));
-            slots.extend(live.map(|(_, s)| *s));
+            let live = segment.slots.iter().enumerate().filter(|(r, s)| self.places[*s as usize] == (*at, *r as u32));
+            slots.extend(live.map(|(_, s)| s));
         }
         let columns =
             (0..self.types.len()).map(|c| self.gather(c, slots.iter().copied())).collect::<Result<Vec<_>>>()?;
-        self.append(slots.into(), columns)
+        self.append(&slots, columns)
     }
 
     /// Bytes held.
     pub fn size(&self) -> usize {
-        self.places.capacity() * 8 + self.segments.iter().flatten().map(|s| s.bytes).sum::<usize>()
+        self.places.size() + self.segments.iter().flatten().map(|s| s.bytes).sum::<usize>()
     }
 }
 

@@ -6,7 +6,8 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 
 use super::column::{FixedColumn, fixed_width};
-use super::key_index::{EncodedKeys, KeyArena, KeyEncoder, KeyIndex};
+use super::key_encoder::{EncodedKeys, KeyEncoder};
+use super::key_index::{KeyArena, KeyIndex};
 use super::segment::SegmentColumns;
 use super::{ChangeKind, FrozenState, StateBackend, StateChange};
 use crate::error::{Error, Result};
@@ -129,6 +130,11 @@ impl KeyedStore {
     /// What makes keys of columns.
     pub fn encoder(&self) -> &Arc<KeyEncoder> {
         self.keys.encoder()
+    }
+
+    /// Where its bytes are.
+    pub fn backend(&self) -> &StateBackend {
+        &self.backend
     }
 
     /// Columns of the rows: keys, then state.

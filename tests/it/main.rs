@@ -26,6 +26,7 @@ mod join;
 mod kafka;
 mod layers;
 mod library;
+mod memory_limit;
 mod nexmark;
 mod oracle;
 mod process;

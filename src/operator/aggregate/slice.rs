@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use super::arrival::{Part, Visit};
 use crate::error::Result;
 use crate::operator::event_time::EventTimeKey;
-use crate::state::{AHEAD, KeyEncoder, KeyedStore, StateBackend, prefetch};
+use crate::state::{AHEAD, KeyEncoder, KeyedStore, PagedVec, StateBackend, prefetch};
 
 /// Marks a group as one of the batch's new ones, until the number of the old ones is known.
 const NEW: usize = 1 << (usize::BITS - 1);
@@ -19,10 +19,10 @@ pub struct Slice {
     pub store: KeyedStore,
     pub staged: Option<Staged>,
     /// By slot: the batch's epoch in the upper half, the key's number in the batch in the lower.
-    marks: Vec<u64>,
+    marks: PagedVec<u64>,
     epoch: u32,
     /// By slot, the time of the first groups: as many as an eviction has looked at.
-    times: Vec<i64>,
+    times: PagedVec<i64>,
     /// Groups whose time is not after this are gone, though their slots stay until the slice goes; none before the first goes.
     pub gone_to: Option<i64>,
     gone: usize,
@@ -84,7 +84,8 @@ impl Slice {
     }
 
     fn of(store: KeyedStore) -> Self {
-        Self { store, staged: None, marks: vec![], epoch: 0, times: vec![], gone_to: None, gone: 0, accounted: (0, 0) }
+        let (marks, times) = (PagedVec::new(store.backend().clone()), PagedVec::new(store.backend().clone()));
+        Self { store, staged: None, marks, epoch: 0, times, gone_to: None, gone: 0, accounted: (0, 0) }
     }
 
     /// Groups that are not gone.
@@ -121,7 +122,7 @@ impl Slice {
     pub fn size(&self) -> usize {
         let staged = self.staged.iter().flat_map(|s| s.keys.iter().chain(&s.state));
         let staged = staged.map(|a| a.get_array_memory_size()).sum::<usize>();
-        self.store.size() + self.marks.capacity() * 8 + self.times.capacity() * 8 + staged
+        self.store.size() + self.marks.size() + self.times.size() + staged
     }
 
     /// Numbers the groups of the batch.
@@ -134,6 +135,7 @@ impl Slice {
         let mut grouped = Vec::with_capacity(visits.len());
         for (i, mut visit) in visits.into_iter().enumerate() {
             self.store.insert_missing(&visit.part.keys, &mut visit.slots);
+            new_firsts.reserve_exact(self.store.len() - old_len - new_firsts.len());
             let mut groups = Vec::with_capacity(visit.slots.len());
             for (row, slot) in visit.slots.iter().enumerate() {
                 if let Some(mark) = visit.slots.get(row + AHEAD).and_then(|next| self.marks.get(*next as usize)) {
@@ -202,7 +204,7 @@ impl Slice {
         // A key without a time is in no slice that a watermark reaches.
         let times = event_time.times(&self.store.keys(&unseen)?)?.into_iter().map(|t| t.unwrap_or(i64::MAX));
         self.times.extend(times);
-        let is_final = |(slot, time): (usize, &i64)| (!self.is_gone(*time) && *time <= bound).then_some(slot as u32);
+        let is_final = |(slot, time): (usize, i64)| (!self.is_gone(time) && time <= bound).then_some(slot as u32);
         Ok(self.times.iter().enumerate().filter_map(is_final).collect())
     }
 

@@ -16,7 +16,7 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 
 use super::spec::SideSpec;
 use crate::error::Result;
-use crate::state::{Columns, EncodedKeys, KeyEncoder, KeyIndex, prefetch};
+use crate::state::{Columns, EncodedKeys, KeyEncoder, KeyIndex, PagedVec, StateBackend, prefetch};
 
 /// No row, and no slot.
 pub const NONE: u32 = u32::MAX;
@@ -44,12 +44,12 @@ pub struct NewRows<'a> {
 /// See the module.
 pub struct Generation {
     index: KeyIndex,
-    heads: Vec<u32>,
-    older: Vec<u32>,
+    heads: PagedVec<u32>,
+    older: PagedVec<u32>,
     /// By which rows are known on disk, ascending.
-    seqs: Vec<u64>,
+    seqs: PagedVec<u64>,
     columns: Columns,
-    times: Vec<i64>,
+    times: PagedVec<i64>,
     queue: BTreeMap<i64, Bucket>,
     dead: Bits,
     matched: Bits,
@@ -68,16 +68,17 @@ struct Bucket {
 impl Generation {
     /// An empty one.
     pub fn try_new(spec: &SideSpec) -> Result<Self> {
+        let backend = &spec.backend;
         Ok(Self {
-            index: KeyIndex::new(Arc::new(KeyEncoder::try_new(spec.key_types()?)?), spec.backend.clone()),
-            heads: vec![],
-            older: vec![],
-            seqs: vec![],
-            columns: Columns::new(spec.schema.fields().iter().map(|f| f.data_type().clone()), &spec.backend),
-            times: vec![],
+            index: KeyIndex::new(Arc::new(KeyEncoder::try_new(spec.key_types()?)?), backend.clone()),
+            heads: PagedVec::new(backend.clone()),
+            older: PagedVec::new(backend.clone()),
+            seqs: PagedVec::new(backend.clone()),
+            columns: Columns::new(spec.schema.fields().iter().map(|f| f.data_type().clone()), backend),
+            times: PagedVec::new(backend.clone()),
             queue: BTreeMap::new(),
-            dead: Bits::default(),
-            matched: Bits::default(),
+            dead: Bits::new(backend),
+            matched: Bits::new(backend),
             live: 0,
             slots: vec![],
         })
@@ -95,7 +96,7 @@ impl Generation {
 
     /// The number of its first row.
     pub fn first_seq(&self) -> Option<u64> {
-        self.seqs.first().copied()
+        self.seqs.get(0).copied()
     }
 
     /// Numbers of these rows.
@@ -105,7 +106,8 @@ impl Generation {
 
     /// The row of this number.
     pub fn find_seq(&self, seq: u64) -> Option<u32> {
-        self.seqs.binary_search(&seq).ok().map(|row| row as u32)
+        let row = self.seqs.partition_point(|s| *s < seq);
+        (self.seqs.get(row) == Some(&seq)).then_some(row as u32)
     }
 
     /// Appends rows, which get the numbers `seqs`.
@@ -122,7 +124,7 @@ impl Generation {
         new.matched.iter().zip(&places).filter(|(matched, _)| **matched).for_each(|(_, row)| {
             self.matched.set(*row);
         });
-        self.times.extend_from_slice(new.times);
+        self.times.extend(new.times.iter().copied());
         for (row, time) in places.iter().zip(new.times).filter(|(_, time)| **time != NEVER) {
             let bucket = self.queue.entry(time.div_euclid(BUCKET_US)).or_default();
             bucket.rows.push(*row);
@@ -300,12 +302,14 @@ impl Generation {
     /// Bytes held.
     pub fn size(&self) -> usize {
         self.index.size()
-            + (self.heads.capacity() + self.older.capacity()) * 4
-            + (self.seqs.capacity() + self.times.capacity()) * 8
+            + self.heads.size()
+            + self.older.size()
+            + self.seqs.size()
+            + self.times.size()
             + self.times.len() * 5
             + self.columns.size()
-            + self.dead.0.capacity() * 8
-            + self.matched.0.capacity() * 8
+            + self.dead.0.size()
+            + self.matched.0.size()
     }
 
     /// An image of the rows.
@@ -317,7 +321,7 @@ impl Generation {
 }
 
 impl Bucket {
-    fn sort(&mut self, times: &[i64]) {
+    fn sort(&mut self, times: &PagedVec<i64>) {
         if !self.sorted {
             self.rows.sort_by_key(|row| std::cmp::Reverse(times[*row as usize]));
             self.sorted = true;
@@ -343,10 +347,13 @@ impl FrozenGeneration {
 }
 
 /// A bit for each row.
-#[derive(Default)]
-struct Bits(Vec<u64>);
+struct Bits(PagedVec<u64>);
 
 impl Bits {
+    fn new(backend: &StateBackend) -> Self {
+        Self(PagedVec::new(backend.clone()))
+    }
+
     fn resize(&mut self, len: usize) {
         self.0.resize(len.div_ceil(64), 0);
     }

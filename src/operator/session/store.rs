@@ -20,7 +20,9 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use super::{END, START};
 use crate::error::{Error, Result};
 use crate::operator::WORTH_REINDEXING;
-use crate::state::{ChangeKind, FrozenState, FrozenStore, KeyedStore, StateBackend, StateChange, record_batch};
+use crate::state::{
+    ChangeKind, FrozenState, FrozenStore, KeyedStore, PagedVec, Plain, StateBackend, StateChange, record_batch,
+};
 
 /// Ends that share a place in the queue, in microseconds.
 const BUCKET_US: i64 = 10_000_000;
@@ -29,17 +31,21 @@ const NONE: u32 = u32::MAX;
 
 /// One session in state.
 #[derive(Debug, Clone, Copy)]
+#[repr(C)]
 pub struct Session {
     /// Its key's slot.
     pub key: u32,
+    next: u32,
     /// In microseconds.
     pub start: i64,
     /// In microseconds, exclusive.
     pub end: i64,
-    next: u32,
     /// The bucket of the queue that has it.
     queued: i64,
 }
+
+// SAFETY: numbers only; the two of four bytes are together, so that there is no gap.
+unsafe impl Plain for Session {}
 
 /// See the module.
 pub struct SessionStore {
@@ -47,10 +53,10 @@ pub struct SessionStore {
     schema: SchemaRef,
     num_keys: usize,
     keys: KeyedStore,
-    heads: Vec<u32>,
+    heads: PagedVec<u32>,
     /// How many keys have a session.
     keyed: usize,
-    table: Vec<Session>,
+    table: PagedVec<Session>,
     free: Vec<u32>,
     rows: KeyedStore,
     /// Empty unless sessions are evicted.
@@ -72,9 +78,9 @@ impl SessionStore {
             rows: KeyedStore::try_new_in(backend, Arc::new(Schema::new(fields)), 1)?,
             schema,
             num_keys,
-            heads: vec![],
+            heads: PagedVec::new(backend.clone()),
             keyed: 0,
-            table: vec![],
+            table: PagedVec::new(backend.clone()),
             free: vec![],
             queue: BTreeMap::new(),
             evicts,
@@ -255,7 +261,8 @@ impl SessionStore {
         let mut keys = self.keys.empty();
         let mut new = vec![];
         keys.intern(&columns, kept.len(), &mut new)?;
-        let mut heads = vec![NONE; kept.len()];
+        let mut heads = PagedVec::new(keys.backend().clone());
+        heads.resize(kept.len(), NONE);
         for (old, new) in kept.iter().zip(&new) {
             heads[*new as usize] = self.heads[*old as usize];
             let mut at = heads[*new as usize];
@@ -271,12 +278,7 @@ impl SessionStore {
     /// Bytes held.
     pub fn size(&self) -> usize {
         let queued: usize = self.queue.values().map(|s| s.capacity() * 4 + 48).sum();
-        self.keys.size()
-            + self.rows.size()
-            + self.heads.capacity() * 4
-            + self.table.capacity() * size_of::<Session>()
-            + self.free.capacity() * 4
-            + queued
+        self.keys.size() + self.rows.size() + self.heads.size() + self.table.size() + self.free.capacity() * 4 + queued
     }
 
     /// The store now.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchemaRef, Result as DfResult};
@@ -15,6 +14,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use futures::future::BoxFuture;
 
 use super::node::{ApplyNode, as_apply};
 use super::outer::map_expressions;
@@ -25,22 +25,28 @@ use crate::plan::lambda::planning_state;
 use crate::plan::logic::lower;
 use crate::plan::random::RandomNode;
 use crate::plan::recursion::RecursionNode;
+use crate::send_sync::{create_physical_plan_by, plan_extension_by};
 
 /// DataFusion's planner of queries over tables, with subqueries of every kind.
 #[derive(Debug)]
 pub struct BatchPlanner;
 
-#[async_trait]
 impl QueryPlanner for BatchPlanner {
-    async fn create_physical_plan(
-        &self,
-        plan: &LogicalPlan,
-        session: &dyn Session,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ApplyPlanner)]);
-        let state = planning_state(plan, session)?;
-        let session = state.as_ref().map_or(session, |s| s as &dyn Session);
-        planner.create_physical_plan(&lower(plan.clone())?, session).await
+    create_physical_plan_by!(Self::plan);
+}
+
+impl BatchPlanner {
+    fn plan<'a>(
+        &'a self,
+        plan: &'a LogicalPlan,
+        session: &'a dyn Session,
+    ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ApplyPlanner)]);
+            let state = planning_state(plan, session)?;
+            let session = state.as_ref().map_or(session, |s| s as &dyn Session);
+            planner.create_physical_plan(&lower(plan.clone())?, session).await
+        })
     }
 }
 
@@ -48,46 +54,54 @@ impl QueryPlanner for BatchPlanner {
 #[derive(Debug)]
 pub struct ApplyPlanner;
 
-#[async_trait]
 impl ExtensionPlanner for ApplyPlanner {
-    async fn plan_extension(
-        &self,
-        planner: &dyn PhysicalPlanner,
-        node: &dyn UserDefinedLogicalNode,
-        logical_inputs: &[&LogicalPlan],
-        physical_inputs: &[Arc<dyn ExecutionPlan>],
-        session: &dyn Session,
-        context: &PhysicalPlanningContext,
-    ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
-        if let Some(kept) = node.as_any().downcast_ref::<KeptNode>() {
-            let part = planner.create_physical_plan(&lower(kept.part.clone())?, session).await?;
-            return Ok(Some(Arc::new(KeptExec::new(part))));
-        }
-        if let Some(level) = node.as_any().downcast_ref::<RecursionNode>() {
-            return level.operator(physical_inputs.first().cloned()).map(Some);
-        }
-        if let Some(random) = node.as_any().downcast_ref::<RandomNode>() {
+    plan_extension_by!(Self::plan_node);
+}
+
+impl ApplyPlanner {
+    fn plan_node<'a>(
+        &'a self,
+        planner: &'a dyn PhysicalPlanner,
+        node: &'a dyn UserDefinedLogicalNode,
+        logical_inputs: &'a [&'a LogicalPlan],
+        physical_inputs: &'a [Arc<dyn ExecutionPlan>],
+        session: &'a dyn Session,
+        context: &'a PhysicalPlanningContext,
+    ) -> BoxFuture<'a, DfResult<Option<Arc<dyn ExecutionPlan>>>> {
+        Box::pin(async move {
+            if let Some(kept) = node.as_any().downcast_ref::<KeptNode>() {
+                let part = planner.create_physical_plan(&lower(kept.part.clone())?, session).await?;
+                let kept: Arc<dyn ExecutionPlan> = Arc::new(KeptExec::new(part));
+                return Ok(Some(kept));
+            }
+            if let Some(level) = node.as_any().downcast_ref::<RecursionNode>() {
+                return level.operator(physical_inputs.first().cloned()).map(Some);
+            }
+            if let Some(random) = node.as_any().downcast_ref::<RandomNode>() {
+                let over_input =
+                    |e: &Expr| planner.create_physical_expr(e, logical_inputs[0].schema(), session, context);
+                let draw =
+                    |(_, draw): &(String, Draw)| Ok((draw.clone(), draw.of.as_ref().map(over_input).transpose()?));
+                let draws = random.draws.iter().map(draw).collect::<DfResult<_>>()?;
+                let schema = Arc::clone(UserDefinedLogicalNodeCore::schema(random).inner());
+                return Ok(Some(Arc::new(RandomExec::new(physical_inputs[0].clone(), draws, schema))));
+            }
+            let Some(node) = node.as_any().downcast_ref::<ApplyNode>() else { return Ok(None) };
             let over_input = |e: &Expr| planner.create_physical_expr(e, logical_inputs[0].schema(), session, context);
-            let draw = |(_, draw): &(String, Draw)| Ok((draw.clone(), draw.of.as_ref().map(over_input).transpose()?));
-            let draws = random.draws.iter().map(draw).collect::<DfResult<_>>()?;
-            let schema = Arc::clone(UserDefinedLogicalNodeCore::schema(random).inner());
-            return Ok(Some(Arc::new(RandomExec::new(physical_inputs[0].clone(), draws, schema))));
-        }
-        let Some(node) = node.as_any().downcast_ref::<ApplyNode>() else { return Ok(None) };
-        let over_input = |e: &Expr| planner.create_physical_expr(e, logical_inputs[0].schema(), session, context);
-        let parameters = Arc::new(Parameters::default());
-        let state = one_partition(session)?;
-        let logical = lower(with_parameters(state.optimize(&node.subquery)?, node, &parameters)?)?;
-        let state = planning_state(&logical, &state)?.unwrap_or(state);
-        let subquery = Subquery {
-            question: node.question.clone(),
-            plan: planner.create_physical_plan(&logical, &state).await?,
-            parameters,
-            arguments: node.arguments.iter().map(|a| over_input(&a.value)).collect::<DfResult<_>>()?,
-            values: node.values.iter().map(over_input).collect::<DfResult<_>>()?,
-        };
-        let schema = Arc::clone(UserDefinedLogicalNodeCore::schema(node).inner());
-        Ok(Some(Arc::new(ApplyExec::new(physical_inputs[0].clone(), Arc::new(subquery), schema))))
+            let parameters = Arc::new(Parameters::default());
+            let state = one_partition(session)?;
+            let logical = lower(with_parameters(state.optimize(&node.subquery)?, node, &parameters)?)?;
+            let state = planning_state(&logical, &state)?.unwrap_or(state);
+            let subquery = Subquery {
+                question: node.question.clone(),
+                plan: planner.create_physical_plan(&logical, &state).await?,
+                parameters,
+                arguments: node.arguments.iter().map(|a| over_input(&a.value)).collect::<DfResult<_>>()?,
+                values: node.values.iter().map(over_input).collect::<DfResult<_>>()?,
+            };
+            let schema = Arc::clone(UserDefinedLogicalNodeCore::schema(node).inner());
+            Ok(Some(Arc::new(ApplyExec::new(physical_inputs[0].clone(), Arc::new(subquery), schema))))
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::time_zone::Tz;
 use arrow::array::{ArrayRef, RecordBatch, TimestampMillisecondArray};
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
 
 use super::matrix::{Combination, Restart};
@@ -36,6 +37,8 @@ pub struct Pipeline {
     files: Arc<TestFile>,
 }
 
+crate::send_sync::send_sync!(Pipeline { session, clock, restart, trigger, queries, files });
+
 /// What a test file's records may refer to.
 #[derive(Debug, Default)]
 pub struct TestFile {
@@ -62,6 +65,20 @@ impl Pipeline {
             trigger: combination.trigger(),
             queries: BTreeMap::new(),
             files,
+        })
+    }
+
+    fn boxed_record<'a>(&'a mut self, text: &'a str) -> BoxFuture<'a, Result<RecordResult>> {
+        Box::pin(self.run_record(text))
+    }
+
+    fn stop_all(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            for (name, mut query) in std::mem::take(&mut self.queries) {
+                if let Err(e) = query.stop().await {
+                    tracing::warn!("stopping query '{name}': {e}");
+                }
+            }
         })
     }
 
@@ -216,15 +233,12 @@ impl AsyncDB for Pipeline {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<RecordResult> {
-        self.run_record(sql).await
+        // As a box: a future inside of another is asked for all that it holds, once more.
+        self.boxed_record(sql).await
     }
 
     async fn shutdown(&mut self) {
-        for (name, mut query) in std::mem::take(&mut self.queries) {
-            if let Err(e) = query.stop().await {
-                tracing::warn!("stopping query '{name}': {e}");
-            }
-        }
+        self.stop_all().await;
     }
 
     fn engine_name(&self) -> &str {
