@@ -232,8 +232,8 @@ fn encode_in_a_row<T: ByteViewType>(array: &GenericByteViewArray<T>, out: &mut V
     }
     flagged_node(array, 2, IN_A_ROW, out);
     match longest {
-        ..=0xFF => narrow(lengths().map(|len| [len as u8]), out),
-        ..=0xFFFF => narrow(lengths().map(|len| (len as u16).to_le_bytes()), out),
+        0..0x100 => narrow(lengths().map(|len| [len as u8]), out),
+        0x100..0x1_0000 => narrow(lengths().map(|len| (len as u16).to_le_bytes()), out),
         _ => narrow(lengths().map(u32::to_le_bytes), out),
     }
     out.extend_from_slice(&total.to_le_bytes());

@@ -143,10 +143,10 @@ unsafe impl Sync for Block {}
 impl Block {
     /// A block of zeros on the heap.
     fn on_heap(len: usize) -> Self {
-        let layout = heap_layout(len);
         if len == 0 {
-            return Self { start: layout.dangling_ptr(), len, place: Place::Heap };
+            return Self { start: NonNull::<Aligned>::dangling().cast(), len, place: Place::Heap };
         }
+        let layout = heap_layout(len);
         // SAFETY: the layout has a size.
         let start = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) });
         let start = start.unwrap_or_else(|| std::alloc::handle_alloc_error(layout));
@@ -158,6 +158,12 @@ impl Block {
         if matches!(self.place, Place::Mapped(_)) { 0 } else { self.len }
     }
 }
+
+/// What starts where a block may.
+#[repr(align(64))]
+struct Aligned;
+
+const _: () = assert!(align_of::<Aligned>() == SMALLEST_BLOCK);
 
 fn heap_layout(len: usize) -> Layout {
     // A length that overflows with its alignment is more than any memory, which `handle_alloc_error` would say too.

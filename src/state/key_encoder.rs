@@ -188,7 +188,7 @@ mod tests {
 
     fn encoded(column: ArrayRef) {
         let encoder = KeyEncoder::try_new(vec![column.data_type().clone()]).unwrap();
-        let keys = encoder.encode(&[column.clone()], column.len()).unwrap();
+        let keys = encoder.encode(std::slice::from_ref(&column), column.len()).unwrap();
         let back = encoder.decode((0..column.len()).map(|row| keys.key(row))).unwrap();
         assert_eq!(back[0].as_ref(), column.as_ref());
         let distinct: std::collections::HashSet<&[u8]> = (0..column.len()).map(|row| keys.key(row)).collect();
