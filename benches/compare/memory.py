@@ -4,9 +4,10 @@
     benches/compare/memory.py                                          without a limit, and with limits down to a sixteenth of the state
     benches/compare/memory.py --keys 1000000 --limits none,64MB --rounds 1
 
-Prints for each limit the seconds of the whole process, its peak of resident memory, the slowest trigger and the seconds that a restart takes.
-Resident memory counts pages of mapped files that the system has not dropped; on a machine with memory to spare it drops none. Every run has to
-give the same number of keys. Needs a Rust toolchain and Python 3.9.
+Prints for each limit the seconds of the whole process, its peak of resident memory and the peak of what of it is no file (the heap), the slowest
+trigger, and seconds and peak of a restart. Resident memory counts pages of mapped files that the system has not dropped; on a machine with memory
+to spare it drops none. The heap is more than the limit, which counts state and what batches hold of it, not what the reader of Parquet, the log and the
+allocator have in use. With few keys that is most of it. Every run has to give the same number of keys. Needs Python 3.9 and, without --bin, a Rust toolchain.
 """
 
 import argparse

@@ -57,6 +57,10 @@ const KNOWN: &[Known] = &[
     known(crate::query::NO_DATA_BATCHES, Kind::Choice(&["true", "false"]), "true", &[]),
 ];
 
+/// Those that are one for all flows of a session.
+const OF_SESSION: [&str; 6] =
+    [TIME_ZONE, "default.parallelism", "batch.size", "memory.limit", "state.backend", "state.directory"];
+
 /// The values that were set, by canonical key.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
@@ -211,7 +215,7 @@ pub(super) fn split(
         let is_both = has_sink && key.eq_ignore_ascii_case(crate::query::DELIVERY) && declares(key);
         let is_setting = is_known(key) && (!is_both || matches!(trigger, Trigger::Continuous(_)));
         if is_setting || !has_sink {
-            let (key, value) = checked(key, value).map_err(|e| e.with_span(span))?;
+            let (key, value) = checked(key, value).and_then(of_a_flow).map_err(|e| e.with_span(span))?;
             conf.set_at(key, value, span);
         }
         if has_sink && (is_both || !is_setting) {
@@ -219,6 +223,24 @@ pub(super) fn split(
         }
     }
     Ok((sink, conf))
+}
+
+/// A setting that a flow can have for itself.
+fn of_a_flow((key, value): (&'static str, String)) -> Result<(&'static str, String)> {
+    if !OF_SESSION.contains(&key) {
+        return Ok((key, value));
+    }
+    let message = match key {
+        TIME_ZONE => {
+            "a flow has no time zone of its own: the names and times in its query are those of the session".to_owned()
+        }
+        _ => format!("setting '{key}' is one for all flows of a session"),
+    };
+    let help = match key {
+        TIME_ZONE => "write SET TIME ZONE '…' before the flow".to_owned(),
+        _ => format!("write SET {key} = '{value}' before the flow"),
+    };
+    Err(Error::unsupported("UNSUPPORTED_FEATURE", message).with_help(help))
 }
 
 /// Whether there is a setting of this name.
@@ -301,5 +323,23 @@ mod tests {
         {
             assert!(s.set(key, value).unwrap_err().condition().starts_with("INVALID_CONF_VALUE"), "{key}");
         }
+    }
+
+    #[test]
+    fn what_is_of_the_session_is_no_option_of_a_flow() {
+        for (key, value) in [("spark.sql.shuffle.partitions", "2"), ("State.Backend", "disk"), ("memory.limit", "1GB")]
+        {
+            let mut options = Options::new();
+            options.set(key, value);
+            for has_sink in [false, true] {
+                let error = split(&options, Trigger::Default, has_sink, |_| false).unwrap_err();
+                assert_eq!(error.condition(), "UNSUPPORTED_FEATURE", "{key}");
+                assert!(error.help().is_some_and(|h| h.starts_with("write SET ")), "{key}");
+            }
+        }
+        let mut options = Options::new();
+        options.set("multipleWatermarkPolicy", "max");
+        let (_, conf) = split(&options, Trigger::Default, false, |_| false).unwrap();
+        assert_eq!(conf.get("multipleWatermarkPolicy"), Some("max"));
     }
 }

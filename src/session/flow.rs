@@ -211,15 +211,7 @@ impl Session {
     fn split_options(&self, create: &CreateFlow) -> Result<(Options, Options)> {
         let trigger = create.settings.trigger.unwrap_or(Trigger::Default);
         let declares = |key: &str| create.format.as_ref().is_some_and(|f| self.sink_declares(&f.key(), key));
-        let (sink, conf) = conf::split(&create.options, trigger, create.format.is_some(), declares)?;
-        if conf.get(conf::TIME_ZONE).is_some() {
-            let message =
-                "a flow has no time zone of its own: the names and times in its query are those of the session";
-            return Err(Error::unsupported("UNSUPPORTED_FEATURE", message)
-                .with_span(conf.span(conf::TIME_ZONE))
-                .with_help("write SET TIME ZONE '…' before the flow"));
-        }
-        Ok((sink, conf))
+        conf::split(&create.options, trigger, create.format.is_some(), declares)
     }
 
     /// Whether sinks of this format have an option of this name.

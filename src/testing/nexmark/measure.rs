@@ -50,7 +50,7 @@ impl NexmarkFigures {
 
     /// How long a trigger takes that is longer than this share of all.
     pub fn percentile(&self, share: f64) -> Duration {
-        let place = (self.triggers.len().saturating_sub(1) as f64 * share) as usize;
+        let place = (self.triggers.len().saturating_sub(1) as f64 * share).ceil() as usize;
         self.triggers.get(place).copied().unwrap_or_default()
     }
 }
