@@ -45,7 +45,13 @@ impl StateBackend {
 
     /// The heap for the first `heap_bytes`, files in `dir` for the rest.
     pub fn spilling(dir: PathBuf, heap_bytes: usize) -> Self {
-        Self(Some(Arc::new(Area { dir, heap_bytes, on_heap: AtomicUsize::new(0), space: Mutex::default() })))
+        Self(Some(Arc::new(Area {
+            dir,
+            heap_bytes,
+            on_heap: AtomicUsize::new(0),
+            space: Mutex::default(),
+            failure: Mutex::default(),
+        })))
     }
 
     /// Whether state goes to the same places, if not to the same files.
@@ -62,9 +68,23 @@ impl StateBackend {
         }
     }
 
-    /// A block of zeros; on the heap, where it is accounted for, if there is no room for it elsewhere.
+    /// A block of zeros; on the heap, where it is accounted for, if there is no room for it elsewhere. [`Self::check`] says that then.
     pub fn zeroed_or_heap(&self, len: usize) -> Block {
-        self.zeroed(len).unwrap_or_else(|_| Block::on_heap(len))
+        self.zeroed(len).unwrap_or_else(|e| {
+            if let Some(area) = &self.0 {
+                area.failure.lock().get_or_insert(e);
+            }
+            Block::on_heap(len)
+        })
+    }
+
+    /// Whether every block has been where it should be, since this was asked last.
+    ///
+    /// # Errors
+    /// Why one was not: the disk is full, the directory cannot be written.
+    pub fn check(&self) -> Result<()> {
+        let failure = self.0.as_ref().and_then(|area| area.failure.lock().take());
+        failure.map_or(Ok(()), Err)
     }
 
     /// A block with these bytes; on the heap if there is no room for it elsewhere.
@@ -215,6 +235,8 @@ struct Area {
     heap_bytes: usize,
     on_heap: AtomicUsize,
     space: Mutex<Space>,
+    /// Why a block is on the heap that should be in a file.
+    failure: Mutex<Option<Error>>,
 }
 
 #[derive(Default)]
@@ -447,5 +469,9 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = StateBackend::disk(file.path().join("state")).zeroed(1).unwrap_err();
         assert_eq!(error.condition(), "STATE_DIRECTORY_IO");
+        let backend = StateBackend::disk(file.path().join("state"));
+        assert_eq!(backend.zeroed_or_heap(100).heap_size(), 100);
+        assert_eq!(backend.check().unwrap_err().condition(), "STATE_DIRECTORY_IO");
+        assert!(backend.check().is_ok(), "it is said once");
     }
 }

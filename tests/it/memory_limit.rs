@@ -94,6 +94,20 @@ async fn distinct_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_cannot_be_written_is_an_error_for_every_state() {
+    let load = Load { batch_rows: 1_000, limit: "" };
+    let conf = [("state.backend", "disk"), ("state.directory", "/proc/nothing-can-be-made-here")];
+    for (query, mode) in [
+        ("SELECT DISTINCT ON (k) id, CAST(1 AS BIGINT) n FROM s", "APPEND"),
+        ("SELECT id, count(*) n FROM s GROUP BY id", "UPDATE"),
+        ("SELECT a.id, a.v n FROM s a JOIN s b ON a.k = b.k", "APPEND"),
+    ] {
+        let error = run(&conf, load, query, mode).await.unwrap_err();
+        assert_eq!(error.condition(), "STATE_DIRECTORY_IO", "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_of_a_join() {
     is_the_same_with_a_limit(
         Load { batch_rows: 5_000, limit: "10MB" },

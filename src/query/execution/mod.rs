@@ -43,7 +43,7 @@ use crate::operator::{BatchContext, InputWatermark, StatefulOperator};
 use crate::plan::{Slot, StreamPlan, TriggerTime};
 use crate::sink::{BatchIdentity, BatchRows, Sink};
 use crate::source::Source;
-use crate::state::StateChange;
+use crate::state::{StateBackend, StateChange};
 use crate::trigger::{Delivery, TriggerInstant};
 
 /// Rows of a batch from which the parallel plan pays.
@@ -303,6 +303,7 @@ impl MicroBatchExecution {
             self.plan.operators.iter().for_each(|o| o.abort());
             return Ok(false);
         };
+        self.check_state()?;
         let read: u64 = self.sources.iter().map(|s| s.slots.iter().map(|s| s.rows()).sum::<u64>()).sum();
         batch.timings.end("addBatch");
         self.env.failpoints.hit("after_batch")?;
@@ -353,6 +354,12 @@ impl MicroBatchExecution {
         }
         self.snapshot_if_due(&batch.header).await?;
         Ok(true)
+    }
+
+    /// State that should be in files and could not be there is an error, though it found a place: it would fill the memory.
+    fn check_state(&self) -> Result<()> {
+        let backend = self.plan.state.config().get_extension::<StateBackend>();
+        backend.map_or(Ok(()), |backend| backend.check())
     }
 
     /// While this batch runs, the rows of the next ones are read, as many at a time as there are partitions.
