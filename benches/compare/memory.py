@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """State that grows past a limit of memory: ten million new keys in ten triggers, each counted and summed.
 
-    benches/compare/memory.py                                          without a limit, and with limits down to a sixteenth of the state
+    benches/compare/memory.py                                          without a limit, and with limits down to less than the state
     benches/compare/memory.py --keys 1000000 --limits none,64MB --rounds 1
 
 Prints for each limit the seconds of the whole process, its peak of resident memory and the peak of what of it is no file (the heap), the slowest
@@ -28,7 +28,7 @@ TRIGGERS = 10
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keys", type=int, default=10_000_000)
-    parser.add_argument("--limits", type=lambda text: text.split(","), default=["none", "1600MB", "800MB", "400MB", "200MB"],
+    parser.add_argument("--limits", type=lambda text: text.split(","), default=["none", "1600MB", "800MB", "400MB"],
                         help="of memory.limit, with commas; none is without")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--bin", type=pathlib.Path, help="a built tidemill; else it is built")
