@@ -18,17 +18,15 @@ use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use datafusion::physical_plan::displayable;
-use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
-use super::apply::ApplyPlanner;
+use super::apply::{ApplyPlanner, planned_by};
 use super::display::as_sql;
 use super::grouping_sets::{anchored, without_anchor};
 use super::join::{self, StreamJoinNode};
-use super::lambda::planning_state;
 use super::late_columns::place_late_columns;
-use super::logic::lower;
 use super::micro_batch::bound_streams;
 use super::node::{DedupExpiry, StatefulKind, StatefulNode};
 use super::physical;
@@ -219,14 +217,8 @@ impl StatefulPlanner {
         plan: &'a LogicalPlan,
         session: &'a dyn Session,
     ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>> {
-        Box::pin(async move {
-            let ours = StatefulPlanner { operators: self.operators.clone() };
-            let state = planning_state(plan, session)?;
-            let session = state.as_ref().map_or(session, |s| s as &dyn Session);
-            DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ours), Arc::new(ApplyPlanner)])
-                .create_physical_plan(&lower(plan.clone())?, session)
-                .await
-        })
+        let ours = StatefulPlanner { operators: self.operators.clone() };
+        planned_by(vec![Arc::new(ours), Arc::new(ApplyPlanner)], plan, session)
     }
 
     fn plan_node<'a>(

@@ -1,7 +1,7 @@
 //! Key columns as bytes, by which keys are compared, and their hashes.
 //!
 //! One column of texts is its own encoding: no byte of it is copied before it goes into an index. Numbers and times by
-//! themselves are eight bytes or fewer. Everything else is in Arrow's row format.
+//! themselves are the bytes of their values. Everything else is in Arrow's row format.
 
 use std::sync::Arc;
 

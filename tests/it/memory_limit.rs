@@ -11,7 +11,7 @@ use tidemill::{MemoryStream, Session};
 
 const BATCHES: i64 = 40;
 
-/// What a state is asked to bear: keys and values that need four times the limit, or more.
+/// What a state is asked to bear: keys and values that need three times the limit, or more.
 #[derive(Clone, Copy)]
 struct Load {
     batch_rows: i64,
@@ -34,7 +34,12 @@ fn rows(batch: i64, count: i64) -> RecordBatch {
     RecordBatch::try_from_iter(columns).unwrap()
 }
 
-async fn run(conf: &[(&str, &str)], load: Load, query: &str, mode: &str) -> tidemill::Result<BTreeMap<i64, i64>> {
+async fn run(
+    conf: &[(&str, &str)],
+    load: Load,
+    query: &str,
+    mode: &str,
+) -> tidemill::Result<(BTreeMap<i64, i64>, u64)> {
     let mut builder = Session::builder().target_partitions(2);
     for (key, value) in conf {
         builder = builder.conf(*key, value);
@@ -50,25 +55,30 @@ async fn run(conf: &[(&str, &str)], load: Load, query: &str, mode: &str) -> tide
         stream.add_data(rows(batch, load.batch_rows))?;
         flow.process_all_available().await?;
     }
+    let progress = flow.last_progress().expect("batches ran");
+    let held = progress.state_operators[0].memory_used_bytes;
     // The last row of a key is what it has come to.
     let mut last = BTreeMap::new();
     for batch in session.context().sql("SELECT id, n FROM o").await?.collect().await? {
         let (ids, values) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_primitive::<Int64Type>());
         for (id, n) in ids.values().iter().zip(values.values()) {
-            let n: &mut i64 = last.entry(*id).and_modify(|old: &mut i64| *old = (*old).max(*n)).or_insert(*n);
-            assert!(*n >= 0);
+            last.entry(*id).and_modify(|old: &mut i64| *old = (*old).max(*n)).or_insert(*n);
         }
         assert_eq!(ids.null_count(), 0);
     }
     session.stop_all().await?;
-    Ok(last)
+    Ok((last, held))
 }
 
 async fn is_the_same_with_a_limit(load: Load, query: &str, mode: &str) {
-    let expected = run(&[], load, query, mode).await.unwrap();
+    let (expected, held) = run(&[], load, query, mode).await.unwrap();
+    let limit: u64 = load.limit.trim_end_matches("MB").parse::<u64>().unwrap() << 20;
+    assert!(held >= 3 * limit, "{query}: a state of {held} bytes says little about a limit of {limit}");
     assert_eq!(expected.len() as i64, BATCHES / 2 * load.batch_rows, "{query}");
     let limited = run(&[("memory.limit", load.limit)], load, query, mode).await;
-    assert!(limited.unwrap_or_else(|e| panic!("{query}: {e}")) == expected, "{query}");
+    let (limited, held_limited) = limited.unwrap_or_else(|e| panic!("{query}: {e}"));
+    assert!(limited == expected, "{query}");
+    assert!(held_limited <= limit, "{query}: {held_limited} bytes are on the heap");
     let in_memory = run(&[("memory.limit", load.limit), ("state.backend", "memory")], load, query, mode).await;
     assert_eq!(in_memory.unwrap_err().condition(), "STATE_MEMORY_LIMIT", "{query}: it is larger than the limit");
 }

@@ -9,4 +9,4 @@ mod planner;
 
 pub use node::{ApplyNode, as_apply};
 pub use outer::map_subqueries;
-pub use planner::{ApplyPlanner, BatchPlanner};
+pub use planner::{ApplyPlanner, BatchPlanner, planned_by};

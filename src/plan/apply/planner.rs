@@ -41,13 +41,22 @@ impl BatchPlanner {
         plan: &'a LogicalPlan,
         session: &'a dyn Session,
     ) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>> {
-        Box::pin(async move {
-            let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(ApplyPlanner)]);
-            let state = planning_state(plan, session)?;
-            let session = state.as_ref().map_or(session, |s| s as &dyn Session);
-            planner.create_physical_plan(&lower(plan.clone())?, session).await
-        })
+        planned_by(vec![Arc::new(ApplyPlanner)], plan, session)
     }
+}
+
+/// The physical plan of a query, made by DataFusion's planner with these for our nodes.
+pub fn planned_by<'a>(
+    planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
+    plan: &'a LogicalPlan,
+    session: &'a dyn Session,
+) -> BoxFuture<'a, DfResult<Arc<dyn ExecutionPlan>>> {
+    Box::pin(async move {
+        let state = planning_state(plan, session)?;
+        let session = state.as_ref().map_or(session, |s| s as &dyn Session);
+        let planner = DefaultPhysicalPlanner::with_extension_planners(planners);
+        planner.create_physical_plan(&lower(plan.clone())?, session).await
+    })
 }
 
 /// Plans [`ApplyNode`], the levels of recursive queries, and random values.
